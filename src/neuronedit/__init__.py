@@ -1,0 +1,26 @@
+"""Carry an observed change over to cells in which it was never observed.
+
+Importing this loads neither torch nor anndata: the parts below are loaded when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import datasets, edits, io, metrics, pl, pp, spaces, tl
+
+__all__ = ["datasets", "edits", "io", "metrics", "pl", "pp", "spaces", "tl"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return import_module(f".{name}", __name__)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

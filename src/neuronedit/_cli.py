@@ -1,0 +1,164 @@
+"""The command line: ``neuronedit demo`` and ``neuronedit edit``."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; bad input is one line on stderr and exit code 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"neuronedit: {' '.join(str(message).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="neuronedit", description=__import__("neuronedit").__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="{demo,edit}")
+
+    demo = commands.add_parser("demo", help="simulate a spike-in experiment, edit it, and compare with the known truth")
+    demo.add_argument("-o", "--output", type=Path, default=Path("demo"), help="folder to write into (default: demo)")
+    demo.add_argument("--n-cells", type=int, default=5_000, help="cells of each population (default: 5000)")
+    demo.add_argument("--rng", type=int, default=0, help="seed (default: 0)")
+    demo.set_defaults(run=_demo)
+
+    edit = commands.add_parser("edit", help="edit the cells of an .h5ad file")
+    edit.add_argument("input", type=Path, help=".h5ad file")
+    edit.add_argument("--groupby", required=True, help="column of obs")
+    edit.add_argument("--source", required=True, nargs="+", help="value(s) of the source")
+    edit.add_argument("--target", required=True, nargs="+", help="value(s) of the target")
+    edit.add_argument("--query", nargs="+", help="value(s) of the cells to edit (default: all outside the target)")
+    edit.add_argument("-o", "--output", type=Path, required=True, help=".h5ad file to write")
+    edit.add_argument("--overwrite", action="store_true", help="allow the output to be the input")
+    edit.add_argument("--layer", help="edit this layer instead of X")
+    edit.add_argument("--cofactor", type=float, help="first apply arcsinh with this cofactor")
+    edit.add_argument("--space", default="autoencoder", help="space to edit in (default: autoencoder)")
+    edit.add_argument("--edit", default="percentile", help="edit to apply (default: percentile)")
+    edit.add_argument("--axes", default="neurons", help="axes to edit along (default: neurons)")
+    edit.add_argument("--max-epochs", type=int, help="passes over the cells (default: enough for 10,000 steps)")
+    edit.add_argument("--rng", type=int, default=0, help="seed (default: 0)")
+    edit.add_argument("--biaxial", type=Path, metavar="PNG", help="also draw the cells before and after")
+    edit.add_argument("--x", help="marker on the x axis (default: the one that the edit moves most)")
+    edit.add_argument("--y", help="marker on the y axis (default: the one that it moves second most)")
+    edit.set_defaults(run=_edit)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> None:
+    """Train, edit, compare with the known truth, draw."""
+    import numpy as np
+
+    import neuronedit as ne
+
+    print(f"Simulating four populations of {options.n_cells:,} cells: a control and a patient sample, each in two batches.")
+    adata = ne.datasets.simulate_batches(n_cells=options.n_cells, rng=options.rng)
+    ne.tl.train(adata, rng=options.rng, progress_bar=True)
+    pair = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+    ne.tl.edit(adata, "group", **pair)
+
+    ne.tl.train(adata, space="identity", key_added="features")
+    layers = {"leave the cells alone": None, "mean shift": "mean_shift", "quantiles per marker": "quantiles"}
+    ne.tl.edit(adata, "group", **pair, edit="shift", key="features", key_added="mean_shift")
+    ne.tl.edit(adata, "group", **pair, key="features", key_added="quantiles")
+    layers["neuron editing"] = "edited"
+
+    rows = (adata.obs["group"] == "sample_1").to_numpy()
+    query, truth = adata.X[rows], adata.layers["truth"][rows]
+    print("\nsample_1 carried from batch 1 to batch 2, against the known truth")
+    print("(share of the distance closed: 1 = all, 0 = nothing, below 0 = harm)\n")
+    print(f"{'':24}{'energy distance':>17}{'mean per marker':>17}{'error per cell':>17}")
+    for name, layer in layers.items():
+        predicted = query if layer is None else adata.layers[layer][rows]
+        shares = [ne.metrics.gap_closed(metric, query, truth, predicted) for metric in ne.metrics.METRICS.values()]
+        error = np.abs(predicted - truth).mean()
+        print(f"{name:24}{shares[0]:17.2f}{shares[1]:17.2f}{error:17.3f}")
+
+    for layer in ("mean_shift", "quantiles"):
+        del adata.layers[layer], adata.uns[layer], adata.obsm[f"X_neurons_{layer}"], adata.obs[f"{layer}_support"]
+        del adata.var[f"{layer}_arcsinh_cofactor"]
+    del adata.uns["features"], adata.obsm["X_neurons_features"]
+    options.output.mkdir(parents=True, exist_ok=True)
+    _write(adata, options.output / "edited.h5ad")
+    _draw(adata, options.output / "biaxial.png", x="IFNg", y="CCR6", groupby="group", layers=[None, "edited", "truth"])
+    print(f"\nWrote {options.output / 'edited.h5ad'} and {options.output / 'biaxial.png'}.")
+
+
+def _edit(options: argparse.Namespace) -> None:
+    """Read, train, edit, write."""
+    import anndata
+    import numpy as np
+
+    import neuronedit as ne
+
+    if not options.input.is_file():
+        raise FileNotFoundError(f"{options.input} is not a file.")
+    if options.output.exists() and options.output.samefile(options.input) and not options.overwrite:
+        raise ValueError(f"{options.output} is the input; give another -o, or --overwrite.")
+    if not options.output.parent.is_dir():
+        raise FileNotFoundError(f"The folder {options.output.parent} does not exist.")
+    adata = anndata.read_h5ad(options.input)
+    groups = {role: _values(adata, options.groupby, getattr(options, role)) for role in ("source", "target", "query")}
+    if options.cofactor is not None:
+        ne.pp.arcsinh(adata, options.cofactor, layer=options.layer)
+    how: dict[str, Any] = {"edit": options.edit, "axes": options.axes}
+    untrained = ne.tl.train(adata, space="identity", layer=options.layer, copy=True)
+    ne.tl.edit(untrained, options.groupby, **groups, **how)  # finds bad input before the training
+    ne.tl.train(
+        adata, space=options.space, layer=options.layer, max_epochs=options.max_epochs, rng=options.rng, progress_bar=True
+    )
+    ne.tl.edit(adata, options.groupby, **groups, **how)
+
+    changed = adata.obs["edited_support"].notna().to_numpy()
+    before = adata.X if options.layer is None else adata.layers[options.layer]
+    moved = np.asarray(np.abs(adata.layers["edited"][changed] - before[changed]).mean(axis=0)).ravel()
+    order = np.argsort(-moved)
+    print(f"Edited {changed.sum():,} of {adata.n_obs:,} cells; mean support {adata.obs['edited_support'].mean():.2f}.")
+    print("Moved most: " + ", ".join(f"{adata.var_names[j]} ({moved[j]:.2f})" for j in order[:5]) + ".")
+    if options.biaxial:
+        x, y = options.x or adata.var_names[order[0]], options.y or adata.var_names[order[min(1, len(order) - 1)]]
+        _draw(adata, options.biaxial, x=x, y=y, groupby=options.groupby, layers=[options.layer, "edited"])
+    _write(adata, options.output)
+    print(f"Wrote {options.output}.")
+
+
+def _values(adata: Any, column: str, words: list[str] | None) -> list[Any] | None:
+    """Turn words from the command line into the values that a column has: '1' may be the number 1."""
+    if words is None or column not in adata.obs:
+        return words
+    named = {str(value): value for value in adata.obs[column].dropna().unique()}
+    return [named.get(word, word) for word in words]
+
+
+def _draw(adata: Any, path: Path, **arguments: Any) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    import neuronedit as ne
+
+    figure = ne.pl.biaxial(adata, **arguments, return_fig=True)
+    figure.savefig(path, dpi=150)
+
+
+def _write(adata: Any, path: Path) -> None:
+    """Write to a temporary name beside the file and rename, so that a file is there whole or not at all."""
+    handle, temporary = tempfile.mkstemp(suffix=".h5ad", dir=path.parent)
+    os.close(handle)
+    try:
+        adata.write_h5ad(temporary, compression="gzip")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Latent arithmetic: one vector, the difference of the means."""
+
+from torch import Tensor
+
+from .._types import Map
+
+
+def shift(source: Tensor, target: Tensor, /) -> Map:
+    """Move every cell by the difference between the target's and the source's mean neurons.
+
+    The paper's Constant Shift. It cannot follow a change that differs between cells.
+
+    Parameters
+    ----------
+    source, target
+        Neurons, ``(n_cells, n_neurons)``.
+
+    Returns
+    -------
+    The map ``z -> z + mean(target) - mean(source)``.
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> ne.edits.shift(torch.zeros(4, 2), torch.ones(4, 2))(torch.full((1, 2), 5.0))
+    tensor([[6., 6.]])
+    """
+    vector = target.mean(0) - source.mean(0)
+    return lambda z: z + vector

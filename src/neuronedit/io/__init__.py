@@ -1,0 +1,5 @@
+"""Files in and out."""
+
+from ._fcs import read_fcs
+
+__all__ = ["read_fcs"]

@@ -1,0 +1,42 @@
+"""Read Flow Cytometry Standard files."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+
+def read_fcs(path: str | Path) -> AnnData:
+    """Read the events of one FCS file (2.0, 3.0 or 3.1), as they were recorded: no compensation, no transformation.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    AnnData of events by channels, float32: ``var_names`` are the channels (``$PnN``), ``var["marker"]`` what they measure
+    (``$PnS``, empty where nothing is said).
+
+    Raises
+    ------
+    ImportError
+        When flowio is not installed: ``pip install 'neuronedit[fcs]'``.
+    """
+    try:
+        import flowio
+    except ImportError as error:
+        raise ImportError("Reading FCS files needs flowio: pip install 'neuronedit[fcs]'.") from error
+    with warnings.catch_warnings():
+        # some writers count the last byte of the data segment differently; the number of events below tells if it matters
+        warnings.filterwarnings("ignore", message=".*reported incorrect data offset.*")
+        data = flowio.FlowData(str(path), ignore_offset_error=True)
+    events = data.as_array(preprocess=False).astype(np.float32)
+    if len(events) != int(data.text["tot"]):
+        raise ValueError(f"{path} holds {len(events)} events, but says that it has {data.text['tot']}.")
+    channels = [data.channels[i] for i in sorted(data.channels)]
+    var = pd.DataFrame({"marker": [channel["pns"] for channel in channels]}, index=[channel["pnn"] for channel in channels])
+    return AnnData(events, obs=pd.DataFrame(index=[f"c{i}" for i in range(len(events))]), var=var)

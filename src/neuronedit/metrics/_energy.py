@@ -1,0 +1,43 @@
+"""Energy distance: sees differences in location, spread and dependence between features."""
+
+import numpy as np
+from scipy.spatial.distance import cdist, pdist
+
+
+def energy_distance(x: np.ndarray, y: np.ndarray, /, *, max_cells: int = 5_000, rng: int = 0) -> float:
+    r"""Energy distance between two populations, unbiased.
+
+    :math:`2 E\|X - Y\| - E\|X - X'\| - E\|Y - Y'\|` with Euclidean distances and without the distance of a cell to itself,
+    so that two samples of one population score 0 on average (and slightly below 0 half of the time).
+
+    Parameters
+    ----------
+    x, y
+        ``(n_cells, n_features)``, at least two cells each.
+    max_cells
+        Larger populations are subsampled to so many cells; up to there the value is exact.
+    rng
+        Seed of the subsampling.
+
+    Returns
+    -------
+    In the units of the features, from about 0 upwards. It is dominated by the features with the largest differences.
+
+    References
+    ----------
+    Székely & Rizzo 2013, Energy statistics, J Stat Plan Inference, doi:10.1016/j.jspi.2013.03.018.
+
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> x = np.random.default_rng(0).normal(size=(500, 2))
+    >>> round(ne.metrics.energy_distance(x, x + [3.0, 0.0]), 1)
+    3.1
+    """
+    generator = np.random.default_rng(rng)
+    x, y = (np.asarray(cells, dtype=np.float64) for cells in (x, y))
+    x, y = (
+        cells if len(cells) <= max_cells else cells[generator.choice(len(cells), max_cells, replace=False)]
+        for cells in (x, y)
+    )
+    return float(2 * cdist(x, y).mean() - pdist(x).mean() - pdist(y).mean())

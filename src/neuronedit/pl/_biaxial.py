@@ -1,0 +1,173 @@
+"""Two markers against each other, before and after the edit: Figure 4 of the paper."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from anndata import AnnData
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from scipy import ndimage, sparse
+
+from .. import _slots
+from ._figure import colors_of, finish, panels
+
+MOST_POINTS = 10_000
+"""Cells in a panel above which contours are clearer than points."""
+
+MASSES = (0.9, 0.6, 0.3)
+"""Shares of a group's cells that its contours enclose."""
+
+
+def biaxial(
+    adata: AnnData,
+    x: str,
+    y: str,
+    *,
+    groupby: str,
+    groups: Sequence[Any] | None = None,
+    layers: Sequence[str | None] = (None, _slots.EDITED),
+    kind: Literal["auto", "points", "contours"] = "auto",
+    palette: Mapping[Any, str] | Sequence[str] | None = None,
+    point_size: float | None = None,
+    alpha: float = 0.6,
+    ax: Axes | Sequence[Axes] | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Any:
+    """Draw two markers against each other, a panel for each layer and a colour for each group.
+
+    Parameters
+    ----------
+    adata
+        Cells by features, usually after :func:`neuronedit.tl.edit`.
+    x, y
+        Two of ``var_names``.
+    groupby
+        Column of ``obs`` that colours the cells.
+    groups
+        Draw only these, in this order. `None`: all, in the order of the categories.
+    layers
+        One panel each; `None` is X.
+    kind
+        ``"points"``: every cell, rasterized, in an order shuffled over the groups so that none hides another;
+        ``"contours"``: curves that enclose 30, 60 and 90 % of each group's cells; ``"auto"``: points up to 10,000 cells.
+    palette
+        Colours, or a dict group -> colour. `None`: those in ``uns["<groupby>_colors"]``, else colour-blind safe ones.
+    point_size
+        In points squared. `None`: smaller for more cells.
+    alpha
+        Opacity of the points.
+    ax
+        Axes to draw into, one for each layer.
+    show
+        Call ``plt.show()``.
+    return_fig
+        Return the figure instead.
+
+    Returns
+    -------
+    The Axes, or a list with one for each layer; the Figure with ``return_fig=True``.
+
+    Raises
+    ------
+    KeyError, ValueError
+        When a marker, column, group or layer is not there.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> axes = ne.pl.biaxial(adata, x="IFNg", y="CCR6", groupby="group", layers=[None, "truth"])
+    >>> [ax.get_title() for ax in axes]
+    ['measured', 'truth']
+    """
+    columns = _columns(adata, (x, y))
+    labels, groups = _labels(adata, groupby, groups)
+    if kind not in ("auto", "points", "contours"):
+        raise ValueError(f"kind={kind!r} is not known; choose 'auto', 'points' or 'contours'.")
+    cells = {layer: _values(adata, layer, columns) for layer in layers}
+    axes = panels(len(layers), ax)
+    colors = colors_of(adata, groupby, groups, palette)
+    shown = np.flatnonzero(labels >= 0)
+    draw = _contours if kind == "contours" or (kind == "auto" and len(shown) > MOST_POINTS) else _points
+    every = np.concatenate([values[shown] for values in cells.values()])
+    low, high = every.min(axis=0), every.max(axis=0)
+    margin = 0.06 * np.where(high > low, high - low, 1.0)
+    limits = np.stack([low - margin, high + margin])
+    style = {"size": point_size or np.clip(40_000 / len(shown), 1.0, 12.0), "alpha": alpha, "limits": limits}
+
+    for layer, panel in zip(layers, axes, strict=True):
+        draw(panel, cells[layer][shown], labels[shown], [colors[group] for group in groups], style)
+        panel.set(xlim=limits[:, 0], ylim=limits[:, 1], title="measured" if layer is None else layer)
+        panel.set_xlabel(_axis_label(adata, x, layer))
+        panel.label_outer()
+        panel.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel(_axis_label(adata, y, layers[0]))
+    handles = [Line2D([], [], marker="o", linestyle="", markersize=6, color=colors[group]) for group in groups]
+    axes[-1].legend(handles, groups, title=groupby, frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return finish(axes, show=show, return_fig=return_fig)
+
+
+def _points(panel: Axes, values: np.ndarray, labels: np.ndarray, colors: list[str], style: dict[str, Any]) -> None:
+    """Draw every cell, in an order that is the same each time and gives no group the last word."""
+    order = np.random.default_rng(0).permutation(len(values))
+    panel.scatter(
+        *values[order].T,
+        c=np.array(colors)[labels[order]],
+        s=style["size"],
+        alpha=style["alpha"],
+        linewidths=0,
+        rasterized=True,
+    )
+
+
+def _contours(panel: Axes, values: np.ndarray, labels: np.ndarray, colors: list[str], style: dict[str, Any]) -> None:
+    """Draw the curves that enclose given shares of each group's cells, from a smoothed histogram."""
+    for group, color in enumerate(colors):
+        cells = values[labels == group]
+        if len(cells) < 10:  # too few for a density: show them as they are
+            panel.scatter(*cells.T, c=color, s=style["size"], linewidths=0, rasterized=True)
+            continue
+        counts, *edges = np.histogram2d(*cells.T, bins=200, range=style["limits"].T)
+        bandwidth = [cells[:, i].std() * len(cells) ** (-1 / 6) / np.diff(edges[i])[0] for i in (0, 1)]  # Scott's rule
+        density = ndimage.gaussian_filter(counts, sigma=np.maximum(bandwidth, 1.0), mode="constant")
+        ordered = np.sort(density, axis=None)[::-1]
+        enclosed = np.cumsum(ordered) / ordered.sum()
+        levels = np.unique([ordered[np.searchsorted(enclosed, mass)] for mass in MASSES])
+        centers = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
+        panel.contour(*centers, density.T, levels=levels, colors=color, linewidths=np.linspace(0.8, 1.6, len(levels)))
+
+
+def _columns(adata: AnnData, names: Sequence[str]) -> list[int]:
+    for name in names:
+        if name not in adata.var_names:
+            raise KeyError(f"{name!r} is not in adata.var_names; it has {', '.join(map(repr, adata.var_names[:12]))}, ...")
+    return [adata.var_names.get_loc(name) for name in names]
+
+
+def _labels(adata: AnnData, groupby: str, groups: Sequence[Any] | None) -> tuple[np.ndarray, list[Any]]:
+    """Return the number of each cell's group, -1 for cells that are not drawn, and the groups."""
+    if groupby not in adata.obs:
+        raise KeyError(f"{groupby!r} is not in adata.obs; it has {', '.join(map(repr, adata.obs))}.")
+    column = adata.obs[groupby].astype("category")
+    present = [category for category in column.cat.categories if (column == category).any()]
+    for group in groups or []:
+        if group not in present:
+            raise ValueError(f"{group!r} is not in obs[{groupby!r}]; it has {', '.join(map(repr, present))}.")
+    groups = present if groups is None else list(groups)
+    return column.cat.set_categories(groups).cat.codes.to_numpy(), groups
+
+
+def _values(adata: AnnData, layer: str | None, columns: list[int]) -> np.ndarray:
+    """Return two columns of a layer, dense."""
+    if layer is not None and layer not in adata.layers:
+        raise KeyError(f"{layer!r} is not in adata.layers; it has {', '.join(map(repr, adata.layers)) or 'none'}.")
+    values = (adata.X if layer is None else adata.layers[layer])[:, columns]
+    return np.asarray(values.toarray() if sparse.issparse(values) else values)
+
+
+def _axis_label(adata: AnnData, name: str, layer: str | None) -> str:
+    cofactors = adata.var.get(_slots.cofactor(layer))
+    cofactor = np.nan if cofactors is None else cofactors[name]
+    return name if np.isnan(cofactor) else f"{name} (arcsinh, cofactor {cofactor:g})"

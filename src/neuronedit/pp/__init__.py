@@ -1,0 +1,5 @@
+"""Preprocessing: bring cells onto a scale on which they can be edited."""
+
+from ._arcsinh import arcsinh, inverse_arcsinh
+
+__all__ = ["arcsinh", "inverse_arcsinh"]

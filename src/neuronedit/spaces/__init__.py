@@ -1,0 +1,19 @@
+"""Where cells become neurons and neurons become cells again.
+
+A new space is one file and one row in `SPACES`: a `torch.nn.Module` with `encode`, `decode`, and a class method
+``fit(cells, training, **parameters)`` that returns it ready to use. Its constructor takes what ``config`` holds, so that
+``SPACES[name](**config)`` and the saved weights make the same space again.
+"""
+
+from ._autoencoder import Autoencoder
+from ._identity import Identity
+from ._pca import PCA
+from ._train import SCHEDULES, History, Training, train
+
+SPACES = {
+    "autoencoder": Autoencoder,
+    "pca": PCA,
+    "identity": Identity,
+}
+
+__all__ = ["PCA", "SCHEDULES", "SPACES", "Autoencoder", "History", "Identity", "Training", "train"]

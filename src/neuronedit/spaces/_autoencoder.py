@@ -1,0 +1,68 @@
+"""The paper's space: the narrowest layer of an autoencoder trained on all cells."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from .._nets import dense
+from .._types import Cells
+from ._base import FittedSpace, moments
+from ._train import Training, train
+
+
+class Autoencoder(FittedSpace):
+    """Dense layers down to a narrow one and back, LeakyReLU 0.2, trained to reproduce the cells (mean squared error).
+
+    The input is centred per feature and divided by one scale for all, so that features keep their relative size.
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, *, n_features: int, widths: Sequence[int], seed: int = 0) -> None:
+        super().__init__(n_features=n_features, widths=[int(width) for width in widths])
+        generator = torch.Generator().manual_seed(seed)
+        self.encoder = dense([n_features, *widths], generator=generator)
+        self.decoder = dense([*reversed(widths), n_features], generator=generator, last=True)
+        self.register_buffer("center", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(()))
+
+    @classmethod
+    def fit(cls, cells: Cells, training: Training, *, widths: Sequence[int] = (500, 250, 50)) -> Self:
+        """Train on cells and return the space, frozen.
+
+        Parameters
+        ----------
+        cells
+            ``(n_cells, n_features)``
+        training
+            How long, how fast and where; see `Training`.
+        widths
+            Neurons of the encoder's layers; the decoder mirrors them. The last one is where cells are edited. Wider
+            reproduces the cells more closely and trains longer.
+        """
+        if not widths or min(widths) < 1:
+            raise ValueError(f"widths must hold at least one positive number; they are {tuple(widths)}.")
+        space = cls(n_features=cells.shape[1], widths=widths, seed=training.seed)
+        mean, variance = moments(cells)
+        space.center.copy_(mean)
+        space.scale.fill_(variance.mean().sqrt().item() or 1.0)
+        space.to(training.device)
+
+        def loss(x: Tensor) -> Tensor:
+            scaled = (x - space.center) / space.scale
+            return mse_loss(space.decoder(space.encoder(scaled)), scaled)
+
+        space.history = train(space, loss, cells, training)
+        return space
+
+    def encode(self, x: Tensor, /) -> Tensor:
+        """Return the activations of the narrowest layer, after its LeakyReLU."""
+        return self.encoder((x - self.center) / self.scale)
+
+    def decode(self, z: Tensor, /) -> Tensor:
+        """Return the cells that these activations stand for."""
+        return self.decoder(z) * self.scale + self.center

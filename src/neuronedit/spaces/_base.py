@@ -1,0 +1,57 @@
+"""What every space shares: it is a torch module whose buffers and weights are all there is to save."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from .._types import Cells
+from ._train import History, Training
+
+
+class FittedSpace(nn.Module, ABC):
+    """A space that is ready: fitting returns it, and ``config`` with the saved weights makes it again.
+
+    Attributes
+    ----------
+    config
+        What the constructor was given; JSON can hold it.
+    history
+        What training went through; empty for a space without training.
+    """
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.history: History = {}
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, cells: Cells, training: Training, **parameters: Any) -> Self:
+        """Look at cells, ``(n_cells, n_features)``, and return the space."""
+
+    @abstractmethod
+    def encode(self, x: Tensor, /) -> Tensor:
+        """Turn cells, ``(n_cells, n_features)``, into neurons, ``(n_cells, n_neurons)``."""
+
+    @abstractmethod
+    def decode(self, z: Tensor, /) -> Tensor:
+        """Turn neurons, ``(n_cells, n_neurons)``, into cells, ``(n_cells, n_features)``."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Everything that was learnt, on the CPU."""
+        return {name: tensor.detach().cpu() for name, tensor in self.state_dict().items()}
+
+
+def moments(cells: Cells, n_rows: int = 65_536) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of every feature, in float64, in one pass over blocks of ``n_rows`` cells."""
+    n_cells, n_features = cells.shape
+    mean, squares = torch.zeros(n_features, dtype=torch.float64), torch.zeros(n_features, dtype=torch.float64)
+    for start in range(0, n_cells, n_rows):
+        block = cells[start : start + n_rows].cpu().double()
+        offset = block.mean(0) - mean
+        weight = len(block) / (start + len(block))
+        squares += (block - block.mean(0)).square().sum(0) + offset.square() * start * weight
+        mean += offset * weight
+    return mean, squares / n_cells

@@ -1,0 +1,26 @@
+"""No space at all: the features are the neurons, so that per-marker methods fit the same contract."""
+
+from typing import Self
+
+from torch import Tensor
+
+from .._types import Cells
+from ._base import FittedSpace
+from ._train import Training
+
+
+class Identity(FittedSpace):
+    """Edit the features themselves. `percentile` in it is per-marker quantile matching, `shift` the mean shift."""
+
+    @classmethod
+    def fit(cls, cells: Cells, training: Training) -> Self:
+        """Return the space; there is nothing to learn."""
+        return cls()
+
+    def encode(self, x: Tensor, /) -> Tensor:
+        """Return the cells."""
+        return x
+
+    def decode(self, z: Tensor, /) -> Tensor:
+        """Return the neurons."""
+        return z

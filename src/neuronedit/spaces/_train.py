@@ -1,0 +1,158 @@
+"""The one training loop, for every space that has weights to train."""
+
+import logging
+import math
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from .._nets import fast_matmul
+from .._types import Cells
+
+logger = logging.getLogger(__name__)
+
+History = dict[str, Any]
+"""``train_loss`` and, with a validation split, ``validation_loss`` of each epoch; ``interrupted``."""
+
+Schedule = Callable[[float], float]
+"""The learning rate as a share of its peak, given the share of training that is done."""
+
+
+def onecycle(done: float, *, rise: float = 0.3, start: float = 1 / 25, end: float = 4e-6) -> float:
+    """Rise to the peak over the first 30 % of training and anneal to almost nothing, both along a cosine."""
+    low, share = (start, done / rise) if done < rise else (end, (1 - done) / (1 - rise))
+    return low + (1 - low) * (1 - math.cos(math.pi * share)) / 2
+
+
+def constant(done: float) -> float:
+    """Keep the rate, as published."""
+    return 1.0
+
+
+SCHEDULES: dict[str, Schedule] = {"onecycle": onecycle, "constant": constant}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a space is trained. A space without training uses only the device.
+
+    Parameters
+    ----------
+    max_epochs
+        Passes over the cells. `None`: enough for `n_steps` steps, and at least two.
+    batch_size
+        Cells a step.
+    lr
+        Learning rate of Adam; the peak where the schedule anneals.
+    schedule
+        A row of `SCHEDULES` or a function of the share of training that is done.
+    validation_size
+        Share of the cells that is kept from training and whose loss is recorded.
+    early_stopping
+        Stop when the validation loss has not improved for so many epochs, and keep the best weights.
+    seed
+        Of the initial weights, the validation split and the order of the cells.
+    device
+        Where to compute.
+    progress_bar
+        Show one.
+    """
+
+    max_epochs: int | None = None
+    batch_size: int = 100
+    lr: float = 1e-3
+    schedule: Schedule = onecycle
+    validation_size: float = 0.0
+    early_stopping: int | None = None
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    progress_bar: bool = False
+    n_steps: int = 10_000
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "batch_size", "early_stopping"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1; it is {value}.")
+        if not self.lr > 0:
+            raise ValueError(f"lr must be positive; it is {self.lr}.")
+        if not 0 <= self.validation_size < 1:
+            raise ValueError(f"validation_size must be a share of the cells, from 0 to below 1; it is {self.validation_size}.")
+        if self.early_stopping and not self.validation_size:
+            raise ValueError("early_stopping needs cells to validate on: give validation_size, for example 0.1.")
+
+    def epochs(self, n_cells: int) -> int:
+        """Return the number of passes over so many cells."""
+        return self.max_epochs or max(2, math.ceil(self.n_steps * self.batch_size / n_cells))
+
+
+def train(module: nn.Module, loss: Callable[[Tensor], Tensor], cells: Cells, training: Training) -> History:
+    """Lower ``loss(batch)`` of the module with Adam, freeze the module and return the history.
+
+    Every epoch visits the cells in a new order, a shuffled copy of up to 65,536 of them at a time. Ctrl-C ends training
+    and keeps the weights so far.
+    """
+    generator = torch.Generator().manual_seed(training.seed)
+    order = torch.randperm(cells.shape[0], generator=generator).numpy()
+    n_held_out = round(training.validation_size * len(order))
+    held_out, kept = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
+    n_epochs = training.epochs(len(kept))
+    n_steps = n_epochs * math.ceil(len(kept) / training.batch_size)
+    optimizer = torch.optim.Adam(module.parameters(), lr=training.lr, fused=True)
+    history: History = {"train_loss": [], "interrupted": False} | ({"validation_loss": []} if n_held_out else {})
+    best, best_epoch, best_weights, step = math.inf, 0, None, 0
+    bar = tqdm(total=n_epochs, desc="training", unit="epoch", disable=not training.progress_bar)
+    try:
+        with fast_matmul(), bar:
+            for epoch in range(n_epochs):
+                total = torch.zeros((), device=training.device)
+                for batch in _batches(cells, kept, training, generator):
+                    rate = training.lr * training.schedule(step / n_steps)
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate
+                    value = loss(batch)
+                    optimizer.zero_grad()
+                    value.backward()
+                    optimizer.step()
+                    total += value.detach() * len(batch)
+                    step += 1
+                history["train_loss"].append(total.item() / len(kept))
+                shown = {"loss": history["train_loss"][-1]}
+                if n_held_out:
+                    history["validation_loss"].append(_mean_loss(loss, cells, held_out, training))
+                    shown["validation"] = history["validation_loss"][-1]
+                    if shown["validation"] < best:
+                        best, best_epoch = shown["validation"], epoch
+                        best_weights = deepcopy(module.state_dict()) if training.early_stopping else None
+                bar.update()
+                bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
+                if training.early_stopping and epoch - best_epoch >= training.early_stopping:
+                    break
+    except KeyboardInterrupt:
+        history["interrupted"] = True
+        logger.warning("Training was interrupted after %d of %d steps; the weights so far are kept.", step, n_steps)
+    if best_weights is not None:
+        module.load_state_dict(best_weights)
+    module.requires_grad_(False)
+    return history
+
+
+def _batches(cells: Cells, rows: np.ndarray, training: Training, generator: torch.Generator, n_rows: int = 65_536) -> Any:
+    """Yield the rows once, in a new order, a minibatch at a time out of shuffled contiguous copies."""
+    n_rows = max(n_rows - n_rows % training.batch_size, training.batch_size)
+    order = rows[torch.randperm(len(rows), generator=generator).numpy()]
+    for start in range(0, len(order), n_rows):
+        yield from cells[order[start : start + n_rows]].to(training.device).split(training.batch_size)
+
+
+def _mean_loss(loss: Callable[[Tensor], Tensor], cells: Cells, rows: np.ndarray, training: Training) -> float:
+    """Return the loss of held-out cells."""
+    with torch.no_grad():
+        blocks = (cells[rows[i : i + 4096]].to(training.device) for i in range(0, len(rows), 4096))
+        return sum(loss(block).item() * len(block) for block in blocks) / len(rows)

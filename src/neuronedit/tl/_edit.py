@@ -1,0 +1,229 @@
+"""Carry the change from source to target over to the query."""
+
+import json
+import logging
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from anndata import AnnData
+
+from .. import _slots
+from .._adata import (
+    Rows,
+    Selection,
+    check_finite,
+    check_parameters,
+    chunks,
+    encode,
+    labels_of,
+    lookup,
+    recall,
+    rows_of,
+    select,
+)
+from .._nets import fast_matmul, find_device
+from .._types import Map, Space, carry, scaled
+from ..edits import AXES, EDITS, support
+
+logger = logging.getLogger(__name__)
+
+
+def edit(
+    adata: AnnData,
+    groupby: str | None = None,
+    *,
+    source: Selection,
+    target: Selection,
+    query: Selection | None = None,
+    edit: Any = "percentile",
+    axes: Any = "neurons",
+    residual: bool = True,
+    strength: float = 1.0,
+    key: str = _slots.MODEL,
+    key_added: str = _slots.EDITED,
+    accelerator: str = "auto",
+    copy: bool = False,
+    **edit_params: Any,
+) -> AnnData | None:
+    """Learn how the neurons move from source to target and move those of the query cells the same way.
+
+    The change is always ``target - source``. X is never touched.
+
+    Parameters
+    ----------
+    adata
+        Cells by features, with a space that :func:`neuronedit.tl.train` has trained on the same features.
+    groupby
+        Column of ``obs``.
+    source, target
+        The pair in which the change was observed: a value or list of values of ``groupby``, or a dict of obs column ->
+        value or values, all of which must hold (``{"batch": "A", "individual": "control"}``).
+    query
+        The cells to carry the change over to, given in the same way. `None`: every cell outside the target.
+    edit
+        ``"percentile"``: each neuron moves as its percentiles did (the paper); ``"shift"``: every cell moves by the
+        difference of the means; ``"local"``: every cell moves as the source cells nearest to it; or a function
+        ``(source, target) -> map`` on neurons.
+    axes
+        ``"neurons"``: as published; ``"principal"``: along the principal axes of the neurons of source and target.
+    residual
+        Add the change that the edit makes to the decoded cell to the cell itself, so that what the space cannot
+        reproduce of it is kept. `False`: the decoded cell, as in the paper.
+    strength
+        Share of the edit: 0 leaves the neurons alone, 1 is the whole edit.
+    key
+        Where :func:`neuronedit.tl.train` kept the model.
+    key_added
+        Name of the layer, and of the record in ``uns``.
+    accelerator
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
+    copy
+        Return a new AnnData and leave this one as it is.
+    **edit_params
+        ``n_bins=100`` (percentile, local): intervals between percentiles; more follow the pair more closely and carry
+        more of its noise. ``n_neighbors=30`` (local): more is smoother.
+
+    Returns
+    -------
+    `None`, or the new AnnData with ``copy=True``. Written are
+
+    ``layers["edited"]``
+        The query cells after the edit, in the units of the layer the space was trained on; all other cells unchanged.
+        Dense, ``(n_obs, n_vars)``, in the floating type of that layer (float32 for small integers).
+    ``obsm["X_neurons_edited"]``
+        Their neurons after the edit, ``(n_obs, n_neurons)`` float32; for all other cells their neurons.
+    ``obs["edited_support"]``
+        For query cells the share of their neurons, before the edit, that lie within the range of the source's: where it
+        is low the edit extrapolates. NaN for all other cells.
+    ``uns["edited"]``
+        What was done: the pair, the query, the edit and its parameters, numbers of cells.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        Before any work, and with ``adata`` unchanged, when it cannot be done: no trained space, other features than it
+        was trained on, an unknown column, value, edit or parameter, an empty group, fewer than two source or target
+        cells, cells in both source and target or in both query and target, NaN.
+
+    References
+    ----------
+    Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
+    >>> ne.tl.edit(adata, "group", source="control_1", target="control_2", query="sample_1")
+    >>> adata.layers["edited"].shape
+    (800, 35)
+    """
+    space, layer = recall(adata, key)
+    rows = rows_of(adata, layer)
+    groups = _groups(adata, groupby, source, target, query)
+    method = lookup(EDITS, edit, "edit")
+    check_parameters(method, edit_params, f"the edit {edit!r}")
+    along = lookup(AXES, axes, "axes")
+    _check_free(adata, key, key_added)
+    check_finite(adata, rows, "X" if layer is None else f"layers[{layer!r}]")
+    device = find_device(accelerator)
+
+    with fast_matmul(), torch.no_grad():
+        space.to(device)
+        z_source, z_target = (encode(space, rows, groups[role].nonzero()[0], device) for role in ("source", "target"))
+        learnt = scaled(along(partial(method, **edit_params))(z_source, z_target), strength)
+        layer_edited, neurons, within_range = _apply(
+            space, learnt, support(z_source), rows, groups["query"], residual=residual, device=device
+        )
+
+    adata = adata.copy() if copy else adata
+    adata.layers[key_added] = layer_edited
+    adata.obsm[_slots.neurons_edited(key_added)] = neurons
+    adata.obs[_slots.support(key_added)] = within_range
+    adata.uns[key_added] = {
+        "config": json.dumps(
+            {
+                "groupby": groupby,
+                "source": source,
+                "target": target,
+                "query": query,
+                "edit": _name(edit),
+                "axes": _name(axes),
+                "residual": residual,
+                "strength": strength,
+                "key": key,
+                "layer": layer,
+                **edit_params,
+            },
+            default=_plain,
+        ),
+        "n_cells": {role: int(mask.sum()) for role, mask in groups.items()},
+        _slots.VERSION: adata.uns[key][_slots.VERSION],
+    }
+    if _slots.cofactor(layer) in adata.var:
+        adata.var[_slots.cofactor(key_added)] = adata.var[_slots.cofactor(layer)]
+    return adata if copy else None
+
+
+def _groups(
+    adata: AnnData, groupby: str | None, source: Selection, target: Selection, query: Selection | None
+) -> dict[str, np.ndarray]:
+    """Return the masks of source, target and query, once they make sense together."""
+    if groupby is not None:
+        labels_of(adata, groupby)
+    groups = {role: select(adata, groupby, wanted, role) for role, wanted in {"source": source, "target": target}.items()}
+    groups["query"] = ~groups["target"] if query is None else select(adata, groupby, query, "query")
+    for role, other in (("source", "target"), ("query", "target")):
+        if both := int((groups[role] & groups[other]).sum()):
+            raise ValueError(f"{both} cells are in both {role} and {other}; they must not overlap.")
+    for role in ("source", "target"):
+        if (n := int(groups[role].sum())) < 2:
+            raise ValueError(f"{role} has {n} cell; percentiles need at least 2 cells, and are noise below about 100.")
+        if n < 100:
+            logger.warning("%s has only %d cells: its percentiles are mostly noise.", role, n)
+    return groups
+
+
+def _check_free(adata: AnnData, key: str, key_added: str) -> None:
+    """Refuse to write over what an edit did not write."""
+    if key_added == key:
+        raise ValueError(f"key_added={key_added!r} is the key of the trained space; choose another.")
+    ours = _slots.VERSION in adata.uns.get(key_added, {})
+    if not ours and (key_added in adata.layers or key_added in adata.uns):
+        where = "layers" if key_added in adata.layers else "uns"
+        raise ValueError(f"{where}[{key_added!r}] exists and was not written by ne.tl.edit; choose another key_added.")
+
+
+def _apply(
+    space: Space, learnt: Map, inside: Any, rows: Rows, query: np.ndarray, *, residual: bool, device: torch.device
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Edit the query a chunk at a time into preallocated arrays; other cells keep their values."""
+    matrix = rows.matrix
+    edited = np.array(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=rows.dtype)
+    within_range = np.full(len(query), np.nan, dtype=np.float32)
+    neurons: np.ndarray | None = None
+    for is_query, mask in ((True, query), (False, ~query)):
+        for part in chunks(mask.nonzero()[0]):
+            x = rows[part].to(device)
+            if is_query:
+                y, z, z_edited = carry(space, learnt, x, residual=residual)
+                edited[part] = y.cpu().numpy()
+                within_range[part] = inside(z).cpu().numpy()
+            else:
+                z_edited = space.encode(x)
+            if neurons is None:
+                neurons = np.empty((len(query), z_edited.shape[1]), dtype=np.float32)
+            neurons[part] = z_edited.cpu().numpy()
+    assert neurons is not None
+    return edited, neurons, within_range
+
+
+def _name(choice: Any) -> str:
+    return choice if isinstance(choice, str) else getattr(choice, "__name__", repr(choice))
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy scalars and collections into what JSON holds."""
+    return value.item() if isinstance(value, np.generic) else list(value) if hasattr(value, "__iter__") else repr(value)

@@ -1,0 +1,162 @@
+"""Train the space in which cells are edited."""
+
+import logging
+import sys
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from .. import _slots
+from .._adata import check_finite, check_parameters, encode, lookup, remember, rows_of
+from .._nets import find_device
+from ..spaces import SCHEDULES, SPACES, Training
+from ..spaces._base import FittedSpace
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    adata: AnnData,
+    *,
+    space: str | type[FittedSpace] = "autoencoder",
+    layer: str | None = None,
+    max_epochs: int | None = None,
+    batch_size: int = 100,
+    lr: float = 1e-3,
+    schedule: Any = "onecycle",
+    validation_size: float = 0.0,
+    early_stopping: int | None = None,
+    rng: int | np.random.Generator | None = 0,
+    accelerator: str = "auto",
+    key_added: str = _slots.MODEL,
+    progress_bar: bool | None = None,
+    copy: bool = False,
+    **space_params: Any,
+) -> AnnData | None:
+    """Train the space in which cells are edited, on all cells of ``adata``: source, target and query together.
+
+    Features should be on a scale on which equal differences matter equally: transform cytometry data with
+    :func:`neuronedit.pp.arcsinh`, counts with :func:`scanpy.pp.normalize_total` and :func:`scanpy.pp.log1p`.
+    Input is centred per feature and divided by one global scale, which is kept with the model.
+
+    Parameters
+    ----------
+    adata
+        Cells by features.
+    space
+        ``"autoencoder"`` (as published), ``"pca"``, ``"identity"`` (edit the features themselves), or a class like those
+        in ``ne.spaces``.
+    layer
+        Train on this layer instead of X. It is edited later, too.
+    max_epochs
+        Passes over all cells. `None`: as many as make 10,000 steps, and at least two. More lowers the reconstruction
+        error; see :func:`neuronedit.pl.history`.
+    batch_size
+        Cells a step. Larger ones need more epochs for the same error.
+    lr
+        Learning rate of Adam, the highest where the schedule changes it.
+    schedule
+        ``"onecycle"``: rises and anneals, with a several times lower error after the same time; ``"constant"``: as
+        published; or a function of the share of training that is done, returning the share of ``lr``.
+    validation_size
+        Share of the cells kept aside, to record their loss.
+    early_stopping
+        Stop after so many epochs without a lower validation loss and keep the best weights. It needs ``validation_size``.
+    rng
+        Seed or generator. The same seed gives the same bits on the same machine's CPU.
+    accelerator
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
+    key_added
+        Where the model is kept in ``uns``.
+    progress_bar
+        `None`: in terminals and notebooks.
+    copy
+        Return a new AnnData and leave this one as it is.
+    **space_params
+        ``widths=(500, 250, 50)`` of the autoencoder's layers, the last being the neurons; ``n_components=50`` of PCA.
+
+    Returns
+    -------
+    `None`, or the new AnnData with ``copy=True``. Written are
+
+    ``obsm["X_neurons"]``
+        Neurons of every cell, ``(n_obs, n_neurons)`` float32. With another ``key_added``: ``obsm["X_neurons_<key_added>"]``.
+    ``uns["neuronedit"]``
+        The model: space, settings, weights, feature names, loss history, versions. It is saved by ``write_h5ad`` and
+        ``write_zarr``.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        Before any work, and with ``adata`` unchanged, when the data cannot be used: no such layer, NaN or infinite
+        values, duplicated ``var_names``, backed mode, an unknown space or parameter.
+
+    Notes
+    -----
+    Ctrl-C ends training early and keeps the weights so far.
+
+    References
+    ----------
+    Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
+    >>> adata.obsm["X_neurons"].shape
+    (800, 8)
+    """
+    rows = rows_of(adata, layer)
+    fitted = lookup(SPACES, space, "space")
+    check_parameters(fitted.fit, space_params, f"the space {space!r}")
+    training = Training(
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        lr=lr,
+        schedule=lookup(SCHEDULES, schedule, "schedule"),
+        validation_size=validation_size,
+        early_stopping=early_stopping,
+        seed=int(np.random.default_rng(rng).integers(2**63)),
+        device=find_device(accelerator),
+        progress_bar=_interactive() if progress_bar is None else progress_bar,
+    )
+    check_finite(adata, rows, "X" if layer is None else f"layers[{layer!r}]")
+    _warn_of_raw_values(rows)
+
+    trained = fitted.fit(rows, training, **space_params)
+    neurons = encode(trained, rows, np.arange(adata.n_obs), training.device).cpu().numpy()
+
+    adata = adata.copy() if copy else adata
+    name = next((name for name, row in SPACES.items() if row is fitted), fitted.__name__)
+    SPACES[name] = fitted  # a class of the caller's own is found again by tl.edit
+    settings = {
+        "max_epochs": training.epochs(adata.n_obs),
+        "batch_size": batch_size,
+        "lr": lr,
+        "schedule": schedule if isinstance(schedule, str) else getattr(schedule, "__name__", repr(schedule)),
+        "validation_size": validation_size,
+        "early_stopping": early_stopping,
+        "seed": training.seed,
+        "device": str(training.device),
+    }
+    remember(adata, key_added, name, trained, layer, settings)
+    adata.obsm[_slots.neurons(key_added)] = neurons
+    return adata if copy else None
+
+
+def _interactive() -> bool:
+    """Tell whether somebody is watching: a terminal or a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def _warn_of_raw_values(rows: Any, limit: float = 100.0) -> None:
+    """Warn of values that no usual transformation gives."""
+    highest = float(rows.matrix.max())
+    if highest > limit:
+        logger.warning(
+            "The largest value is %.4g: are these raw counts or intensities? Transform them first, for example with"
+            " ne.pp.arcsinh (cytometry) or scanpy.pp.log1p (counts).",
+            highest,
+        )
