@@ -1,22 +1,20 @@
 """The only bridge between AnnData and tensors: what is read is checked here, once, before any work."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
-from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from anndata import AnnData
 from scipy import sparse
 from torch import Tensor
 
 from . import _slots
+from ._check import labels_of, matrix_of, name_of, some
 from ._types import Space
-from .spaces import SPACES
-from .spaces._base import FittedSpace
+from .spaces import SPACES, FittedSpace
 
 Selection = str | int | float | bool | Collection[Any] | Mapping[str, Any]
 """Value or values of ``groupby``, or a dict of obs column -> value or values."""
@@ -47,13 +45,8 @@ def rows_of(adata: AnnData, layer: str | None) -> Rows:
         raise ValueError("adata is in backed mode; read it into memory first: adata = adata.to_memory().")
     if not adata.var_names.is_unique:
         twice = adata.var_names[adata.var_names.duplicated()].unique()
-        raise ValueError(f"var_names are not unique: {_some(twice)}; call adata.var_names_make_unique() first.")
-    if layer is not None and layer not in adata.layers:
-        raise KeyError(f"{layer!r} is not in adata.layers; it has {_some(adata.layers)}.")
-    name = "X" if layer is None else f"layers[{layer!r}]"
-    matrix = adata.X if layer is None else adata.layers[layer]
-    if matrix is None:
-        raise ValueError(f"adata.X is empty; name a layer: it has {_some(adata.layers)}.")
+        raise ValueError(f"var_names are not unique: {some(twice)}; call adata.var_names_make_unique() first.")
+    matrix, name = matrix_of(adata, layer), name_of(layer)
     if 0 in matrix.shape:
         raise ValueError(f"{name} has no cells or no features: its shape is {matrix.shape}.")
     if not isinstance(matrix, np.ndarray) and not sparse.issparse(matrix):
@@ -63,7 +56,7 @@ def rows_of(adata: AnnData, layer: str | None) -> Rows:
     return Rows(matrix)
 
 
-def check_finite(adata: AnnData, rows: Rows, name: str) -> None:
+def check_finite(adata: AnnData, rows: Rows, layer: str | None) -> None:
     """Refuse NaN and infinite values, naming the first."""
     if rows.dtype.kind != "f" or (sparse.issparse(rows.matrix) and np.isfinite(rows.matrix.data).all()):
         return
@@ -72,7 +65,7 @@ def check_finite(adata: AnnData, rows: Rows, name: str) -> None:
         if bad.any():
             cell, feature = bad.nonzero()[0].tolist()
             raise ValueError(
-                f"{name} has NaN or infinite values, the first in cell {adata.obs_names[start + cell]!r}, feature"
+                f"{name_of(layer)} has NaN or infinite values, the first in cell {adata.obs_names[start + cell]!r}, feature"
                 f" {adata.var_names[feature]!r}; drop or impute them first."
             )
 
@@ -81,7 +74,9 @@ def select(adata: AnnData, groupby: str | None, selection: Selection, role: str)
     """Return which cells a source, target or query means, as a mask."""
     if not isinstance(selection, Mapping):
         if groupby is None:
-            raise ValueError(f"{role}={selection!r} is a value of a column: give groupby, or a dict of obs column -> value(s).")
+            raise ValueError(
+                f"{role}={selection!r} is a value of a column: give groupby, or a dict of obs column -> value(s)."
+            )
         selection = {groupby: selection}
     if not selection:
         raise ValueError(f"{role} is an empty dict; give at least one obs column.")
@@ -92,44 +87,11 @@ def select(adata: AnnData, groupby: str | None, selection: Selection, role: str)
         present = labels.unique()
         for value in values:
             if not (present == value).any():
-                raise ValueError(f"{role}: {value!r} is not in obs[{column!r}]; it has {_some(present)}.")
+                raise ValueError(f"{role}: {value!r} is not in obs[{column!r}]; it has {some(present)}.")
         mask &= labels.isin(values).to_numpy()
     if not mask.any():
         raise ValueError(f"{role}: no cell has {' and '.join(f'{c}={v!r}' for c, v in selection.items())} at once.")
     return mask
-
-
-def labels_of(adata: AnnData, column: str) -> "pd.Series[Any]":
-    """Return a column of obs without missing values."""
-    if column not in adata.obs:
-        raise KeyError(f"{column!r} is not in adata.obs; it has {_some(adata.obs)}.")
-    labels = adata.obs[column].astype(object)
-    if labels.isna().any():
-        raise ValueError(f"obs[{column!r}] is missing (NaN) for {labels.isna().sum()} cells; label or drop them first.")
-    return labels
-
-
-def lookup(table: Mapping[str, Any], choice: Any, argument: str) -> Any:
-    """Return the row of a table, or the caller's own function."""
-    if callable(choice):
-        return choice
-    if choice not in table:
-        raise ValueError(f"{argument}={choice!r} is not known; choose {_some(table)} or give a function.")
-    return table[choice]
-
-
-def check_parameters(function: Callable[..., Any], given: Mapping[str, Any], what: str) -> None:
-    """Refuse keyword arguments that a function does not have."""
-    known = {
-        name: parameter
-        for name, parameter in signature(function).parameters.items()
-        if parameter.kind in (Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD)
-    }
-    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in known.values()):
-        return
-    for name in given:
-        if name not in known:
-            raise TypeError(f"{name!r} is not a parameter of {what}; it has {_some(known)}.")
 
 
 def encode(space: Space, rows: Rows, index: np.ndarray, device: torch.device) -> Tensor:
@@ -143,7 +105,9 @@ def chunks(index: np.ndarray) -> list[np.ndarray]:
     return [index[start : start + CHUNK] for start in range(0, len(index), CHUNK)]
 
 
-def remember(adata: AnnData, key: str, name: str, space: FittedSpace, layer: str | None, settings: dict[str, Any]) -> None:
+def remember(
+    adata: AnnData, key: str, name: str, space: FittedSpace, layer: str | None, settings: dict[str, Any]
+) -> None:
     """Write a trained space into ``uns[key]``, in a form that survives h5ad and zarr and needs no pickle."""
     adata.uns[key] = {
         "space": name,
@@ -162,26 +126,21 @@ def recall(adata: AnnData, key: str) -> tuple[FittedSpace, str | None]:
         raise KeyError(f"uns[{key!r}] holds no trained space; call ne.tl.train(adata, key_added={key!r}) first.")
     record = adata.uns[key]
     if not isinstance(record, Mapping) or "weights" not in record:
-        raise ValueError(f"uns[{key!r}] is not a trained space; ne.tl.train(adata) writes one to uns[{_slots.MODEL!r}].")
+        raise ValueError(
+            f"uns[{key!r}] is not a trained space; ne.tl.train(adata) writes one to uns[{_slots.MODEL!r}]."
+        )
     trained = list(record["var_names"])
     if trained != list(adata.var_names):
         missing, extra = sorted(set(trained) - set(adata.var_names)), sorted(set(adata.var_names) - set(trained))
-        difference = f"missing {_some(missing)}, extra {_some(extra)}" if missing or extra else "in another order"
+        difference = f"missing {some(missing)}, extra {some(extra)}" if missing or extra else "in another order"
         raise ValueError(f"adata has other features than the space in uns[{key!r}] was trained on: {difference}.")
     if record["space"] not in SPACES:
         raise ValueError(
             f"uns[{key!r}] was trained in the space {record['space']!r}, which is not in ne.spaces.SPACES; it has"
-            f" {_some(SPACES)}. Add it there first."
+            f" {some(SPACES)}. Add it there first."
         )
     config = json.loads(record["config"])
     layer, _ = config.pop("layer"), config.pop("training")
     space = SPACES[record["space"]](**config)
     space.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in record["weights"].items()})
     return space.requires_grad_(False), layer
-
-
-def _some(names: Any, most: int = 12) -> str:
-    """List names for an error, the first few of them."""
-    shown = [repr(name.item() if isinstance(name, np.generic) else name) for name in names]
-    more = f", ... ({len(shown)} in all)" if len(shown) > most else ""
-    return ", ".join(shown[:most]) + more if shown else "none"

@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="neuronedit", description=__import__("neuronedit").__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="neuronedit", description="Carry an observed change over to cells in which it was never observed"
+    )
     commands = parser.add_subparsers(required=True, metavar="{demo,edit}")
 
     demo = commands.add_parser("demo", help="simulate a spike-in experiment, edit it, and compare with the known truth")
@@ -59,10 +61,12 @@ def _demo(options: argparse.Namespace) -> None:
 
     import neuronedit as ne
 
-    print(f"Simulating four populations of {options.n_cells:,} cells: a control and a patient sample, each in two batches.")
+    print(
+        f"Simulating four populations of {options.n_cells:,} cells: a control and a patient sample, each in two batches."
+    )
     adata = ne.datasets.simulate_batches(n_cells=options.n_cells, rng=options.rng)
     ne.tl.train(adata, rng=options.rng, progress_bar=True)
-    pair = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+    pair: dict[str, Any] = {"source": "control_1", "target": "control_2", "query": "sample_1"}
     ne.tl.edit(adata, "group", **pair)
 
     ne.tl.train(adata, space="identity", key_added="features")
@@ -106,14 +110,21 @@ def _edit(options: argparse.Namespace) -> None:
     if not options.output.parent.is_dir():
         raise FileNotFoundError(f"The folder {options.output.parent} does not exist.")
     adata = anndata.read_h5ad(options.input)
-    groups = {role: _values(adata, options.groupby, getattr(options, role)) for role in ("source", "target", "query")}
+    groups: dict[str, Any] = {
+        role: _values(adata, options.groupby, getattr(options, role)) for role in ("source", "target", "query")
+    }
     if options.cofactor is not None:
         ne.pp.arcsinh(adata, options.cofactor, layer=options.layer)
     how: dict[str, Any] = {"edit": options.edit, "axes": options.axes}
     untrained = ne.tl.train(adata, space="identity", layer=options.layer, copy=True)
     ne.tl.edit(untrained, options.groupby, **groups, **how)  # finds bad input before the training
     ne.tl.train(
-        adata, space=options.space, layer=options.layer, max_epochs=options.max_epochs, rng=options.rng, progress_bar=True
+        adata,
+        space=options.space,
+        layer=options.layer,
+        max_epochs=options.max_epochs,
+        rng=options.rng,
+        progress_bar=True,
     )
     ne.tl.edit(adata, options.groupby, **groups, **how)
 

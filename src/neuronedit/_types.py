@@ -16,22 +16,22 @@ Map = Callable[[Tensor], Tensor]
 class Method(Protocol):
     """Look at two populations, each ``(n_cells, n_features)``, and return the map from the first to the second."""
 
-    def __call__(self, source: Tensor, target: Tensor, /) -> Map: ...  # noqa: D102
+    def __call__(self, source: Tensor, target: Tensor, /) -> Map: ...
 
 
 class Space(Protocol):
     """Where cells are edited: ``encode`` turns them into neurons, ``decode`` turns neurons back into cells."""
 
-    def encode(self, x: Tensor, /) -> Tensor: ...  # noqa: D102
+    def encode(self, x: Tensor, /) -> Tensor: ...
 
-    def decode(self, z: Tensor, /) -> Tensor: ...  # noqa: D102
+    def decode(self, z: Tensor, /) -> Tensor: ...
 
 
 class Cells(Protocol):
     """Cells read a block of rows at a time, as float32. A tensor is one; so is whatever can index its rows."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    def shape(self) -> tuple[int, ...]: ...
 
     def __getitem__(self, rows: slice | np.ndarray, /) -> Tensor: ...
 

@@ -39,10 +39,14 @@ def cytonorm_volunteers() -> AnnData:
         rows.append((batch, f"Volunteer_{individual}", f"{batch}_Control_{individual}", condition))
     obs = pd.DataFrame(rows, columns=["batch", "individual", "sample", "condition"])
     obs["role"] = obs["individual"].map({"Volunteer_1": "control", "Volunteer_2": "validation"})
-    var = samples[0].var[["channel"]].assign(
-        marker_class=["state" if marker in STATE else "type" for marker in samples[0].var_names]
+    var = (
+        samples[0]
+        .var[["channel"]]
+        .assign(marker_class=["state" if marker in STATE else "type" for marker in samples[0].var_names])
     )
-    return assemble("cytonorm_volunteers", samples, obs, var, "Van Gassen et al. 2020, CytoNorm, Cytometry A 97:268-278")
+    return assemble(
+        "cytonorm_volunteers", samples, obs, var, "Van Gassen et al. 2020, CytoNorm, Cytometry A 97:268-278"
+    )
 
 
 def _markers(events: AnnData) -> AnnData:

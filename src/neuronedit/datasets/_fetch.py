@@ -13,7 +13,6 @@ import pooch
 from anndata import AnnData
 
 
-
 def origin(dataset: str) -> dict[str, Any]:
     """Return the repository, commit, folder and files (name -> sha256) that a data set is made from."""
     return json.loads(files(__package__).joinpath("origins.json").read_text())[dataset]

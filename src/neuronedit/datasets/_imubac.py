@@ -49,5 +49,9 @@ def imubac_krieg() -> AnnData:
     )
     var = pd.DataFrame({"channel": antigens.index.to_list()}, index=antigens.to_list())
     return assemble(
-        "imubac_krieg", samples, obs, var, "Krieg et al. 2018, Nat Med 24:144-153; Ogishi et al. 2021, J Immunol 206:206-213"
+        "imubac_krieg",
+        samples,
+        obs,
+        var,
+        "Krieg et al. 2018, Nat Med 24:144-153; Ogishi et al. 2021, J Immunol 206:206-213",
     )

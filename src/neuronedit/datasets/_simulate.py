@@ -9,7 +9,22 @@ from anndata import AnnData
 from .. import _slots
 
 CELL_TYPES = ["CD4 T", "CD8 T", "B", "NK", "monocyte", "dendritic"]
-NAMES = ["CD3", "CD4", "CD8", "CD19", "CD20", "CD56", "CD14", "CD16", "HLADR", "CD11c", "CD45RA", "CD27", "CCR6", "IFNg"]
+NAMES = [
+    "CD3",
+    "CD4",
+    "CD8",
+    "CD19",
+    "CD20",
+    "CD56",
+    "CD14",
+    "CD16",
+    "HLADR",
+    "CD11c",
+    "CD45RA",
+    "CD27",
+    "CCR6",
+    "IFNg",
+]
 NAMES += ["TNFa", "IL2", "p4EBP1", "pSTAT5", "pERK", "pAKT", "pS6", "CD38", "CD57", "PD1", "CD25", "CD127", "CXCR3"]
 NAMES += ["CCR7", "CD161", "CD95", "CD28", "Ki67", "GzmB", "Perforin", "CD86"]
 COFACTOR = 5.0
@@ -166,7 +181,9 @@ def _cells(
     """Draw cells: their markers before noise, ``(n_cells, n_markers)``, their overall staining, and their types."""
     kinds = generator.choice(len(CELL_TYPES), p=proportions, size=n_cells)
     staining = generator.normal(size=(n_cells, 1))
-    activation = generator.normal(size=(n_cells, 3)) @ np.random.default_rng(0).normal(scale=0.25, size=(3, programs.shape[1]))
+    activation = generator.normal(size=(n_cells, 3)) @ np.random.default_rng(0).normal(
+        scale=0.25, size=(3, programs.shape[1])
+    )
     values = programs[kinds] * (1 + 0.12 * staining) + activation
     return values, staining, np.array(CELL_TYPES)[kinds]
 

@@ -38,5 +38,7 @@ def read_fcs(path: str | Path) -> AnnData:
     if len(events) != int(data.text["tot"]):
         raise ValueError(f"{path} holds {len(events)} events, but says that it has {data.text['tot']}.")
     channels = [data.channels[i] for i in sorted(data.channels)]
-    var = pd.DataFrame({"marker": [channel["pns"] for channel in channels]}, index=[channel["pnn"] for channel in channels])
+    var = pd.DataFrame(
+        {"marker": [channel["pns"] for channel in channels]}, index=[channel["pnn"] for channel in channels]
+    )
     return AnnData(events, obs=pd.DataFrame(index=[f"c{i}" for i in range(len(events))]), var=var)

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from scipy import ndimage, sparse
 
 from .. import _slots
+from .._check import check_features, matrix_of, some
 from ._figure import colors_of, finish, panels
 
 MOST_POINTS = 10_000
@@ -82,11 +83,11 @@ def biaxial(
     >>> [ax.get_title() for ax in axes]
     ['measured', 'truth']
     """
-    columns = _columns(adata, (x, y))
+    check_features(adata, x, y)
     labels, groups = _labels(adata, groupby, groups)
     if kind not in ("auto", "points", "contours"):
         raise ValueError(f"kind={kind!r} is not known; choose 'auto', 'points' or 'contours'.")
-    cells = {layer: _values(adata, layer, columns) for layer in layers}
+    cells = {layer: _values(adata, layer, (x, y)) for layer in layers}
     axes = panels(len(layers), ax)
     colors = colors_of(adata, groupby, groups, palette)
     shown = np.flatnonzero(labels >= 0)
@@ -113,7 +114,8 @@ def _points(panel: Axes, values: np.ndarray, labels: np.ndarray, colors: list[st
     """Draw every cell, in an order that is the same each time and gives no group the last word."""
     order = np.random.default_rng(0).permutation(len(values))
     panel.scatter(
-        *values[order].T,
+        values[order, 0],
+        values[order, 1],
         c=np.array(colors)[labels[order]],
         s=style["size"],
         alpha=style["alpha"],
@@ -127,9 +129,10 @@ def _contours(panel: Axes, values: np.ndarray, labels: np.ndarray, colors: list[
     for group, color in enumerate(colors):
         cells = values[labels == group]
         if len(cells) < 10:  # too few for a density: show them as they are
-            panel.scatter(*cells.T, c=color, s=style["size"], linewidths=0, rasterized=True)
+            panel.scatter(cells[:, 0], cells[:, 1], c=color, s=style["size"], linewidths=0, rasterized=True)
             continue
-        counts, *edges = np.histogram2d(*cells.T, bins=200, range=style["limits"].T)
+        x, y = cells.T
+        counts, *edges = np.histogram2d(x, y, bins=200, range=style["limits"].T)
         bandwidth = [cells[:, i].std() * len(cells) ** (-1 / 6) / np.diff(edges[i])[0] for i in (0, 1)]  # Scott's rule
         density = ndimage.gaussian_filter(counts, sigma=np.maximum(bandwidth, 1.0), mode="constant")
         ordered = np.sort(density, axis=None)[::-1]
@@ -139,31 +142,21 @@ def _contours(panel: Axes, values: np.ndarray, labels: np.ndarray, colors: list[
         panel.contour(*centers, density.T, levels=levels, colors=color, linewidths=np.linspace(0.8, 1.6, len(levels)))
 
 
-def _columns(adata: AnnData, names: Sequence[str]) -> list[int]:
-    for name in names:
-        if name not in adata.var_names:
-            raise KeyError(f"{name!r} is not in adata.var_names; it has {', '.join(map(repr, adata.var_names[:12]))}, ...")
-    return [adata.var_names.get_loc(name) for name in names]
-
-
 def _labels(adata: AnnData, groupby: str, groups: Sequence[Any] | None) -> tuple[np.ndarray, list[Any]]:
     """Return the number of each cell's group, -1 for cells that are not drawn, and the groups."""
     if groupby not in adata.obs:
-        raise KeyError(f"{groupby!r} is not in adata.obs; it has {', '.join(map(repr, adata.obs))}.")
-    column = adata.obs[groupby].astype("category")
-    present = [category for category in column.cat.categories if (column == category).any()]
+        raise KeyError(f"{groupby!r} is not in adata.obs; it has {some(adata.obs)}.")
+    column = adata.obs[groupby].astype("category").cat.remove_unused_categories()
     for group in groups or []:
-        if group not in present:
-            raise ValueError(f"{group!r} is not in obs[{groupby!r}]; it has {', '.join(map(repr, present))}.")
-    groups = present if groups is None else list(groups)
+        if group not in column.cat.categories:
+            raise ValueError(f"{group!r} is not in obs[{groupby!r}]; it has {some(column.cat.categories)}.")
+    groups = list(column.cat.categories if groups is None else groups)
     return column.cat.set_categories(groups).cat.codes.to_numpy(), groups
 
 
-def _values(adata: AnnData, layer: str | None, columns: list[int]) -> np.ndarray:
+def _values(adata: AnnData, layer: str | None, names: Sequence[str]) -> np.ndarray:
     """Return two columns of a layer, dense."""
-    if layer is not None and layer not in adata.layers:
-        raise KeyError(f"{layer!r} is not in adata.layers; it has {', '.join(map(repr, adata.layers)) or 'none'}.")
-    values = (adata.X if layer is None else adata.layers[layer])[:, columns]
+    values = matrix_of(adata, layer)[:, [adata.var_names.get_loc(name) for name in names]]
     return np.asarray(values.toarray() if sparse.issparse(values) else values)
 
 

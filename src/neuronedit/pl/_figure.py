@@ -37,7 +37,9 @@ def colors_of(adata: AnnData, groupby: str, groups: Sequence[Any], palette: Any)
         known = dict(zip(adata.obs[groupby].cat.categories, stored, strict=False))
         if all(group in known for group in groups):
             return {group: to_hex(known[group]) for group in groups}
-    colors = palette or (OKABE_ITO if len(groups) <= len(OKABE_ITO) else plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(groups))))
+    colors = palette or (
+        OKABE_ITO if len(groups) <= len(OKABE_ITO) else plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(groups)))
+    )
     if len(colors) < len(groups):
         raise ValueError(f"palette has {len(colors)} colours for {len(groups)} groups.")
     return {group: to_hex(color) for group, color in zip(groups, colors, strict=False)}

@@ -58,12 +58,16 @@ def history(
         raise KeyError(f"uns[{key!r}] holds no trained space; call ne.tl.train(adata) first.")
     curves = {label: np.asarray(adata.uns[key]["history"].get(name, [])) for name, label in CURVES.items()}
     if not curves["training"].size:
-        raise ValueError(f"uns[{key!r}] has no history: the space {adata.uns[key]['space']!r} was not trained in epochs.")
+        raise ValueError(
+            f"uns[{key!r}] has no history: the space {adata.uns[key]['space']!r} was not trained in epochs."
+        )
     if ax is None:
         _, ax = plt.subplots(figsize=(4.2, 3.0), layout="constrained")
     for color, (label, curve) in zip(OKABE_ITO, curves.items(), strict=False):
         if curve.size:
-            ax.plot(np.arange(1, curve.size + 1), curve, color=color, label=label, marker="o" if curve.size == 1 else None)
+            ax.plot(
+                np.arange(1, curve.size + 1), curve, color=color, label=label, marker="o" if curve.size == 1 else None
+            )
     ax.set(xlabel="epoch", ylabel="mean squared error (scaled units)", yscale="log")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.spines[["top", "right"]].set_visible(False)

@@ -1,6 +1,7 @@
 """The arcsinh transformation of cytometry, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import sparse
 
 from .. import _slots
 from .._adata import check_finite, rows_of
+from .._check import check_features, name_of
 
 
 def arcsinh(
@@ -58,11 +60,11 @@ def arcsinh(
     """
     rows = rows_of(adata, layer)
     if _slots.cofactor(layer) in adata.var:
-        raise ValueError(f"{layer or 'X'} is arcsinh-transformed already; undo it with ne.pp.inverse_arcsinh first.")
+        raise ValueError(f"{name_of(layer)} is arcsinh-transformed already; undo it with ne.pp.inverse_arcsinh first.")
     if key_added is not None and key_added in adata.layers and key_added != layer:
         raise ValueError(f"layers[{key_added!r}] exists; choose another key_added.")
     cofactors = _cofactors(adata, cofactor)
-    check_finite(adata, rows, layer or "X")
+    check_finite(adata, rows, layer)
     adata = adata.copy() if copy else adata
     into = layer if key_added is None else key_added
     _write(adata, into, _transform(rows.matrix, cofactors, lambda x, c: np.arcsinh(x / c)))
@@ -109,7 +111,7 @@ def inverse_arcsinh(
     rows = rows_of(adata, layer)
     column = _slots.cofactor(layer)
     if column not in adata.var:
-        raise KeyError(f"{layer or 'X'} was not transformed by ne.pp.arcsinh: {column!r} is not in adata.var.")
+        raise KeyError(f"{name_of(layer)} was not transformed by ne.pp.arcsinh: {column!r} is not in adata.var.")
     if key_added is not None and key_added in adata.layers and key_added != layer:
         raise ValueError(f"layers[{key_added!r}] exists; choose another key_added.")
     adata = adata.copy() if copy else adata
@@ -126,25 +128,24 @@ def _cofactors(adata: AnnData, cofactor: Any) -> np.ndarray:
     if isinstance(cofactor, pd.Series):
         cofactor = cofactor.to_dict()
     given = cofactor if isinstance(cofactor, Mapping) else dict.fromkeys(adata.var_names, cofactor)
-    if unknown := [name for name in given if name not in adata.var_names]:
-        raise KeyError(f"cofactor names {unknown!r}, which are not in adata.var_names; it has {list(adata.var_names)!r}.")
+    check_features(adata, *given)
     for name, value in given.items():
-        if not (np.isscalar(value) and np.isreal(value) and np.isfinite(value) and value > 0):
+        if not isinstance(value, Real) or not 0 < float(value) < np.inf:
             raise ValueError(f"cofactor must be positive; it is {value!r} for {name!r}.")
     return np.array([given.get(name, np.nan) for name in adata.var_names], dtype=np.float64)
 
 
-def _transform(matrix: Any, cofactors: np.ndarray, function: Any) -> Any:
+def _transform(matrix: Any, cofactors: np.ndarray, function: Callable[[Any, Any], Any]) -> Any:
     """Apply a function that keeps 0 at 0 to the columns that have a cofactor."""
-    kind = matrix.dtype if matrix.dtype.kind == "f" else np.float32
-    result = matrix.astype(kind)
+    result = matrix.astype(matrix.dtype if matrix.dtype.kind == "f" else np.float32)
+    cofactors = cofactors.astype(result.dtype)
     if sparse.issparse(result):
         result = result.tocsr()
-        values, used = result.data, cofactors[result.indices].astype(kind)
-        result.data = np.where(np.isnan(used), values, function(values, used))
+        used = cofactors[result.indices]
+        result.data = np.where(np.isnan(used), result.data, function(result.data, used))
         return result
-    for j in np.flatnonzero(~np.isnan(cofactors)):
-        result[:, j] = function(result[:, j], kind(cofactors[j]) if callable(kind) else kind.type(cofactors[j]))
+    for j in np.flatnonzero(~np.isnan(cofactors)):  # a column at a time: no second copy
+        result[:, j] = function(result[:, j], cofactors[j])
     return result
 
 

@@ -1,19 +1,22 @@
 """Where cells become neurons and neurons become cells again.
 
-A new space is one file and one row in `SPACES`: a `torch.nn.Module` with `encode`, `decode`, and a class method
+A new space is one file and one row in `SPACES`: a `FittedSpace` with `encode`, `decode`, and a class method
 ``fit(cells, training, **parameters)`` that returns it ready to use. Its constructor takes what ``config`` holds, so that
 ``SPACES[name](**config)`` and the saved weights make the same space again.
 """
 
+from typing import Any
+
 from ._autoencoder import Autoencoder
+from ._base import FittedSpace
 from ._identity import Identity
 from ._pca import PCA
 from ._train import SCHEDULES, History, Training, train
 
-SPACES = {
+SPACES: dict[str, Any] = {
     "autoencoder": Autoencoder,
     "pca": PCA,
     "identity": Identity,
 }
 
-__all__ = ["PCA", "SCHEDULES", "SPACES", "Autoencoder", "History", "Identity", "Training", "train"]
+__all__ = ["PCA", "SCHEDULES", "SPACES", "Autoencoder", "FittedSpace", "History", "Identity", "Training", "train"]

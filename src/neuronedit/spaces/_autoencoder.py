@@ -10,6 +10,7 @@ from torch.nn.functional import mse_loss
 from .._nets import dense
 from .._types import Cells
 from ._base import FittedSpace, moments
+from ._dense_backward import dense_backward
 from ._train import Training, train
 
 
@@ -52,11 +53,14 @@ class Autoencoder(FittedSpace):
         space.scale.fill_(variance.mean().sqrt().item() or 1.0)
         space.to(training.device)
 
-        def loss(x: Tensor) -> Tensor:
-            scaled = (x - space.center) / space.scale
-            return mse_loss(space.decoder(space.encoder(scaled)), scaled)
+        def scaled(x: Tensor) -> Tensor:
+            return (x - space.center) / space.scale
 
-        space.history = train(space, loss, cells, training)
+        def loss(x: Tensor) -> Tensor:
+            return mse_loss(space.decoder(space.encoder(scaled(x))), scaled(x))
+
+        backward = dense_backward([*space.encoder, *space.decoder], training.batch_size)
+        space.history = train(space, loss, cells, training, backward=lambda x: backward(scaled(x)))
         return space
 
     def encode(self, x: Tensor, /) -> Tensor:

@@ -1,17 +1,17 @@
 """What every space shares: it is a torch module whose buffers and weights are all there is to save."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .._types import Cells
-from ._train import History, Training
+from ._train import History
 
 
 class FittedSpace(nn.Module, ABC):
-    """A space that is ready: fitting returns it, and ``config`` with the saved weights makes it again.
+    """A space that is ready: its class method ``fit`` returns it, ``config`` and the saved weights make it again.
 
     Attributes
     ----------
@@ -25,11 +25,6 @@ class FittedSpace(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.history: History = {}
-
-    @classmethod
-    @abstractmethod
-    def fit(cls, cells: Cells, training: Training, **parameters: Any) -> Self:
-        """Look at cells, ``(n_cells, n_features)``, and return the space."""
 
     @abstractmethod
     def encode(self, x: Tensor, /) -> Tensor:

@@ -83,7 +83,9 @@ class Training:
         if not self.lr > 0:
             raise ValueError(f"lr must be positive; it is {self.lr}.")
         if not 0 <= self.validation_size < 1:
-            raise ValueError(f"validation_size must be a share of the cells, from 0 to below 1; it is {self.validation_size}.")
+            raise ValueError(
+                f"validation_size must be a share of the cells, from 0 to below 1; it is {self.validation_size}."
+            )
         if self.early_stopping and not self.validation_size:
             raise ValueError("early_stopping needs cells to validate on: give validation_size, for example 0.1.")
 
@@ -92,10 +94,17 @@ class Training:
         return self.max_epochs or max(2, math.ceil(self.n_steps * self.batch_size / n_cells))
 
 
-def train(module: nn.Module, loss: Callable[[Tensor], Tensor], cells: Cells, training: Training) -> History:
+def train(
+    module: nn.Module,
+    loss: Callable[[Tensor], Tensor],
+    cells: Cells,
+    training: Training,
+    *,
+    backward: Callable[[Tensor], Tensor] | None = None,
+) -> History:
     """Lower ``loss(batch)`` of the module with Adam, freeze the module and return the history.
 
-    Every epoch visits the cells in a new order, a shuffled copy of up to 65,536 of them at a time. Ctrl-C ends training
+    ``backward(batch)`` returns the loss and leaves the gradients in the parameters; by default autograd does. Every epoch visits the cells in a new order, a shuffled copy of up to 65,536 of them at a time. Ctrl-C ends training
     and keeps the weights so far.
     """
     generator = torch.Generator().manual_seed(training.seed)
@@ -105,6 +114,7 @@ def train(module: nn.Module, loss: Callable[[Tensor], Tensor], cells: Cells, tra
     n_epochs = training.epochs(len(kept))
     n_steps = n_epochs * math.ceil(len(kept) / training.batch_size)
     optimizer = torch.optim.Adam(module.parameters(), lr=training.lr, fused=True)
+    backward = backward or _by_autograd(module, loss)
     history: History = {"train_loss": [], "interrupted": False} | ({"validation_loss": []} if n_held_out else {})
     best, best_epoch, best_weights, step = math.inf, 0, None, 0
     bar = tqdm(total=n_epochs, desc="training", unit="epoch", disable=not training.progress_bar)
@@ -116,11 +126,8 @@ def train(module: nn.Module, loss: Callable[[Tensor], Tensor], cells: Cells, tra
                     rate = training.lr * training.schedule(step / n_steps)
                     for group in optimizer.param_groups:
                         group["lr"] = rate
-                    value = loss(batch)
-                    optimizer.zero_grad()
-                    value.backward()
+                    total += backward(batch) * len(batch)
                     optimizer.step()
-                    total += value.detach() * len(batch)
                     step += 1
                 history["train_loss"].append(total.item() / len(kept))
                 shown = {"loss": history["train_loss"][-1]}
@@ -143,7 +150,19 @@ def train(module: nn.Module, loss: Callable[[Tensor], Tensor], cells: Cells, tra
     return history
 
 
-def _batches(cells: Cells, rows: np.ndarray, training: Training, generator: torch.Generator, n_rows: int = 65_536) -> Any:
+def _by_autograd(module: nn.Module, loss: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def backward(batch: Tensor) -> Tensor:
+        module.zero_grad()
+        value = loss(batch)
+        value.backward()
+        return value.detach()
+
+    return backward
+
+
+def _batches(
+    cells: Cells, rows: np.ndarray, training: Training, generator: torch.Generator, n_rows: int = 65_536
+) -> Any:
     """Yield the rows once, in a new order, a minibatch at a time out of shuffled contiguous copies."""
     n_rows = max(n_rows - n_rows % training.batch_size, training.batch_size)
     order = rows[torch.randperm(len(rows), generator=generator).numpy()]

@@ -10,19 +10,8 @@ import torch
 from anndata import AnnData
 
 from .. import _slots
-from .._adata import (
-    Rows,
-    Selection,
-    check_finite,
-    check_parameters,
-    chunks,
-    encode,
-    labels_of,
-    lookup,
-    recall,
-    rows_of,
-    select,
-)
+from .._adata import Rows, Selection, check_finite, chunks, encode, recall, rows_of, select
+from .._check import check_parameters, labels_of, lookup
 from .._nets import fast_matmul, find_device
 from .._types import Map, Space, carry, scaled
 from ..edits import AXES, EDITS, support
@@ -127,7 +116,7 @@ def edit(
     check_parameters(method, edit_params, f"the edit {edit!r}")
     along = lookup(AXES, axes, "axes")
     _check_free(adata, key, key_added)
-    check_finite(adata, rows, "X" if layer is None else f"layers[{layer!r}]")
+    check_finite(adata, rows, layer)
     device = find_device(accelerator)
 
     with fast_matmul(), torch.no_grad():
@@ -173,7 +162,9 @@ def _groups(
     """Return the masks of source, target and query, once they make sense together."""
     if groupby is not None:
         labels_of(adata, groupby)
-    groups = {role: select(adata, groupby, wanted, role) for role, wanted in {"source": source, "target": target}.items()}
+    groups = {
+        role: select(adata, groupby, wanted, role) for role, wanted in {"source": source, "target": target}.items()
+    }
     groups["query"] = ~groups["target"] if query is None else select(adata, groupby, query, "query")
     for role, other in (("source", "target"), ("query", "target")):
         if both := int((groups[role] & groups[other]).sum()):

@@ -8,10 +8,10 @@ import numpy as np
 from anndata import AnnData
 
 from .. import _slots
-from .._adata import check_finite, check_parameters, encode, lookup, remember, rows_of
+from .._adata import check_finite, encode, remember, rows_of
+from .._check import check_parameters, lookup
 from .._nets import find_device
-from ..spaces import SCHEDULES, SPACES, Training
-from ..spaces._base import FittedSpace
+from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def train(
         device=find_device(accelerator),
         progress_bar=_interactive() if progress_bar is None else progress_bar,
     )
-    check_finite(adata, rows, "X" if layer is None else f"layers[{layer!r}]")
+    check_finite(adata, rows, layer)
     _warn_of_raw_values(rows)
 
     trained = fitted.fit(rows, training, **space_params)

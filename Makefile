@@ -1,0 +1,46 @@
+# Each target sets up what it needs in .venv; only python3, make and a package registry have to be there.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: help demo test lint types docs bench clean
+
+help:
+	@echo "make demo   train, edit and compare on simulated cells; writes demo/"
+	@echo "            DATA=cells.h5ad GROUPBY=batch SOURCE=a TARGET=b QUERY=c does it on your file (COFACTOR=5: arcsinh first)"
+	@echo "make test   run the tests"
+	@echo "make lint types docs bench"
+
+$(VENV)/%.stamp: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable '.$(if $(filter-out core,$*),[$*])'
+	touch $@
+
+demo: $(VENV)/core.stamp
+ifdef DATA
+	mkdir -p demo
+	$(BIN)/neuronedit edit '$(DATA)' --groupby '$(GROUPBY)' --source '$(SOURCE)' --target '$(TARGET)' \
+		$(if $(QUERY),--query '$(QUERY)') $(if $(COFACTOR),--cofactor $(COFACTOR)) -o demo/edited.h5ad --biaxial demo/biaxial.png
+else
+	$(BIN)/neuronedit demo --output demo
+endif
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/lint.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/lint.stamp
+	$(BIN)/mypy
+
+docs: $(VENV)/docs.stamp
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python benchmarks/training.py
+
+clean:
+	rm -rf $(VENV) demo docs/_build docs/generated

@@ -1,0 +1,68 @@
+"""What is checked at the border, before any work: the errors say what was given and what there is."""
+
+from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+
+def some(names: Any, most: int = 12) -> str:
+    """List names for an error, the first few of them."""
+    shown = [repr(name.item() if isinstance(name, np.generic) else name) for name in names]
+    more = f", ... ({len(shown)} in all)" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more if shown else "none"
+
+
+def name_of(layer: str | None) -> str:
+    """Name a layer as the user wrote it."""
+    return "X" if layer is None else f"layers[{layer!r}]"
+
+
+def matrix_of(adata: AnnData, layer: str | None) -> Any:
+    """Return X or a layer."""
+    if layer is not None and layer not in adata.layers:
+        raise KeyError(f"{layer!r} is not in adata.layers; it has {some(adata.layers)}.")
+    matrix = adata.X if layer is None else adata.layers[layer]
+    if matrix is None:
+        raise ValueError(f"adata.X is empty; name a layer: it has {some(adata.layers)}.")
+    return matrix
+
+
+def labels_of(adata: AnnData, column: str) -> "pd.Series[Any]":
+    """Return a column of obs without missing values."""
+    if column not in adata.obs:
+        raise KeyError(f"{column!r} is not in adata.obs; it has {some(adata.obs)}.")
+    labels = adata.obs[column].astype(object)
+    if labels.isna().any():
+        raise ValueError(f"obs[{column!r}] is missing (NaN) for {labels.isna().sum()} cells; label or drop them first.")
+    return labels
+
+
+def check_features(adata: AnnData, *names: str) -> None:
+    """Refuse names that are not features."""
+    for name in names:
+        if name not in adata.var_names:
+            raise KeyError(f"{name!r} is not in adata.var_names; it has {some(adata.var_names)}.")
+
+
+def lookup(table: Mapping[str, Any], choice: Any, argument: str) -> Any:
+    """Return the row of a table, or the caller's own function."""
+    if callable(choice):
+        return choice
+    if choice not in table:
+        raise ValueError(f"{argument}={choice!r} is not known; choose {some(table)} or give a function.")
+    return table[choice]
+
+
+def check_parameters(function: Callable[..., Any], given: Mapping[str, Any], what: str) -> None:
+    """Refuse keyword arguments that a function does not have."""
+    parameters = signature(function).parameters.values()
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY]
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{name!r} is not a parameter of {what}; it has {some(known)}.")
