@@ -37,8 +37,8 @@ class Rows:
         return torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))
 
 
-def rows_of(adata: AnnData, layer: str | None) -> Rows:
-    """Return the cells of X or a layer, once it is known that they can be used."""
+def check_adata(adata: AnnData) -> None:
+    """Refuse what no tool can work on."""
     if not isinstance(adata, AnnData):
         raise TypeError(f"adata must be an AnnData; it is a {type(adata).__name__}.")
     if adata.isbacked:
@@ -46,6 +46,11 @@ def rows_of(adata: AnnData, layer: str | None) -> Rows:
     if not adata.var_names.is_unique:
         twice = adata.var_names[adata.var_names.duplicated()].unique()
         raise ValueError(f"var_names are not unique: {some(twice)}; call adata.var_names_make_unique() first.")
+
+
+def rows_of(adata: AnnData, layer: str | None) -> Rows:
+    """Return the cells of X or a layer, once it is known that they can be used."""
+    check_adata(adata)
     matrix, name = matrix_of(adata, layer), name_of(layer)
     if 0 in matrix.shape:
         raise ValueError(f"{name} has no cells or no features: its shape is {matrix.shape}.")
@@ -122,6 +127,7 @@ def remember(
 
 def recall(adata: AnnData, key: str) -> tuple[FittedSpace, str | None]:
     """Return the space in ``uns[key]``, frozen, and the layer it was trained on."""
+    check_adata(adata)
     if key not in adata.uns:
         raise KeyError(f"uns[{key!r}] holds no trained space; call ne.tl.train(adata, key_added={key!r}) first.")
     record = adata.uns[key]

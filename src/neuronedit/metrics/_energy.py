@@ -32,7 +32,7 @@ def energy_distance(x: np.ndarray, y: np.ndarray, /, *, max_cells: int = 5_000, 
     >>> import numpy as np, neuronedit as ne
     >>> x = np.random.default_rng(0).normal(size=(500, 2))
     >>> round(ne.metrics.energy_distance(x, x + [3.0, 0.0]), 1)
-    3.1
+    3.2
     """
     generator = np.random.default_rng(rng)
     x, y = (np.asarray(cells, dtype=np.float64) for cells in (x, y))

@@ -137,13 +137,15 @@ def _cofactors(adata: AnnData, cofactor: Any) -> np.ndarray:
 
 def _transform(matrix: Any, cofactors: np.ndarray, function: Callable[[Any, Any], Any]) -> Any:
     """Apply a function that keeps 0 at 0 to the columns that have a cofactor."""
-    result = matrix.astype(matrix.dtype if matrix.dtype.kind == "f" else np.float32)
-    cofactors = cofactors.astype(result.dtype)
-    if sparse.issparse(result):
-        result = result.tocsr()
-        used = cofactors[result.indices]
-        result.data = np.where(np.isnan(used), result.data, function(result.data, used))
-        return result
+    dtype = matrix.dtype if matrix.dtype.kind == "f" else np.dtype(np.float32)
+    cofactors = cofactors.astype(dtype)
+    if sparse.issparse(matrix):
+        matrix = matrix.tocsr()
+        values, used = matrix.data.astype(dtype), cofactors[matrix.indices]
+        values = np.where(np.isnan(used), values, function(values, used))
+        kind = sparse.csr_array if isinstance(matrix, sparse.sparray) else sparse.csr_matrix
+        return kind((values, matrix.indices.copy(), matrix.indptr.copy()), shape=matrix.shape)
+    result = np.array(matrix, dtype=dtype)
     for j in np.flatnonzero(~np.isnan(cofactors)):  # a column at a time: no second copy
         result[:, j] = function(result[:, j], cofactors[j])
     return result

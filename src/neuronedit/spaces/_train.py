@@ -104,8 +104,35 @@ def train(
 ) -> History:
     """Lower ``loss(batch)`` of the module with Adam, freeze the module and return the history.
 
-    ``backward(batch)`` returns the loss and leaves the gradients in the parameters; by default autograd does. Every epoch visits the cells in a new order, a shuffled copy of up to 65,536 of them at a time. Ctrl-C ends training
+    Every epoch visits the cells in a new order, a shuffled copy of up to 65,536 of them at a time. Ctrl-C ends training
     and keeps the weights so far.
+
+    Parameters
+    ----------
+    module
+        What is trained; its parameters are frozen afterwards.
+    loss
+        ``(batch_size, n_features) -> loss``, the mean over the cells.
+    cells
+        ``(n_cells, n_features)``
+    training
+        How long, how fast and where.
+    backward
+        Returns the loss of a batch and leaves its gradients in the parameters. `None`: autograd does.
+
+    Returns
+    -------
+    The history.
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> module = torch.nn.Linear(3, 3)
+    >>> history = ne.spaces.train(
+    ...     module, lambda x: (module(x) - 1).square().mean(), torch.rand(500, 3), ne.spaces.Training(max_epochs=4)
+    ... )
+    >>> len(history["train_loss"])
+    4
     """
     generator = torch.Generator().manual_seed(training.seed)
     order = torch.randperm(cells.shape[0], generator=generator).numpy()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -181,7 +182,8 @@ def _check_free(adata: AnnData, key: str, key_added: str) -> None:
     """Refuse to write over what an edit did not write."""
     if key_added == key:
         raise ValueError(f"key_added={key_added!r} is the key of the trained space; choose another.")
-    ours = _slots.VERSION in adata.uns.get(key_added, {})
+    record = adata.uns.get(key_added)
+    ours = isinstance(record, Mapping) and _slots.VERSION in record
     if not ours and (key_added in adata.layers or key_added in adata.uns):
         where = "layers" if key_added in adata.layers else "uns"
         raise ValueError(f"{where}[{key_added!r}] exists and was not written by ne.tl.edit; choose another key_added.")

@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+import torch
+
+from neuronedit.spaces import PCA, Training
+
+
+def draw(n=300, d=8):
+    generator = np.random.default_rng(0)
+    return (generator.normal(size=(n, d)) * np.geomspace(5, 0.1, d)) @ generator.normal(size=(d, d)) + 7
+
+
+@pytest.mark.parametrize("n_components", [1, 3, 8, 50])
+def test_oracle_singular_value_decomposition(n_components):
+    x = draw()
+    space = PCA.fit(torch.from_numpy(x.astype(np.float32)), Training(), n_components=n_components)
+    k = min(n_components, 8)
+    _, _, vt = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+    np.testing.assert_allclose(np.abs(space.components.numpy()), np.abs(vt[:k].T), atol=1e-4)
+    assert space.components.shape == (8, k)
+    loadings = space.components.numpy()
+    assert (loadings[np.abs(loadings).argmax(axis=0), range(k)] > 0).all()
+
+
+def test_all_components_lose_nothing():
+    x = torch.from_numpy(draw().astype(np.float32))
+    space = PCA.of(x)
+    torch.testing.assert_close(space.decode(space.encode(x)), x, rtol=1e-4, atol=1e-3)
+
+
+def test_bad_n_components():
+    with pytest.raises(ValueError, match="n_components must be at least 1"):
+        PCA.fit(torch.ones(3, 2), Training(), n_components=0)

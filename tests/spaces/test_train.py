@@ -1,0 +1,145 @@
+"""The training loop: gradients, schedules, validation, early stopping, interruption, awkward sizes."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import mse_loss
+
+from neuronedit._nets import dense, fast_matmul
+from neuronedit.spaces import Autoencoder, Training
+from neuronedit.spaces._base import moments
+from neuronedit.spaces._dense_backward import dense_backward
+from neuronedit.spaces._train import onecycle
+
+
+def draw(n=200, d=6, seed=0):
+    low_rank = np.random.default_rng(seed).normal(size=(n, 2)) @ np.random.default_rng(1).normal(size=(2, d))
+    return torch.from_numpy((low_rank + 3).astype(np.float32))
+
+
+@pytest.mark.parametrize("n_cells", [1, 7, 10])
+@pytest.mark.parametrize("widths", [[5, 3, 5], [5, 9, 4, 2, 4, 9, 5]])
+def test_written_out_gradients_equal_autograd_s(widths, n_cells):
+    x = torch.randn(n_cells, 5, generator=torch.Generator().manual_seed(1))
+    by_hand, by_autograd = (dense(widths, generator=torch.Generator().manual_seed(0), last=True) for _ in range(2))
+    loss = mse_loss(by_autograd(x), x)
+    loss.backward()
+    torch.testing.assert_close(dense_backward(list(by_hand), 10)(x), loss.detach(), rtol=1e-6, atol=1e-7)
+    for mine, theirs in zip(by_hand.parameters(), by_autograd.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_training_lowers_the_error_far_below_the_mean_s():
+    cells = draw(500)
+    space = Autoencoder.fit(cells, Training(max_epochs=200), widths=(32, 4))
+    error = mse_loss(space.decode(space.encode(cells)), cells)
+    assert error < 0.02 * cells.var(0).mean()
+    assert space.history["train_loss"][-1] < 0.1 * space.history["train_loss"][0]
+    assert len(space.history["train_loss"]) == 200
+
+
+def test_one_global_scale_and_a_centre_for_each_feature():
+    cells = draw() * torch.tensor([1.0, 1, 1, 1, 1, 50])
+    space = Autoencoder.fit(cells, Training(max_epochs=1), widths=(3,))
+    torch.testing.assert_close(space.center, cells.mean(0))
+    torch.testing.assert_close(space.scale, cells.var(0, correction=0).mean().sqrt())
+
+
+@pytest.mark.parametrize("n_rows", [7, 100, 10_000])
+def test_moments_in_blocks(n_rows):
+    cells = draw(333) * 1e3 + 1e5
+    mean, variance = moments(cells, n_rows)
+    torch.testing.assert_close(mean, cells.double().mean(0))
+    torch.testing.assert_close(variance, cells.double().var(0, correction=0))
+
+
+@pytest.mark.parametrize(("n_cells", "batch_size"), [(101, 100), (1, 100), (3, 1), (50, 100_000)])
+def test_a_last_minibatch_of_one_cell(n_cells, batch_size):
+    space = Autoencoder.fit(draw(n_cells), Training(max_epochs=2, batch_size=batch_size), widths=(4, 2))
+    assert np.isfinite(space.history["train_loss"]).all()
+
+
+def test_constant_features_do_not_divide_by_zero():
+    space = Autoencoder.fit(torch.ones(20, 3), Training(max_epochs=1), widths=(2,))
+    assert torch.isfinite(space.decode(space.encode(torch.rand(5, 3)))).all()
+
+
+def test_epochs_by_default():
+    assert Training().epochs(6_000) == 167
+    assert Training().epochs(10_000_000) == 2
+    assert Training(max_epochs=3).epochs(6_000) == 3
+
+
+def test_validation_and_early_stopping_keep_the_best_weights():
+    cells = draw(300)
+    training = Training(max_epochs=40, validation_size=0.2, early_stopping=3, lr=0.05, schedule=lambda done: 1.0)
+    space = Autoencoder.fit(cells, training, widths=(16, 4))
+    losses = space.history["validation_loss"]
+    assert len(losses) == len(space.history["train_loss"]) <= 40
+    assert len(losses) - 1 - int(np.argmin(losses)) <= 3
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(0))
+    held_out = cells[order[:60]]
+    error = mse_loss(space.decode(space.encode(held_out)), held_out) / space.scale**2
+    assert error.item() == pytest.approx(min(losses), rel=1e-3)
+
+
+def test_ctrl_c_keeps_the_weights_so_far_and_says_so(caplog):
+    class Cells:
+        """Cells that are interrupted when they are read for the fifth time."""
+
+        def __init__(self, x):
+            self.x, self.reads, self.shape = x, 0, x.shape
+
+        def __getitem__(self, rows):
+            self.reads += 1
+            if self.reads == 5:
+                raise KeyboardInterrupt
+            return self.x[rows]
+
+    with caplog.at_level(logging.WARNING):
+        space = Autoencoder.fit(Cells(draw()), Training(max_epochs=100), widths=(4, 2))
+    assert space.history["interrupted"]
+    assert len(space.history["train_loss"]) == 3  # one read was for the moments
+    assert "interrupted after 6 of 200 steps" in caplog.text
+    assert not any(parameter.requires_grad for parameter in space.parameters())
+    assert torch.isfinite(space.encode(draw())).all()
+
+
+def test_onecycle_rises_and_anneals():
+    rates = [onecycle(done) for done in np.linspace(0, 1, 101)]
+    assert rates[0] == pytest.approx(1 / 25)
+    assert rates[30] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(4e-6)
+    assert (np.diff(rates[:31]) > 0).all() and (np.diff(rates[30:]) < 0).all()
+
+
+def test_fast_matmul_puts_the_setting_back_after_an_error():
+    before = torch.get_float32_matmul_precision()
+    with pytest.raises(ZeroDivisionError), fast_matmul():
+        raise ZeroDivisionError
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_fast_matmul_computes_in_float32():
+    a, b = (torch.randn(300, 300, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    with fast_matmul():
+        product = a @ b
+    torch.testing.assert_close(product, (a.double() @ b.double()).float(), rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_epochs": 0}, "max_epochs must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"lr": 0.0}, "lr must be positive"),
+        ({"lr": float("nan")}, "lr must be positive"),
+        ({"validation_size": 1.0}, "validation_size must be a share"),
+        ({"early_stopping": 5}, "early_stopping needs cells to validate on"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Training(**settings)

@@ -1,0 +1,21 @@
+"""Every example in a docstring runs and gives what it shows."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import neuronedit as ne
+
+MODULES = [
+    f"{room}.{module.name}" for room in ne.__all__ for module in pkgutil.iter_modules(getattr(ne, room).__path__)
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples(module):
+    failed, _ = doctest.testmod(
+        importlib.import_module(f"neuronedit.{module}"), optionflags=doctest.NORMALIZE_WHITESPACE
+    )
+    assert failed == 0

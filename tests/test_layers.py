@@ -1,0 +1,131 @@
+"""Imports point down. This dict is the architecture; a file that breaks it fails here."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src" / "neuronedit"
+
+ALLOWED = {
+    "_types": {"numpy", "torch"},
+    "_slots": set(),
+    "_nets": {"torch"},
+    "_check": {"anndata", "numpy", "pandas"},
+    "edits": {"numpy", "torch", "_types", "spaces"},
+    "spaces": {"numpy", "torch", "tqdm", "_types", "_nets"},
+    "metrics": {"numpy", "scipy"},
+    "_adata": {"anndata", "numpy", "scipy", "torch", "_slots", "_types", "_check", "spaces"},
+    "pp": {"anndata", "numpy", "pandas", "scipy", "_slots", "_check", "_adata"},
+    "tl": {"anndata", "numpy", "torch", "_slots", "_types", "_nets", "_check", "_adata", "edits", "spaces", "metrics"},
+    "pl": {"anndata", "matplotlib", "numpy", "scipy", "_slots", "_check"},
+    "io": {"anndata", "flowio", "numpy", "pandas"},
+    "datasets": {"anndata", "numpy", "pandas", "pooch", "_slots", "io"},
+    "_cli": {"anndata", "matplotlib", "numpy", "neuronedit"},
+    "__init__": set(),
+}
+
+
+def violations(src):
+    """List "file imports module" for every import that its room does not allow."""
+    found = []
+    for path in sorted(src.rglob("*.py")):
+        inside = path.relative_to(src).parts
+        room = inside[0].removesuffix(".py")
+        package = ("neuronedit", *inside[:-1])
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level:
+                base = package[: len(package) - node.level + 1]
+                names = (
+                    [".".join((*base, node.module))] if node.module else [".".join((*base, a.name)) for a in node.names]
+                )
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            else:
+                continue
+            for name in names:
+                top, *rest = name.split(".")
+                to = rest[0] if top == "neuronedit" and rest else top
+                if to not in ALLOWED[room] | {room} and top not in sys.stdlib_module_names and room != "__init__":
+                    found.append(f"{'/'.join(inside)} imports {name}")
+    return found
+
+
+def test_imports_point_down():
+    assert violations(SRC) == []
+
+
+def test_every_room_is_in_the_dict():
+    rooms = {
+        path.stem
+        for path in SRC.iterdir()
+        if path.suffix == ".py" or (path.is_dir() and (path / "__init__.py").exists())
+    }
+    assert rooms == set(ALLOWED)
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("edits/_bad.py", "import anndata"),
+        ("spaces/_bad.py", "from anndata import AnnData"),
+        ("pl/_bad.py", "import torch.nn"),
+        ("edits/_bad.py", "from .._adata import Rows"),
+        ("_types.py", "from . import tl"),
+        ("metrics/_bad.py", "def f():\n    import torch"),
+    ],
+)
+def test_a_forbidden_import_is_found(tmp_path, file, line):
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(line + "\n")
+    assert len(violations(tmp_path)) == 1
+
+
+def loaded_by(code):
+    """Names of the top-level modules that a piece of code loads, and its seconds of CPU."""
+    code = f"import sys, time\nstart = time.process_time()\n{code}\nprint(time.process_time() - start, *sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    return {name.split(".")[0] for name in out[1:]}, float(out[0])
+
+
+def test_import_loads_nothing_heavy():
+    modules, seconds = loaded_by("import neuronedit as ne; dir(ne); ne.__version__")
+    assert not modules & {"torch", "anndata", "scanpy", "numpy", "matplotlib"}
+    assert seconds < 0.3
+
+
+def test_plots_know_no_torch():
+    assert "torch" not in loaded_by("import neuronedit as ne; ne.pl.biaxial")[0]
+
+
+def test_no_choice_by_name():
+    """A choice is a row in a table: nothing compares a name with a row's."""
+    import neuronedit as ne
+
+    rows = {*ne.edits.EDITS, *ne.edits.AXES, *ne.spaces.SPACES, *ne.spaces.SCHEDULES, *ne.metrics.METRICS}
+    for path in SRC.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare):
+                words = {c.value for c in [node.left, *node.comparators] if isinstance(c, ast.Constant)}
+                assert not words & rows, f"{path}:{node.lineno}"
+
+
+def test_every_public_function_is_documented():
+    """Numpy style, with Returns and a runnable example."""
+    import doctest
+
+    import neuronedit as ne
+
+    for room in ne.__all__:
+        for name in getattr(ne, room).__all__:
+            thing = getattr(getattr(ne, room), name)
+            if isinstance(thing, dict) or not hasattr(thing, "__code__"):
+                continue
+            assert "Returns\n" in thing.__doc__, f"{room}.{name}"
+            needs_file = "flowio" in thing.__doc__
+            assert needs_file or doctest.DocTestParser().get_examples(thing.__doc__), f"{room}.{name} has no example"

@@ -1,0 +1,147 @@
+"""What tl.train reads and writes."""
+
+import json
+import logging
+
+import anndata
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+import neuronedit as ne
+
+SMALL = {"widths": (16, 5), "max_epochs": 2}
+
+
+def test_slots(cells):
+    X = cells.X.copy()
+    assert ne.tl.train(cells, **SMALL) is None
+    assert cells.obsm["X_neurons"].shape == (600, 5)
+    assert cells.obsm["X_neurons"].dtype == np.float32
+    record = cells.uns["neuronedit"]
+    assert record["space"] == "autoencoder"
+    assert list(record["var_names"]) == list(cells.var_names)
+    assert len(record["history"]["train_loss"]) == 2
+    config = json.loads(record["config"])
+    assert config["widths"] == [16, 5] and config["layer"] is None and config["training"]["max_epochs"] == 2
+    assert set(json.loads(record["versions"])) >= {"neuronedit", "torch"}
+    assert np.array_equal(cells.X, X)
+
+
+def test_another_key_leaves_the_first_model(trained):
+    first = trained.obsm["X_neurons"].copy()
+    ne.tl.train(trained, space="pca", n_components=3, key_added="linear")
+    assert trained.obsm["X_neurons_linear"].shape == (600, 3)
+    assert np.array_equal(trained.obsm["X_neurons"], first)
+    assert {"neuronedit", "linear"} <= set(trained.uns)
+
+
+def test_copy(cells):
+    new = ne.tl.train(cells, **SMALL, copy=True)
+    assert "X_neurons" in new.obsm and not cells.obsm and not cells.uns
+
+
+def test_same_seed_same_bits_another_seed_other_bits(cells):
+    runs = [ne.tl.train(cells, **SMALL, rng=rng, copy=True).obsm["X_neurons"] for rng in (0, 0, 1)]
+    assert np.array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+    generators = [np.random.default_rng(5) for _ in range(2)]
+    runs = [ne.tl.train(cells, **SMALL, rng=generator, copy=True).obsm["X_neurons"] for generator in generators]
+    assert np.array_equal(runs[0], runs[1])
+
+
+KINDS = {
+    "csr_matrix": sparse.csr_matrix,
+    "csc_matrix": sparse.csc_matrix,
+    "csr_array": sparse.csr_array,
+    "csc_array": sparse.csc_array,
+    "fortran": np.asfortranarray,
+    "float64": lambda X: X.astype(np.float64),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_matrix_gives_the_same_result(cells, kind):
+    expected = ne.tl.train(cells, **SMALL, copy=True).obsm["X_neurons"]
+    cells.X = KINDS[kind](cells.X)
+    ne.tl.train(cells, **SMALL)
+    np.testing.assert_allclose(cells.obsm["X_neurons"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint16, bool, np.float16])
+def test_other_types(cells, dtype):
+    cells.X = np.round(cells.X).astype(dtype)
+    ne.tl.train(cells, **SMALL)
+    assert cells.X.dtype == dtype
+    assert np.isfinite(cells.obsm["X_neurons"]).all()
+
+
+def test_layer(cells):
+    cells.layers["doubled"] = 2 * cells.X
+    cells.X[:] = np.nan
+    ne.tl.train(cells, layer="doubled", **SMALL)
+    assert json.loads(cells.uns["neuronedit"]["config"])["layer"] == "doubled"
+
+
+def test_a_view_becomes_an_actual_anndata_and_its_parent_stays(cells):
+    view = cells[cells.obs["role"] == "control"]
+    with pytest.warns(anndata.ImplicitModificationWarning):
+        ne.tl.train(view, **SMALL)
+    assert view.obsm["X_neurons"].shape == (300, 5)
+    assert not cells.obsm and not cells.uns
+
+
+def test_a_space_and_a_schedule_of_the_user_s_own(cells):
+    class Halves(ne.spaces.Identity):
+        def encode(self, x, /):
+            return x / 2
+
+        def decode(self, z, /):
+            return z * 2
+
+    try:
+        ne.tl.train(cells, space=Halves)
+        np.testing.assert_allclose(cells.obsm["X_neurons"], cells.X / 2)
+        ne.tl.edit(cells, "group", source="control_1", target="control_2")
+    finally:
+        ne.spaces.SPACES.pop("Halves", None)
+    with pytest.raises(ValueError, match="trained in the space 'Halves', which is not in ne.spaces.SPACES"):
+        ne.tl.edit(cells, "group", source="control_1", target="control_2")
+    ne.tl.train(cells, **SMALL, schedule=lambda done: 1 - done / 2)
+
+
+def test_passing_a_built_in_class_adds_no_row(cells):
+    rows = dict(ne.spaces.SPACES)
+    ne.tl.train(cells, space=ne.spaces.PCA, n_components=2)
+    assert rows == ne.spaces.SPACES
+    assert cells.uns["neuronedit"]["space"] == "pca"
+
+
+def test_raw_values_are_pointed_out(cells, caplog):
+    with caplog.at_level(logging.WARNING):
+        ne.tl.train(cells, **SMALL)
+        assert not caplog.records
+        cells.X = 5 * np.sinh(3 * cells.X)
+        ne.tl.train(cells, **SMALL)
+    assert "raw counts or intensities" in caplog.text
+
+
+def test_devices():
+    from neuronedit._nets import find_device
+
+    assert find_device("cpu") == torch.device("cpu")
+    assert find_device("auto").type in ("cpu", "cuda", "mps")
+    for unknown in ("gpu9", "xpu" if not torch.accelerator.is_available() else "nonsense"):
+        with pytest.raises(ValueError, match="is not available; this machine has auto, cpu"):
+            find_device(unknown)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_the_cpu(cells):
+    on_cpu = ne.tl.train(cells, **SMALL, accelerator="cpu", copy=True)
+    on_gpu = ne.tl.train(cells, **SMALL, accelerator="cuda", copy=True)
+    np.testing.assert_allclose(on_gpu.obsm["X_neurons"], on_cpu.obsm["X_neurons"], atol=1e-3)
+    for adata, accelerator in ((on_cpu, "cpu"), (on_gpu, "cuda")):
+        ne.tl.edit(adata, "group", source="control_1", target="control_2", accelerator=accelerator)
+    np.testing.assert_allclose(on_gpu.layers["edited"], on_cpu.layers["edited"], atol=1e-2)
