@@ -1,6 +1,7 @@
 import os
 
 import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -42,4 +43,4 @@ def data_dir():
 @pytest.fixture(autouse=True)
 def _close_figures():
     yield
-    matplotlib.pyplot.close("all")
+    plt.close("all")

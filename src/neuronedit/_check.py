@@ -23,11 +23,12 @@ def name_of(layer: str | None) -> str:
 
 def matrix_of(adata: AnnData, layer: str | None) -> Any:
     """Return X or a layer."""
-    if layer is not None and layer not in adata.layers:
-        raise KeyError(f"{layer!r} is not in adata.layers; it has {some(adata.layers)}.")
+    named = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X among the layers, as None
+    if layer is not None and layer not in named:
+        raise KeyError(f"{layer!r} is not in adata.layers; it has {some(named)}.")
     matrix = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
-        raise ValueError(f"adata.X is empty; name a layer: it has {some(adata.layers)}.")
+        raise ValueError(f"adata.X is empty; name a layer: it has {some(named)}.")
     return matrix
 
 

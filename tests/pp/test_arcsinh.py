@@ -73,12 +73,13 @@ def test_copy_and_view(kind):
     np.testing.assert_array_equal(dense(adata.X), X)
     np.testing.assert_allclose(dense(new.X), np.arcsinh(X / 5), rtol=1e-5)
     for arguments in ({"key_added": "asinh"}, {}):
-        with pytest.warns(anndata.ImplicitModificationWarning):
-            ne.pp.arcsinh(view := adata[:10], **arguments)
+        ne.pp.arcsinh(view := adata[:10], **arguments)
         np.testing.assert_allclose(
             dense(view.layers["asinh"] if arguments else view.X), np.arcsinh(X[:10] / 5), rtol=1e-5
         )
-        np.testing.assert_array_equal(dense(adata.X), X)
+        ne.pp.inverse_arcsinh(part := view[:5], layer=arguments.get("key_added"))
+        np.testing.assert_allclose(dense(part.layers["asinh"] if arguments else part.X), X[:5], rtol=1e-5)
+        np.testing.assert_array_equal(dense(adata.X), X)  # X of a view is its parent's: it must not be written through
 
 
 CASES = {
@@ -108,7 +109,7 @@ def test_bad_input(name):
     with pytest.raises((KeyError, ValueError), match=message):
         call(adata)
     np.testing.assert_array_equal(adata.X, X)
-    assert adata.var.shape == (3, 0) and set(adata.layers) == {"taken"}
+    assert adata.var.shape == (3, 0) and set(adata.layers) - {None} == {"taken"}
 
 
 def test_twice_and_nan():

@@ -67,8 +67,8 @@ def arcsinh(
     check_finite(adata, rows, layer)
     adata = adata.copy() if copy else adata
     into = layer if key_added is None else key_added
+    adata.var = adata.var.assign(**{_slots.cofactor(into): cofactors})
     _write(adata, into, _transform(rows.matrix, cofactors, lambda x, c: np.arcsinh(x / c)))
-    adata.var[_slots.cofactor(into)] = cofactors
     return adata if copy else None
 
 
@@ -117,9 +117,9 @@ def inverse_arcsinh(
     adata = adata.copy() if copy else adata
     cofactors = adata.var[column].to_numpy()
     into = layer if key_added is None else key_added
-    _write(adata, into, _transform(rows.matrix, cofactors, lambda x, c: np.sinh(x) * c))
     if into == layer:
-        del adata.var[column]
+        adata.var = adata.var.drop(columns=column)
+    _write(adata, into, _transform(rows.matrix, cofactors, lambda x, c: np.sinh(x) * c))
     return adata if copy else None
 
 
@@ -152,6 +152,7 @@ def _transform(matrix: Any, cofactors: np.ndarray, function: Callable[[Any, Any]
 
 
 def _write(adata: AnnData, layer: str | None, matrix: Any) -> None:
+    """Write X or a layer. ``adata`` is no view any more: var was set before, and X of a view is its parent's."""
     if layer is None:
         adata.X = matrix
     else:
