@@ -36,6 +36,10 @@ class Rows:
         block = block.toarray() if sparse.issparse(block) else np.asarray(block)
         return torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))
 
+    def dense_copy(self) -> np.ndarray:
+        """Return all cells in a floating type that loses nothing of them."""
+        return np.array(self.matrix.toarray() if sparse.issparse(self.matrix) else self.matrix, dtype=self.dtype)
+
 
 def check_adata(adata: AnnData) -> None:
     """Refuse what no tool can work on."""

@@ -224,6 +224,16 @@ def test_support_is_low_where_the_source_never_was(cells):
     assert (support[:20] == 0).all() and (support[20:] > 0.7).all()
 
 
+def test_bounds_clip_and_count(trained):
+    free = ne.tl.edit(trained, "group", **PAIR, copy=True)
+    query = is_query(trained)
+    below = (free.layers["edited"][query] < 0).sum()
+    assert below > 0 and free.uns["edited"]["n_clipped"] == 0
+    ne.tl.edit(trained, "group", **PAIR, bounds=(0, None))
+    assert trained.uns["edited"]["n_clipped"] == below
+    np.testing.assert_array_equal(trained.layers["edited"][query], np.maximum(free.layers["edited"][query], 0))
+
+
 def test_a_small_source_is_pointed_out(trained, caplog):
     few = trained[np.r_[0:20, 150:600]].copy()
     with caplog.at_level(logging.WARNING):

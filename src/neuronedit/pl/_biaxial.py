@@ -91,11 +91,9 @@ def biaxial(
     axes = panels(len(layers), ax)
     colors = colors_of(adata, groupby, groups, palette)
     shown = np.flatnonzero(labels >= 0)
-    draw = _contours if kind == "contours" or (kind == "auto" and len(shown) > MOST_POINTS) else _points
-    every = np.concatenate([values[shown] for values in cells.values()])
-    low, high = every.min(axis=0), every.max(axis=0)
-    margin = 0.06 * np.where(high > low, high - low, 1.0)
-    limits = np.stack([low - margin, high + margin])
+    contours = kind == "contours" or (kind == "auto" and len(shown) > MOST_POINTS)
+    draw = _contours if contours else _points
+    limits = _limits(np.concatenate([values[shown] for values in cells.values()]), share=0.999 if contours else 1.0)
     style = {"size": point_size or np.clip(40_000 / len(shown), 1.0, 12.0), "alpha": alpha, "limits": limits}
 
     for layer, panel in zip(layers, axes, strict=True):
@@ -133,8 +131,8 @@ def _contours(panel: Axes, values: np.ndarray, labels: np.ndarray, colors: list[
             continue
         x, y = cells.T
         counts, *edges = np.histogram2d(x, y, bins=200, range=style["limits"].T)
-        bandwidth = [cells[:, i].std() * len(cells) ** (-1 / 6) / np.diff(edges[i])[0] for i in (0, 1)]  # Scott's rule
-        density = ndimage.gaussian_filter(counts, sigma=np.maximum(bandwidth, 1.0), mode="constant")
+        scott = cells.std(axis=0) * len(cells) ** (-1 / 6) / [np.diff(edge)[0] for edge in edges]
+        density = ndimage.gaussian_filter(counts, sigma=np.maximum(0.6 * scott, 1.0), mode="constant")
         ordered = np.sort(density, axis=None)[::-1]
         enclosed = np.cumsum(ordered) / ordered.sum()
         levels = np.unique([ordered[np.searchsorted(enclosed, mass)] for mass in MASSES])
@@ -158,6 +156,13 @@ def _values(adata: AnnData, layer: str | None, names: Sequence[str]) -> np.ndarr
     """Return two columns of a layer, dense."""
     values = matrix_of(adata, layer)[:, [adata.var_names.get_loc(name) for name in names]]
     return np.asarray(values.toarray() if sparse.issparse(values) else values)
+
+
+def _limits(values: np.ndarray, share: float) -> np.ndarray:
+    """Return the lower and upper limits of both axes, so that each shows this share of the cells."""
+    low, high = np.quantile(values, [(1 - share) / 2, (1 + share) / 2], axis=0)
+    margin = 0.08 * np.where(high > low, high - low, 1.0)
+    return np.stack([low - margin, high + margin])
 
 
 def _axis_label(adata: AnnData, name: str, layer: str | None) -> str:

@@ -11,10 +11,10 @@ import torch
 from anndata import AnnData
 
 from .. import _slots
-from .._adata import Rows, Selection, check_finite, chunks, encode, recall, rows_of, select
+from .._adata import Selection, check_finite, chunks, encode, recall, rows_of, select
 from .._check import check_parameters, labels_of, lookup
 from .._nets import fast_matmul, find_device
-from .._types import Map, Space, carry, scaled
+from .._types import carry, scaled
 from ..edits import AXES, EDITS, support
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ def edit(
     axes: Any = "neurons",
     residual: bool = True,
     strength: float = 1.0,
+    bounds: tuple[float | None, float | None] | None = None,
     key: str = _slots.MODEL,
     key_added: str = _slots.EDITED,
     accelerator: str = "auto",
@@ -63,6 +64,9 @@ def edit(
         reproduce of it is kept. `False`: the decoded cell, as in the paper.
     strength
         Share of the edit: 0 leaves the neurons alone, 1 is the whole edit.
+    bounds
+        Lowest and highest value that an edited cell may take: ``(0, None)`` where values below 0 make no sense. What lies
+        beyond is set to the bound, and counted in ``uns["edited"]["n_clipped"]``. `None`: no bounds.
     key
         Where :func:`neuronedit.tl.train` kept the model.
     key_added
@@ -88,7 +92,7 @@ def edit(
         For query cells the share of their neurons, before the edit, that lie within the range of the source's: where it
         is low the edit extrapolates. NaN for all other cells.
     ``uns["edited"]``
-        What was done: the pair, the query, the edit and its parameters, numbers of cells.
+        What was done: the pair, the query, the edit and its parameters, numbers of cells and of clipped values.
 
     Raises
     ------
@@ -119,17 +123,25 @@ def edit(
     _check_free(adata, key, key_added)
     check_finite(adata, rows, layer)
     device = find_device(accelerator)
+    low, high = _limits(bounds)
 
     with fast_matmul(), torch.no_grad():
         space.to(device)
         z_source, z_target = (encode(space, rows, groups[role].nonzero()[0], device) for role in ("source", "target"))
         learnt = scaled(along(partial(method, **edit_params))(z_source, z_target), strength)
-        layer_edited, neurons, within_range = _apply(
-            space, learnt, support(z_source), rows, groups["query"], residual=residual, device=device
-        )
+        inside = support(z_source)
+        edited, neurons = rows.dense_copy(), np.empty((adata.n_obs, z_source.shape[1]), dtype=np.float32)
+        within_range, n_clipped = np.full(adata.n_obs, np.nan, dtype=np.float32), 0
+        for part in chunks(groups["query"].nonzero()[0]):
+            x, z, z_edited = carry(space, learnt, rows[part].to(device), residual=residual)
+            beyond = (x < low) | (x > high)
+            edited[part], n_clipped = x.clamp(low, high).cpu().numpy(), n_clipped + int(beyond.sum())
+            neurons[part], within_range[part] = z_edited.cpu().numpy(), inside(z).cpu().numpy()
+        others = (~groups["query"]).nonzero()[0]
+        neurons[others] = encode(space, rows, others, device).cpu().numpy()
 
     adata = adata.copy() if copy else adata
-    adata.layers[key_added] = layer_edited
+    adata.layers[key_added] = edited
     adata.obsm[_slots.neurons_edited(key_added)] = neurons
     adata.obs[_slots.support(key_added)] = within_range
     adata.uns[key_added] = {
@@ -143,6 +155,7 @@ def edit(
                 "axes": _name(axes),
                 "residual": residual,
                 "strength": strength,
+                "bounds": bounds,
                 "key": key,
                 "layer": layer,
                 **edit_params,
@@ -150,6 +163,7 @@ def edit(
             default=_plain,
         ),
         "n_cells": {role: int(mask.sum()) for role, mask in groups.items()},
+        "n_clipped": n_clipped,
         _slots.VERSION: adata.uns[key][_slots.VERSION],
     }
     if _slots.cofactor(layer) in adata.var:
@@ -189,28 +203,13 @@ def _check_free(adata: AnnData, key: str, key_added: str) -> None:
         raise ValueError(f"{where}[{key_added!r}] exists and was not written by ne.tl.edit; choose another key_added.")
 
 
-def _apply(
-    space: Space, learnt: Map, inside: Any, rows: Rows, query: np.ndarray, *, residual: bool, device: torch.device
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Edit the query a chunk at a time into preallocated arrays; other cells keep their values."""
-    matrix = rows.matrix
-    edited = np.array(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=rows.dtype)
-    within_range = np.full(len(query), np.nan, dtype=np.float32)
-    neurons: np.ndarray | None = None
-    for is_query, mask in ((True, query), (False, ~query)):
-        for part in chunks(mask.nonzero()[0]):
-            x = rows[part].to(device)
-            if is_query:
-                y, z, z_edited = carry(space, learnt, x, residual=residual)
-                edited[part] = y.cpu().numpy()
-                within_range[part] = inside(z).cpu().numpy()
-            else:
-                z_edited = space.encode(x)
-            if neurons is None:
-                neurons = np.empty((len(query), z_edited.shape[1]), dtype=np.float32)
-            neurons[part] = z_edited.cpu().numpy()
-    assert neurons is not None
-    return edited, neurons, within_range
+def _limits(bounds: tuple[float | None, float | None] | None) -> tuple[float, float]:
+    """Return the lowest and highest value that an edited cell may take."""
+    low, high = bounds or (None, None)
+    low, high = -np.inf if low is None else float(low), np.inf if high is None else float(high)
+    if not low < high:
+        raise ValueError(f"bounds must be the lowest and the highest value, or None for either; they are {bounds!r}.")
+    return low, high
 
 
 def _name(choice: Any) -> str:
