@@ -17,6 +17,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinxcontrib.bibtex",
 ]
+templates_path = ["_templates"]
 exclude_patterns = ["_build"]
 html_theme = "sphinx_book_theme"
 html_title = project

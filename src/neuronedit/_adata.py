@@ -95,7 +95,7 @@ def select(adata: AnnData, groupby: str | None, selection: Selection, role: str)
         values = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Collection) else list(wanted)
         present = labels.unique()
         for value in values:
-            if not (present == value).any():
+            if not any(label == value for label in present):
                 raise ValueError(f"{role}: {value!r} is not in obs[{column!r}]; it has {some(present)}.")
         mask &= labels.isin(values).to_numpy()
     if not mask.any():

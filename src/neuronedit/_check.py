@@ -36,7 +36,7 @@ def labels_of(adata: AnnData, column: str) -> "pd.Series[Any]":
     """Return a column of obs without missing values."""
     if column not in adata.obs:
         raise KeyError(f"{column!r} is not in adata.obs; it has {some(adata.obs)}.")
-    labels = adata.obs[column].astype(object)
+    labels = adata.obs[column]
     if labels.isna().any():
         raise ValueError(f"obs[{column!r}] is missing (NaN) for {labels.isna().sum()} cells; label or drop them first.")
     return labels

@@ -116,8 +116,9 @@ def _edit(options: argparse.Namespace) -> None:
     if options.cofactor is not None:
         ne.pp.arcsinh(adata, options.cofactor, layer=options.layer)
     how: dict[str, Any] = {"edit": options.edit, "axes": options.axes}
-    untrained = ne.tl.train(adata, space="identity", layer=options.layer, copy=True)
-    ne.tl.edit(untrained, options.groupby, **groups, **how)  # finds bad input before the training
+    one_feature = adata[:, :1].copy()  # finds what is wrong with the groups before the training
+    ne.tl.train(one_feature, space="identity", layer=options.layer)
+    ne.tl.edit(one_feature, options.groupby, **groups, **how)
     ne.tl.train(
         adata,
         space=options.space,
