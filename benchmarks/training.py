@@ -75,8 +75,8 @@ def main():
 
     epochs = max(1, int(seconds / (np.median(times[:, 1]) * len(train) / n)))
     for seed in range(2):
-        theirs, theirs_taken = plain(train, seed, seconds=seconds, validation=validation)
         mine, taken = ours(train, seed, epochs=epochs, validation=validation)
+        theirs, theirs_taken = plain(train, seed, seconds=taken, validation=validation)
         print(
             f"validation error, seed {seed}: plain {theirs:.2e} after {theirs_taken:.0f} s,"
             f" ours {mine:.2e} after {taken:.0f} s; ratio {mine / theirs:.3f}"

@@ -137,7 +137,8 @@ def _edit(options: argparse.Namespace) -> None:
     print("Moved most: " + ", ".join(f"{adata.var_names[j]} ({moved[j]:.2f})" for j in order[:5]) + ".")
     if options.biaxial:
         x, y = options.x or adata.var_names[order[0]], options.y or adata.var_names[order[min(1, len(order) - 1)]]
-        _draw(adata, options.biaxial, x=x, y=y, groupby=options.groupby, layers=[options.layer, "edited"])
+        shown = groups["query"] and list(dict.fromkeys([*groups["source"], *groups["target"], *groups["query"]]))
+        _draw(adata, options.biaxial, x=x, y=y, groupby=options.groupby, groups=shown, layers=[options.layer, "edited"])
     _write(adata, options.output)
     print(f"Wrote {options.output}.")
 
