@@ -125,6 +125,7 @@ EDIT = {
     "taken layer": (nothing, edit(key_added="truth"), r"layers\['truth'\] exists and was not written by ne.tl.edit"),
     "taken record": (lambda adata: adata.uns.update(pca=1), edit(key_added="pca"), r"uns\['pca'\] exists"),
     "key of the model": (nothing, edit(key_added="neuronedit"), "is the key of the trained space"),
+    "strength of NaN": (nothing, edit(strength=float("nan")), "strength must be a finite number"),
     "bounds the wrong way round": (nothing, edit(bounds=(5, 0)), "bounds must be the lowest and the highest value"),
     "unknown accelerator": (nothing, edit(accelerator="gpu"), "accelerator 'gpu' is not available"),
 }

@@ -60,6 +60,7 @@ BAD = {
     "bad value": (["cells.h5ad", *PAIR, "--source", "x", "-o", "out.h5ad"], "'x' is not in obs['group']"),
     "bad edit": (["cells.h5ad", *PAIR, "--edit", "x", "-o", "out.h5ad"], "edit='x' is not known"),
     "bad space": (["cells.h5ad", *PAIR, "--space", "x", "-o", "out.h5ad"], "space='x' is not known"),
+    "bad marker": (["cells.h5ad", *PAIR, "--x", "CD0", "-o", "out.h5ad"], "'CD0' is not in adata.var_names"),
     "not h5ad": (["words.h5ad", *PAIR, "-o", "out.h5ad"], "neuronedit: "),
 }
 

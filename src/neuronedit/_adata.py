@@ -34,7 +34,7 @@ class Rows:
     def __getitem__(self, rows: slice | np.ndarray, /) -> Tensor:
         block = self.matrix[rows]
         block = block.toarray() if sparse.issparse(block) else np.asarray(block)
-        return torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))
+        return torch.from_numpy(np.array(block, dtype=np.float32, order="C"))  # a copy: nobody can write into adata
 
     def dense_copy(self) -> np.ndarray:
         """Return all cells in a floating type that loses nothing of them."""
@@ -67,7 +67,7 @@ def rows_of(adata: AnnData, layer: str | None) -> Rows:
 
 def check_finite(adata: AnnData, rows: Rows, layer: str | None) -> None:
     """Refuse NaN and infinite values, naming the first."""
-    if rows.dtype.kind != "f" or (sparse.issparse(rows.matrix) and np.isfinite(rows.matrix.data).all()):
+    if rows.matrix.dtype.kind != "f" or (sparse.issparse(rows.matrix) and np.isfinite(rows.matrix.data).all()):
         return
     for start in range(0, rows.shape[0], CHUNK):
         bad = ~torch.isfinite(rows[start : start + CHUNK])
@@ -120,7 +120,7 @@ def remember(
     """Write a trained space into ``uns[key]``, in a form that survives h5ad and zarr and needs no pickle."""
     adata.uns[key] = {
         "space": name,
-        "config": json.dumps(space.config | {"layer": layer, "training": settings}),
+        "config": json.dumps({"parameters": space.config, "layer": layer, "training": settings}),
         "weights": {name: weight.numpy() for name, weight in space.weights().items()},
         "var_names": adata.var_names.to_numpy(dtype=str),
         "history": {name: np.asarray(values) for name, values in space.history.items()},
@@ -150,7 +150,6 @@ def recall(adata: AnnData, key: str) -> tuple[FittedSpace, str | None]:
             f" {some(SPACES)}. Add it there first."
         )
     config = json.loads(record["config"])
-    layer, _ = config.pop("layer"), config.pop("training")
-    space = SPACES[record["space"]](**config)
+    space = SPACES[record["space"]](**config["parameters"])
     space.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in record["weights"].items()})
-    return space.requires_grad_(False), layer
+    return space.requires_grad_(False), config["layer"]

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     edit.add_argument("--space", default="autoencoder", help="space to edit in (default: autoencoder)")
     edit.add_argument("--edit", default="percentile", help="edit to apply (default: percentile)")
     edit.add_argument("--axes", default="neurons", help="axes to edit along (default: neurons)")
+    edit.add_argument("--key-added", default="edited", help="name of the layer (default: edited)")
     edit.add_argument("--max-epochs", type=int, help="passes over the cells (default: enough for 10,000 steps)")
     edit.add_argument("--rng", type=int, default=0, help="seed (default: 0)")
     edit.add_argument("--biaxial", type=Path, metavar="PNG", help="also draw the cells before and after")
@@ -103,6 +104,8 @@ def _edit(options: argparse.Namespace) -> None:
 
     import neuronedit as ne
 
+    from ._check import check_features
+
     if not options.input.is_file():
         raise FileNotFoundError(f"{options.input} is not a file.")
     if options.output.exists() and options.output.samefile(options.input) and not options.overwrite:
@@ -110,12 +113,13 @@ def _edit(options: argparse.Namespace) -> None:
     if not options.output.parent.is_dir():
         raise FileNotFoundError(f"The folder {options.output.parent} does not exist.")
     adata = anndata.read_h5ad(options.input)
+    check_features(adata, *filter(None, (options.x, options.y)))
     groups: dict[str, Any] = {
         role: _values(adata, options.groupby, getattr(options, role)) for role in ("source", "target", "query")
     }
     if options.cofactor is not None:
         ne.pp.arcsinh(adata, options.cofactor, layer=options.layer)
-    how: dict[str, Any] = {"edit": options.edit, "axes": options.axes}
+    how: dict[str, Any] = {"edit": options.edit, "axes": options.axes, "key_added": options.key_added}
     one_feature = adata[:, :1].copy()  # finds what is wrong with the groups before the training
     ne.tl.train(one_feature, space="identity", layer=options.layer)
     ne.tl.edit(one_feature, options.groupby, **groups, **how)
@@ -129,18 +133,21 @@ def _edit(options: argparse.Namespace) -> None:
     )
     ne.tl.edit(adata, options.groupby, **groups, **how)
 
-    changed = adata.obs["edited_support"].notna().to_numpy()
+    edited, support = adata.layers[options.key_added], adata.obs[f"{options.key_added}_support"]
+    changed = support.notna().to_numpy()
     before = adata.X if options.layer is None else adata.layers[options.layer]
-    moved = np.asarray(np.abs(adata.layers["edited"][changed] - before[changed]).mean(axis=0)).ravel()
+    moved = np.asarray(np.abs(edited[changed] - before[changed]).mean(axis=0)).ravel()
     order = np.argsort(-moved)
-    print(f"Edited {changed.sum():,} of {adata.n_obs:,} cells; mean support {adata.obs['edited_support'].mean():.2f}.")
+    print(f"Edited {changed.sum():,} of {adata.n_obs:,} cells; mean support {support.mean():.2f}.")
     print("Moved most: " + ", ".join(f"{adata.var_names[j]} ({moved[j]:.2f})" for j in order[:5]) + ".")
-    if options.biaxial:
-        x, y = options.x or adata.var_names[order[0]], options.y or adata.var_names[order[min(1, len(order) - 1)]]
-        shown = groups["query"] and list(dict.fromkeys([*groups["source"], *groups["target"], *groups["query"]]))
-        _draw(adata, options.biaxial, x=x, y=y, groupby=options.groupby, groups=shown, layers=[options.layer, "edited"])
     _write(adata, options.output)
     print(f"Wrote {options.output}.")
+    if options.biaxial:
+        x, y = options.x or adata.var_names[order[0]], options.y or adata.var_names[order[min(1, len(order) - 1)]]
+        layers = [options.layer, options.key_added]
+        shown = groups["query"] and list(dict.fromkeys([*groups["source"], *groups["target"], *groups["query"]]))
+        _draw(adata, options.biaxial, x=x, y=y, groupby=options.groupby, groups=shown, layers=layers)
+        print(f"Wrote {options.biaxial}.")
 
 
 def _values(adata: Any, column: str, words: list[str] | None) -> list[Any] | None:

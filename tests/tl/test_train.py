@@ -24,7 +24,9 @@ def test_slots(cells):
     assert list(record["var_names"]) == list(cells.var_names)
     assert len(record["history"]["train_loss"]) == 2
     config = json.loads(record["config"])
-    assert config["widths"] == [16, 5] and config["layer"] is None and config["training"]["max_epochs"] == 2
+    assert (
+        config["parameters"]["widths"] == [16, 5] and config["layer"] is None and config["training"]["max_epochs"] == 2
+    )
     assert set(json.loads(record["versions"])) >= {"neuronedit", "torch"}
     assert np.array_equal(cells.X, X)
 

@@ -59,7 +59,7 @@ class Autoencoder(FittedSpace):
         def loss(x: Tensor) -> Tensor:
             return mse_loss(space.decoder(space.encoder(scaled(x))), scaled(x))
 
-        backward = dense_backward([*space.encoder, *space.decoder], training.batch_size)
+        backward = dense_backward([*space.encoder, *space.decoder], min(training.batch_size, cells.shape[0]))
         space.history = train(space, loss, cells, training, backward=lambda x: backward(scaled(x)))
         return space
 

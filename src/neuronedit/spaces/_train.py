@@ -62,6 +62,8 @@ class Training:
         Where to compute.
     progress_bar
         Show one.
+    n_steps
+        Minibatches to train on where ``max_epochs`` is not given.
     """
 
     max_epochs: int | None = None

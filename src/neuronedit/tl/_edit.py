@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,8 @@ def edit(
     check_finite(adata, rows, layer)
     device = find_device(accelerator)
     low, high = _limits(bounds)
+    if not np.isfinite(strength):
+        raise ValueError(f"strength must be a finite number; it is {strength!r}.")
 
     with fast_matmul(), torch.no_grad():
         space.to(device)
@@ -158,13 +161,13 @@ def edit(
                 "bounds": bounds,
                 "key": key,
                 "layer": layer,
-                **edit_params,
+                "edit_params": edit_params,
             },
             default=_plain,
         ),
         "n_cells": {role: int(mask.sum()) for role, mask in groups.items()},
         "n_clipped": n_clipped,
-        _slots.VERSION: adata.uns[key][_slots.VERSION],
+        _slots.VERSION: version("neuronedit"),
     }
     if _slots.cofactor(layer) in adata.var:
         adata.var[_slots.cofactor(key_added)] = adata.var[_slots.cofactor(layer)]
