@@ -13,7 +13,7 @@ import torch
 
 from neuronedit._types import within
 from neuronedit.edits import AXES, EDITS
-from neuronedit.metrics import METRICS
+from neuronedit.metrics import AGREEMENTS, METRICS
 from neuronedit.spaces import SCHEDULES, SPACES, Training
 
 EVERY_EDIT = [(edit, axes) for edit in EDITS for axes in AXES]
@@ -142,6 +142,23 @@ def test_metric_is_a_symmetric_distance(name):
     assert metric(near, same) < 0.1 * metric(near, far)
     assert isinstance(metric(near, far), float)
     assert metric(near, far) < metric(near, population(n=400, seed=3, location=8).numpy())
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metric_is_deterministic_and_leaves_its_input(name):
+    x, y = population(seed=1).numpy(), population(seed=2, location=1).numpy()
+    copies = x.copy(), y.copy()
+    assert METRICS[name](x, y) == METRICS[name](x, y)
+    assert np.array_equal(x, copies[0]) and np.array_equal(y, copies[1])
+
+
+@pytest.mark.parametrize("name", AGREEMENTS)
+def test_agreement_is_one_for_equal_populations(name):
+    x = population(seed=1, location=np.array([1.0, 2.0, 4.0, 8.0])).numpy() * [1, 2, 3, 4]
+    assert AGREEMENTS[name](x, x) == pytest.approx(1)
+    assert AGREEMENTS[name](x, x[np.random.default_rng(0).permutation(len(x))]) == pytest.approx(1)
+    assert abs(AGREEMENTS[name](x[:, ::-1], x) - 1) > 0.01 or abs(AGREEMENTS[name](x / 2, x) - 1) > 0.5
+    assert isinstance(AGREEMENTS[name](x, x), float)
 
 
 def test_a_row_in_the_table_is_covered_here_and_known_to_tl_edit(tmp_path):

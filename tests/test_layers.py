@@ -107,7 +107,14 @@ def test_no_choice_by_name():
     """A choice is a row in a table: nothing compares a name with a row's."""
     import neuronedit as ne
 
-    rows = {*ne.edits.EDITS, *ne.edits.AXES, *ne.spaces.SPACES, *ne.spaces.SCHEDULES, *ne.metrics.METRICS}
+    rows = {
+        *ne.edits.EDITS,
+        *ne.edits.AXES,
+        *ne.spaces.SPACES,
+        *ne.spaces.SCHEDULES,
+        *ne.metrics.METRICS,
+        *ne.metrics.AGREEMENTS,
+    }
     for path in SRC.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Compare):

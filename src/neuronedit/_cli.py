@@ -83,7 +83,8 @@ def _demo(options: argparse.Namespace) -> None:
     print(f"{'':24}{'energy distance':>17}{'mean per marker':>17}{'error per cell':>17}")
     for name, layer in layers.items():
         predicted = query if layer is None else adata.layers[layer][rows]
-        shares = [ne.metrics.gap_closed(metric, query, truth, predicted) for metric in ne.metrics.METRICS.values()]
+        metrics = (ne.metrics.energy_distance, ne.metrics.mean_wasserstein)
+        shares = [ne.metrics.gap_closed(metric, query, truth, predicted) for metric in metrics]
         error = np.abs(predicted - truth).mean()
         print(f"{name:24}{shares[0]:17.2f}{shares[1]:17.2f}{error:17.3f}")
 

@@ -1,17 +1,49 @@
-"""How far two populations are apart. Arrays in, a float out; 0 means that nothing was found to differ.
+"""How well a prediction meets the truth. Arrays in, a float out.
 
-A new metric is one file and one row in `METRICS`.
+`METRICS` are distances: 0 means that nothing was found to differ, and `gap_closed` says how much of one a prediction closes.
+`AGREEMENTS` compare summaries: 1 means that they agree. A new one is one function and one row.
 """
 
 from collections.abc import Callable
 
+from ._agreement import covariance_correlation, mean_correlation, r2, variance_correlation, variance_ratio
+from ._change import change_correlation, harmed
 from ._energy import energy_distance
 from ._gap import gap_closed
-from ._wasserstein import mean_wasserstein
+from ._median import median_difference
+from ._mmd import mmd
+from ._wasserstein import mean_wasserstein, sliced_wasserstein
 
 METRICS: dict[str, Callable[..., float]] = {
     "energy_distance": energy_distance,
     "mean_wasserstein": mean_wasserstein,
+    "sliced_wasserstein": sliced_wasserstein,
+    "mmd": mmd,
+    "median_difference": median_difference,
 }
 
-__all__ = ["METRICS", "energy_distance", "gap_closed", "mean_wasserstein"]
+AGREEMENTS: dict[str, Callable[..., float]] = {
+    "mean_correlation": mean_correlation,
+    "variance_correlation": variance_correlation,
+    "covariance_correlation": covariance_correlation,
+    "r2": r2,
+    "variance_ratio": variance_ratio,
+}
+
+__all__ = [
+    "AGREEMENTS",
+    "METRICS",
+    "change_correlation",
+    "covariance_correlation",
+    "energy_distance",
+    "gap_closed",
+    "harmed",
+    "mean_correlation",
+    "mean_wasserstein",
+    "median_difference",
+    "mmd",
+    "r2",
+    "sliced_wasserstein",
+    "variance_correlation",
+    "variance_ratio",
+]

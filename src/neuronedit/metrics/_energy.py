@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.spatial.distance import cdist, pdist
 
+from ._subsample import subsample
+
 
 def energy_distance(x: np.ndarray, y: np.ndarray, /, *, max_cells: int = 5_000, rng: int = 0) -> float:
     r"""Energy distance between two populations, unbiased.
@@ -34,10 +36,5 @@ def energy_distance(x: np.ndarray, y: np.ndarray, /, *, max_cells: int = 5_000, 
     >>> round(ne.metrics.energy_distance(x, x + [3.0, 0.0]), 1)
     3.2
     """
-    generator = np.random.default_rng(rng)
-    x, y = (np.asarray(cells, dtype=np.float64) for cells in (x, y))
-    x, y = (
-        cells if len(cells) <= max_cells else cells[generator.choice(len(cells), max_cells, replace=False)]
-        for cells in (x, y)
-    )
+    x, y = subsample(x, y, max_cells, rng)
     return float(2 * cdist(x, y).mean() - pdist(x).mean() - pdist(y).mean())

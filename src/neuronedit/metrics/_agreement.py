@@ -1,0 +1,130 @@
+"""Agreement of summaries: means, variances, covariances. 1 where they agree."""
+
+import numpy as np
+
+
+def mean_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
+    """Pearson correlation over features between the two populations' means (Table 3 of the paper).
+
+    Parameters
+    ----------
+    x, y
+        ``(n_cells, n_features)``
+
+    Returns
+    -------
+    From -1 to 1; NaN where the means of a population do not differ between features. It is high as soon as bright
+    features are bright in both: leaving the cells alone often scores above 0.9. Prefer `change_correlation`.
+
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> x = np.random.default_rng(0).normal([1.0, 2.0, 3.0], size=(500, 3))
+    >>> round(ne.metrics.mean_correlation(x, 10 * x), 2)
+    1.0
+    """
+    return correlation(np.mean(x, axis=0), np.mean(y, axis=0))
+
+
+def variance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
+    """Pearson correlation over features between the two populations' variances (Table 3 of the paper).
+
+    Parameters
+    ----------
+    x, y
+        ``(n_cells, n_features)``
+
+    Returns
+    -------
+    From -1 to 1; NaN where the variances of a population do not differ between features. It does not see a common loss of
+    variance; `variance_ratio` does.
+
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> x = np.random.default_rng(0).normal(0, [1.0, 2.0, 3.0], size=(500, 3))
+    >>> round(ne.metrics.variance_correlation(x, x + 5), 2)
+    1.0
+    """
+    return correlation(np.var(x, axis=0), np.var(y, axis=0))
+
+
+def covariance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
+    """Pearson correlation over pairs of features between the two populations' covariances, variances included.
+
+    Parameters
+    ----------
+    x, y
+        ``(n_cells, n_features)``
+
+    Returns
+    -------
+    From -1 to 1. The features with the largest variances dominate it.
+
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> x = np.random.default_rng(0).normal(size=(500, 2)) @ [[1.0, 0.9], [0.0, 0.4]]
+    >>> round(ne.metrics.covariance_correlation(x, x + 5), 2)
+    1.0
+    """
+    pairs = np.triu_indices(np.shape(x)[1])
+    return correlation(*(np.atleast_2d(np.cov(cells, rowvar=False))[pairs] for cells in (x, y)))
+
+
+def r2(x: np.ndarray, y: np.ndarray, /) -> float:
+    """Share of the variance between the second population's feature means that the first population's means explain.
+
+    Parameters
+    ----------
+    x
+        Predicted cells, ``(n_cells, n_features)``.
+    y
+        True cells, ``(n_cells, n_features)``.
+
+    Returns
+    -------
+    The coefficient of determination: 1 for equal means, 0 for one common mean, negative for worse. It is not the squared
+    correlation that is often called R2, which a shifted or stretched prediction does not lower.
+
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> x = np.random.default_rng(0).normal([1.0, 2.0, 3.0], size=(500, 3))
+    >>> ne.metrics.r2(x, x)
+    1.0
+    """
+    predicted, true = np.mean(x, axis=0), np.mean(y, axis=0)
+    return float(1 - np.square(true - predicted).sum() / np.square(true - true.mean()).sum())
+
+
+def variance_ratio(x: np.ndarray, y: np.ndarray, /) -> float:
+    """Total variance of the first population over that of the second.
+
+    Parameters
+    ----------
+    x
+        Predicted cells, ``(n_cells, n_features)``.
+    y
+        True cells, ``(n_cells, n_features)``.
+
+    Returns
+    -------
+    0 or more. Well below 1 the prediction lost diversity (mode collapse), well above 1 it tears cells apart. It does not
+    say in which features.
+
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> x = np.random.default_rng(0).normal(size=(500, 3))
+    >>> round(ne.metrics.variance_ratio(x / 2, x), 2)
+    0.25
+    """
+    return float(np.var(x, axis=0).sum() / np.var(y, axis=0).sum())
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson correlation, NaN where one side is constant."""
+    a, b = a - a.mean(), b - b.mean()
+    norm = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / norm) if norm > 0 else float("nan")

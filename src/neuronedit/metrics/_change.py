@@ -1,0 +1,95 @@
+"""What was changed, beside what should have been: in the controls, and in the truth."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ._agreement import correlation
+
+
+def change_correlation(
+    source: np.ndarray,
+    target: np.ndarray,
+    query: np.ndarray,
+    predicted: np.ndarray,
+    /,
+    *,
+    statistic: Callable[..., Any] = np.median,
+) -> float:
+    """Correlation over features between the change observed in the controls and the change applied to the query.
+
+    Table 2 of the paper. No truth is needed.
+
+    Parameters
+    ----------
+    source, target, query, predicted
+        ``(n_cells, n_features)``
+    statistic
+        ``np.median`` as in the paper, ``np.mean``, or another function of ``(cells, axis=0)``.
+
+    Returns
+    -------
+    From -1 to 1; NaN where nothing changed. It does not see the size of the change, nor what happens within a feature. To
+    apply the observed change exactly is not always right: query cells may differ in how they change.
+
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> source, query = (np.random.default_rng(seed).normal(size=(500, 3)) for seed in (0, 1))
+    >>> change = [1.0, 0.0, -1.0]
+    >>> round(ne.metrics.change_correlation(source, source + change, query, query + change), 2)
+    1.0
+    """
+    observed = statistic(target, axis=0) - statistic(source, axis=0)
+    applied = statistic(predicted, axis=0) - statistic(query, axis=0)
+    return correlation(np.asarray(observed, dtype=np.float64), np.asarray(applied, dtype=np.float64))
+
+
+def harmed(
+    query: np.ndarray,
+    predicted: np.ndarray,
+    /,
+    *,
+    truth: np.ndarray | None = None,
+    source: np.ndarray | None = None,
+    target: np.ndarray | None = None,
+    tolerance: float = 0.1,
+) -> np.ndarray:
+    """Say which features an edit made worse.
+
+    With the truth: those whose median it moved further from the truth's. Without it: those whose median it moved by more
+    than the controls show, or the other way.
+
+    Parameters
+    ----------
+    query, predicted
+        Cells before and after the edit, ``(n_cells, n_features)``.
+    truth
+        Cells measured after the change.
+    source, target
+        The controls; needed without the truth.
+    tolerance
+        In units of a feature's standard deviation in the query: smaller movements are not held against the edit.
+
+    Returns
+    -------
+    ``(n_features,)``, True where there was harm. It looks at medians alone.
+
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> query = np.random.default_rng(0).normal(size=(500, 2))
+    >>> ne.metrics.harmed(query, query + [1.0, -1.0], truth=query + [1.0, 1.0]).tolist()
+    [False, True]
+    """
+    before, after = np.median(query, axis=0), np.median(predicted, axis=0)
+    allowed = tolerance * np.std(query, axis=0)
+    if truth is not None:
+        goal = np.median(truth, axis=0)
+        return np.abs(after - goal) > np.abs(before - goal) + allowed
+    if source is None or target is None:
+        raise ValueError("harmed needs the truth, or source and target.")
+    change = np.median(target, axis=0) - np.median(source, axis=0)
+    applied = after - before
+    return (applied > np.maximum(change, 0) + allowed) | (applied < np.minimum(change, 0) - allowed)
