@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from neuronedit._types import within
+from neuronedit.baselines import BASELINES
 from neuronedit.edits import AXES, EDITS
 from neuronedit.metrics import AGREEMENTS, METRICS
 from neuronedit.spaces import SCHEDULES, SPACES, Training
@@ -70,6 +72,36 @@ def test_edit_survives_silent_neurons_and_tiny_populations(method):
     source, target = population(n=2, seed=1), population(n=3, seed=2)
     source[:, 0], target[:, 1] = 0, 5
     assert torch.isfinite(method(source, target)(population(seed=3))).all()
+
+
+def short(name):
+    """A baseline that trains for a few steps, where it trains."""
+    known = inspect.signature(BASELINES[name]).parameters
+    return partial(BASELINES[name], **({"n_steps": 5} if "n_steps" in known else {}))
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baseline_keeps_the_contract(name):
+    source, target, query = population(seed=1), population(seed=2, location=1), population(n=41, seed=3, location=-1)
+    before = [cells.clone() for cells in (source, target, query)]
+    state = torch.get_rng_state()
+    move = short(name)(source, target)
+    moved = move(query)
+    assert moved.shape == query.shape and moved.dtype == torch.float32
+    assert torch.isfinite(moved).all() and not moved.requires_grad
+    assert torch.equal(short(name)(source, target)(query), moved)
+    torch.testing.assert_close(move(query[:7]), moved[:7], rtol=0, atol=1e-4)
+    for cells, copy in zip((source, target, query), before, strict=True):
+        assert torch.equal(cells, copy)
+    assert torch.equal(state, torch.get_rng_state()) and torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baseline_trains_where_gradients_are_off_and_features_are_constant(name):
+    source, target = population(seed=1), population(seed=2, location=1)
+    source[:, 0] = target[:, 0] = 3
+    with torch.no_grad():
+        assert torch.isfinite(short(name)(source, target)(source)).all()
 
 
 @pytest.mark.parametrize("axes", AXES)

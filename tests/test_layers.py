@@ -16,6 +16,7 @@ ALLOWED = {
     "_check": {"anndata", "numpy", "pandas"},
     "edits": {"numpy", "torch", "_types", "spaces"},
     "spaces": {"numpy", "torch", "tqdm", "_types", "_nets"},
+    "baselines": {"numpy", "ot", "torch", "_types", "_nets", "edits", "spaces"},
     "metrics": {"numpy", "scipy"},
     "_adata": {"anndata", "numpy", "scipy", "torch", "_slots", "_types", "_check", "spaces"},
     "pp": {"anndata", "numpy", "pandas", "scipy", "_slots", "_check", "_adata"},
@@ -108,6 +109,7 @@ def test_no_choice_by_name():
     import neuronedit as ne
 
     rows = {
+        *ne.baselines.BASELINES,
         *ne.edits.EDITS,
         *ne.edits.AXES,
         *ne.spaces.SPACES,

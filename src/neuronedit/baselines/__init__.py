@@ -1,0 +1,61 @@
+"""Whole methods to compare with. Each looks at the cells of a source and a target and returns the map between them.
+
+A new one is one file and one row in `BASELINES`. Those with a parameter ``cells`` train a space, and want to see the query, too.
+"""
+
+from collections.abc import Callable
+
+from .._types import Map
+from ..edits import percentile, shift
+from ._affine import affine
+from ._cca import cca
+from ._combat import combat
+from ._cyclegan import cyclegan
+from ._gan import gan
+from ._gaussian_ot import gaussian_ot
+from ._identity import identity
+from ._limma import limma
+from ._mmd_autoencoder import mmd_autoencoder
+from ._mnn import mnn
+from ._ot import ot
+from ._resnet_gan import resnet_gan
+from ._spaces import constant_shift, neuron_editing, pca_edit
+
+BASELINES: dict[str, Callable[..., Map]] = {
+    "identity": identity,
+    "mean_shift": shift,
+    "quantile": percentile,
+    "affine": affine,
+    "gaussian_ot": gaussian_ot,
+    "ot": ot,
+    "combat": combat,
+    "limma": limma,
+    "mnn": mnn,
+    "cca": cca,
+    "pca_edit": pca_edit,
+    "constant_shift": constant_shift,
+    "neuron_editing": neuron_editing,
+    "mmd_autoencoder": mmd_autoencoder,
+    "gan": gan,
+    "resnet_gan": resnet_gan,
+    "cyclegan": cyclegan,
+}
+
+__all__ = [
+    "BASELINES",
+    "affine",
+    "cca",
+    "combat",
+    "constant_shift",
+    "cyclegan",
+    "gan",
+    "gaussian_ot",
+    "identity",
+    "limma",
+    "mmd_autoencoder",
+    "mnn",
+    "neuron_editing",
+    "ot",
+    "pca_edit",
+    "resnet_gan",
+]

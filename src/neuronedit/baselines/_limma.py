@@ -1,0 +1,38 @@
+"""A linear model with the batch as its factor."""
+
+import torch
+from torch import Tensor
+
+from .._types import Map
+
+
+def limma(source: Tensor, target: Tensor, /) -> Map:
+    """Fit a linear model with an intercept and the batch, and replace the source's batch term by the target's.
+
+    limma's removeBatchEffect takes the batch term away; to carry a cell to the target is to put the target's term in its
+    place. With two batches and no other covariate this is the mean shift.
+
+    Parameters
+    ----------
+    source, target
+        ``(n_cells, n_features)``
+
+    Returns
+    -------
+    The map ``x -> x - effect(source) + effect(target)``.
+
+    References
+    ----------
+    Ritchie et al. 2015, limma, Nucleic Acids Research 43:e47, doi:10.1093/nar/gkv007.
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> ne.baselines.limma(torch.zeros(4, 2), torch.ones(4, 2))(torch.zeros(1, 2)).round().tolist()
+    [[1.0, 1.0]]
+    """
+    cells = torch.cat([source, target]).cpu().double()
+    batch = torch.cat([torch.ones(len(source)), -torch.ones(len(target))]).double()  # contrasts that sum to zero
+    design = torch.stack([torch.ones_like(batch), batch], dim=1)
+    effect = torch.linalg.lstsq(design, cells).solution[1].to(source)
+    return lambda x: x - effect - effect

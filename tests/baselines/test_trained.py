@@ -1,0 +1,68 @@
+"""Adversarial maps and the regularized autoencoder: what they learn, and the defects the paper shows."""
+
+import numpy as np
+import pytest
+import torch
+
+from neuronedit import baselines, metrics
+from neuronedit.baselines import BASELINES
+
+ADVERSARIAL = ["gan", "resnet_gan", "cyclegan"]
+
+
+def cells(seed, n=1000, center=(0.0, 0.0, 0.0), spread=1.0):
+    return torch.from_numpy((np.random.default_rng(seed).normal(size=(n, 3)) * spread + center).astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_the_source_is_carried_towards_the_target(name):
+    """A planted shift of three standard deviations: more than half of the energy distance is closed after 400 steps."""
+    source = cells(0)
+    target = cells(1, center=(3.0, 0.0, 0.0))
+    moved = BASELINES[name](source, target, n_steps=400)(source)
+    before, after = (metrics.energy_distance(x.numpy(), target.numpy()) for x in (source, moved))
+    assert after < 0.5 * before
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_history(name):
+    history = BASELINES[name](cells(0), cells(1), n_steps=200).history
+    assert set(history) == {"step", "discriminator_loss", "generator_loss"}
+    assert len(history["step"]) == len(history["generator_loss"]) == 100
+    assert np.isfinite([history["discriminator_loss"], history["generator_loss"]]).all()
+
+
+@pytest.mark.parametrize("name", [*ADVERSARIAL, "mmd_autoencoder", "constant_shift", "neuron_editing"])
+def test_another_seed_gives_another_map(name):
+    source, target = cells(0, n=200), cells(1, n=200, center=(1.0, 0.0, 0.0))
+    first, other = (BASELINES[name](source, target, n_steps=10, seed=seed)(source) for seed in (0, 1))
+    assert not torch.equal(first, other)
+
+
+def test_the_regularized_autoencoder_reproduces_its_input():
+    source, target = cells(0), cells(1, center=(3.0, 0.0, 0.0))
+    move = baselines.mmd_autoencoder(source, target, n_steps=600)
+    applied = (move(source) - source).mean(0).norm()
+    assert applied < 0.1 * (target.mean(0) - source.mean(0)).norm()
+    assert move.history["reconstruction_loss"][-1] < 0.05 * move.history["reconstruction_loss"][0]
+
+
+@pytest.mark.parametrize("name", ["gan", "cyclegan"])
+def test_a_generator_does_not_keep_what_is_different_about_the_query(name):
+    """The query differs from the source in the second feature; the target shows nothing of the kind."""
+    source, target = cells(0), cells(1, center=(3.0, 0.0, 0.0))
+    query = cells(2, center=(0.0, 6.0, 0.0))
+    truth = (query + torch.tensor([3.0, 0.0, 0.0])).numpy()
+    generated = BASELINES[name](source, target, n_steps=400)(query).numpy()
+    shifted = BASELINES["mean_shift"](source, target)(query).numpy()
+    assert np.abs(generated.mean(0) - truth.mean(0)).max() > 1 > np.abs(shifted.mean(0) - truth.mean(0)).max()
+    assert metrics.energy_distance(generated, truth) > 5 * metrics.energy_distance(shifted, truth)
+
+
+def test_cells_are_what_the_space_is_trained_on():
+    source, target, query = cells(0, n=200), cells(1, n=200), cells(2, n=200, center=(9.0, 0.0, 0.0))
+    for name in ("pca_edit", "constant_shift", "neuron_editing"):
+        parameters = {} if name == "pca_edit" else {"n_steps": 20}
+        without = BASELINES[name](source, target, **parameters)(query)
+        with_query = BASELINES[name](source, target, cells=torch.cat([source, target, query]), **parameters)(query)
+        assert not torch.equal(without, with_query)
