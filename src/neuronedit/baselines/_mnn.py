@@ -40,8 +40,8 @@ def mnn(
     >>> import torch, neuronedit as ne
     >>> source = torch.randn(300, 5)
     >>> move = ne.baselines.mnn(source, source + 0.5, cosine=False)
-    >>> move(source).mean().round(decimals=1).item()
-    0.5
+    >>> bool((move(source) - source).mean() > 0.2)
+    True
     """
     near = [torch.nn.functional.normalize(cells, dim=1) if cosine else cells for cells in (source, target)]
     of_source, of_target = mutual_neighbors(*near, n_neighbors=n_neighbors)
