@@ -38,10 +38,10 @@ def mnn(
     Examples
     --------
     >>> import torch, neuronedit as ne
-    >>> source = torch.randn(300, 5)
-    >>> move = ne.baselines.mnn(source, source + 0.5, cosine=False)
-    >>> bool((move(source) - source).mean() > 0.2)
-    True
+    >>> source = torch.tensor([[0.0, 0.0], [0.0, 9.0], [9.0, 0.0]])
+    >>> move = ne.baselines.mnn(source, source + 1, n_neighbors=1, cosine=False)
+    >>> move(torch.tensor([[0.0, 8.0]])).round(decimals=3).tolist()
+    [[1.0, 9.0]]
     """
     near = [torch.nn.functional.normalize(cells, dim=1) if cosine else cells for cells in (source, target)]
     of_source, of_target = mutual_neighbors(*near, n_neighbors=n_neighbors)
