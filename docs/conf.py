@@ -29,6 +29,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_google_docstring = False
 napoleon_use_param = False
+napoleon_use_rtype = False
 default_role = "code"
 bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "plain"
