@@ -24,7 +24,7 @@ ALLOWED = {
     "pl": {"anndata", "matplotlib", "numpy", "scipy", "_slots", "_check"},
     "io": {"anndata", "flowio", "numpy", "pandas"},
     "datasets": {"anndata", "numpy", "pandas", "pooch", "_slots", "io"},
-    "_cli": {"anndata", "matplotlib", "numpy", "neuronedit", "_check"},
+    "_cli": {"anndata", "matplotlib", "numpy", "torch", "neuronedit", "_check"},
     "__init__": set(),
 }
 

@@ -13,7 +13,7 @@ WIDTHS = (500, 250, 50, 250, 500)
 """Hidden layers of generators and discriminators, as published."""
 
 BETAS = (0.5, 0.999)
-"""Of Adam. With the usual 0.9 for the first these networks do not settle at a learning rate of 1e-3."""
+"""Of Adam, the first as is usual for adversarial training (Radford et al. 2015, arXiv:1511.06434); the paper does not say."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Two markers against each other, before and after the edit: Figure 4 of the paper."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from anndata import AnnData
@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from scipy import ndimage, sparse
 
 from .. import _slots
-from .._check import check_features, matrix_of, some
+from .._check import check_features, lookup, matrix_of, some
 from ._figure import colors_of, finish, panels
 
 MOST_POINTS = 10_000
@@ -28,7 +28,7 @@ def biaxial(
     groupby: str,
     groups: Sequence[Any] | None = None,
     layers: Sequence[str | None] = (None, _slots.EDITED),
-    kind: Literal["auto", "points", "contours"] = "auto",
+    kind: str | None = None,
     palette: Mapping[Any, str] | Sequence[str] | None = None,
     point_size: float | None = None,
     alpha: float = 0.6,
@@ -52,7 +52,7 @@ def biaxial(
         One panel each; `None` is X.
     kind
         ``"points"``: every cell, rasterized, in an order shuffled over the groups so that none hides another;
-        ``"contours"``: curves that enclose 30, 60 and 90 % of each group's cells; ``"auto"``: points up to 10,000 cells.
+        ``"contours"``: curves that enclose 30, 60 and 90 % of each group's cells; `None`: points up to 10,000 cells.
     palette
         Colours, or a dict group -> colour. `None`: those in ``uns["<groupby>_colors"]``, else colour-blind safe ones.
     point_size
@@ -85,15 +85,12 @@ def biaxial(
     """
     check_features(adata, x, y)
     labels, groups = _labels(adata, groupby, groups)
-    if kind not in ("auto", "points", "contours"):
-        raise ValueError(f"kind={kind!r} is not known; choose 'auto', 'points' or 'contours'.")
+    shown = np.flatnonzero(labels >= 0)
+    draw, share = lookup(KINDS, kind or ("points" if len(shown) <= MOST_POINTS else "contours"), "kind")
+    colors = colors_of(adata, groupby, groups, palette)
     cells = {layer: _values(adata, layer, (x, y)) for layer in layers}
     axes = panels(len(layers), ax)
-    colors = colors_of(adata, groupby, groups, palette)
-    shown = np.flatnonzero(labels >= 0)
-    contours = kind == "contours" or (kind == "auto" and len(shown) > MOST_POINTS)
-    draw = _contours if contours else _points
-    limits = _limits(np.concatenate([values[shown] for values in cells.values()]), share=0.999 if contours else 1.0)
+    limits = _limits(np.concatenate([values[shown] for values in cells.values()]), share)
     style = {"size": point_size or np.clip(40_000 / len(shown), 1.0, 12.0), "alpha": alpha, "limits": limits}
 
     for layer, panel in zip(layers, axes, strict=True):
@@ -156,6 +153,10 @@ def _values(adata: AnnData, layer: str | None, names: Sequence[str]) -> np.ndarr
     """Return two columns of a layer, dense."""
     values = matrix_of(adata, layer)[:, [adata.var_names.get_loc(name) for name in names]]
     return np.asarray(values.toarray() if sparse.issparse(values) else values)
+
+
+KINDS = {"points": (_points, 1.0), "contours": (_contours, 0.999)}
+"""How to draw, and the share of the cells that the axes must show."""
 
 
 def _limits(values: np.ndarray, share: float) -> np.ndarray:
