@@ -82,7 +82,7 @@ EDIT = {
     "one-cell source": (one_cell("control_1"), edit(), "source has 1 cell; percentiles need at least 2"),
     "one-cell target": (one_cell("control_2"), edit(), "target has 1 cell"),
     "value without groupby": (nothing, edit(groupby=None), "source='control_1' is a value of a column: give groupby"),
-    "query overlaps target": (nothing, edit(query=["sample_1", "control_2"]), "150 cells are in both query and target"),
+    "query overlaps target": (nothing, edit(query=["sample_1", "control_2"]), "150 cells are in both target and query"),
     "source overlaps target": (
         nothing,
         edit(target=["control_1", "control_2"]),
@@ -122,7 +122,7 @@ EDIT = {
         "X has NaN or infinite values, the first in cell 'c3'",
     ),
     "words": (words, edit(), "X has dtype object"),
-    "taken layer": (nothing, edit(key_added="truth"), r"layers\['truth'\] exists and was not written by ne.tl.edit"),
+    "taken layer": (nothing, edit(key_added="truth"), r"layers\['truth'\] exists and was not written by neuronedit"),
     "taken record": (lambda adata: adata.uns.update(pca=1), edit(key_added="pca"), r"uns\['pca'\] exists"),
     "key of the model": (nothing, edit(key_added="neuronedit"), "is the key of the trained space"),
     "strength of NaN": (nothing, edit(strength=float("nan")), "strength must be a finite number"),

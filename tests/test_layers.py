@@ -16,14 +16,16 @@ ALLOWED = {
     "_check": {"anndata", "numpy", "pandas"},
     "edits": {"numpy", "torch", "_types", "spaces"},
     "spaces": {"numpy", "torch", "tqdm", "_types", "_nets"},
-    "baselines": {"numpy", "ot", "torch", "_types", "_nets", "edits", "spaces"},
+    "baselines": {"numpy", "ot", "torch", "_types", "_nets", "edits", "spaces"}
+    | {"anndata", "cytonormpy", "pertpy", "scvi"},  # peers' packages take cells as AnnData
     "metrics": {"numpy", "scipy"},
     "_adata": {"anndata", "numpy", "scipy", "torch", "_slots", "_types", "_check", "spaces"},
     "pp": {"anndata", "numpy", "pandas", "scipy", "_slots", "_check", "_adata"},
-    "tl": {"anndata", "numpy", "torch", "_slots", "_types", "_nets", "_check", "_adata", "edits", "spaces", "metrics"},
-    "pl": {"anndata", "matplotlib", "numpy", "scipy", "_slots", "_check"},
+    "tl": {"anndata", "numpy", "pandas", "torch", "tqdm", "_slots", "_types", "_nets", "_check", "_adata"}
+    | {"edits", "spaces", "baselines", "metrics"},
+    "pl": {"anndata", "matplotlib", "numpy", "pandas", "scipy", "_slots", "_check"},
     "io": {"anndata", "flowio", "numpy", "pandas"},
-    "datasets": {"anndata", "numpy", "pandas", "pooch", "_slots", "io"},
+    "datasets": {"anndata", "numpy", "pandas", "pooch", "rdata", "scipy", "_slots", "io"},
     "_cli": {"anndata", "matplotlib", "numpy", "torch", "neuronedit", "_check"},
     "__init__": set(),
 }

@@ -1,6 +1,8 @@
 """The only bridge between AnnData and tensors: what is read is checked here, once, before any work."""
 
+import itertools
 import json
+import logging
 from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from typing import Any
@@ -12,12 +14,11 @@ from scipy import sparse
 from torch import Tensor
 
 from . import _slots
-from ._check import labels_of, matrix_of, name_of, some
+from ._check import Selection, labels_of, matrix_of, name_of, select, some
 from ._types import Space
 from .spaces import SPACES, FittedSpace
 
-Selection = str | int | float | bool | Collection[Any] | Mapping[str, Any]
-"""Value or values of ``groupby``, or a dict of obs column -> value or values."""
+logger = logging.getLogger(__name__)
 
 CHUNK = 4096
 """Cells that are encoded, edited and decoded at a time."""
@@ -79,28 +80,45 @@ def check_finite(adata: AnnData, rows: Rows, layer: str | None) -> None:
             )
 
 
-def select(adata: AnnData, groupby: str | None, selection: Selection, role: str) -> np.ndarray:
-    """Return which cells a source, target or query means, as a mask."""
-    if not isinstance(selection, Mapping):
-        if groupby is None:
-            raise ValueError(
-                f"{role}={selection!r} is a value of a column: give groupby, or a dict of obs column -> value(s)."
-            )
-        selection = {groupby: selection}
-    if not selection:
-        raise ValueError(f"{role} is an empty dict; give at least one obs column.")
-    mask = np.ones(adata.n_obs, dtype=bool)
-    for column, wanted in selection.items():
-        labels = labels_of(adata, column)
-        values = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Collection) else list(wanted)
-        present = labels.unique()
-        for value in values:
-            if not any(label == value for label in present):
-                raise ValueError(f"{role}: {value!r} is not in obs[{column!r}]; it has {some(present)}.")
-        mask &= labels.isin(values).to_numpy()
-    if not mask.any():
-        raise ValueError(f"{role}: no cell has {' and '.join(f'{c}={v!r}' for c, v in selection.items())} at once.")
-    return mask
+def groups_of(
+    adata: AnnData,
+    groupby: str | None,
+    source: Selection,
+    target: Selection,
+    query: Selection | None,
+    truth: Selection | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the masks of source, target, query and, where one is given, truth, once they make sense together."""
+    if groupby is not None:
+        labels_of(adata, groupby)
+    given = {"source": source, "target": target} | ({} if truth is None else {"truth": truth})
+    groups = {role: select(adata, groupby, wanted, role) for role, wanted in given.items()}
+    rest = ~np.logical_or.reduce([mask for role, mask in groups.items() if role != "source"])
+    groups["query"] = rest if query is None else select(adata, groupby, query, "query")
+    for role, other in itertools.combinations(groups, 2):
+        if {role, other} != {"source", "query"} and (both := int((groups[role] & groups[other]).sum())):
+            raise ValueError(f"{both} cells are in both {role} and {other}; they must not overlap.")
+    for role in given:
+        if (n := int(groups[role].sum())) < 2:
+            raise ValueError(f"{role} has {n} cell; percentiles need at least 2 cells, and are noise below about 100.")
+        if n < 100 and role != "truth":
+            logger.warning("%s has only %d cells: its percentiles are mostly noise.", role, n)
+    return groups
+
+
+def check_free(
+    adata: AnnData, key_added: str, *, model: str | None = None, layers: Collection[str] | None = None
+) -> None:
+    """Refuse to write over what no tool of ours wrote: the record of that key, and its layers (the key's own)."""
+    if key_added == model:
+        raise ValueError(f"key_added={key_added!r} is the key of the trained space; choose another.")
+    record = adata.uns.get(key_added)
+    if isinstance(record, Mapping) and _slots.VERSION in record:
+        return
+    taken = [f"layers[{name!r}]" for name in ([key_added] if layers is None else layers) if name in adata.layers]
+    taken += [f"uns[{key_added!r}]"] * (key_added in adata.uns)
+    if taken:
+        raise ValueError(f"{taken[0]} exists and was not written by neuronedit; choose another key_added.")
 
 
 def encode(space: Space, rows: Rows, index: np.ndarray, device: torch.device) -> Tensor:

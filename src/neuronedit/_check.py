@@ -1,12 +1,15 @@
 """What is checked at the border, before any work: the errors say what was given and what there is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+
+Selection = str | int | float | bool | Collection[Any] | Mapping[str, Any]
+"""Value or values of ``groupby``, or a dict of obs column -> value or values."""
 
 
 def some(names: Any, most: int = 12) -> str:
@@ -42,6 +45,35 @@ def labels_of(adata: AnnData, column: str) -> "pd.Series[Any]":
     return labels
 
 
+def select(adata: AnnData, groupby: str | None, selection: Selection, role: str) -> np.ndarray:
+    """Return which cells a source, target or query means, as a mask."""
+    if not isinstance(selection, Mapping):
+        if groupby is None:
+            raise ValueError(
+                f"{role}={selection!r} is a value of a column: give groupby, or a dict of obs column -> value(s)."
+            )
+        selection = {groupby: selection}
+    if not selection:
+        raise ValueError(f"{role} is an empty dict; give at least one obs column.")
+    mask = np.ones(adata.n_obs, dtype=bool)
+    for column, wanted in selection.items():
+        labels = labels_of(adata, column)
+        values = listed(wanted)
+        present = labels.unique()
+        for value in values:
+            if not any(label == value for label in present):
+                raise ValueError(f"{role}: {value!r} is not in obs[{column!r}]; it has {some(present)}.")
+        mask &= labels.isin(values).to_numpy()
+    if not mask.any():
+        raise ValueError(f"{role}: no cell has {' and '.join(f'{c}={v!r}' for c, v in selection.items())} at once.")
+    return mask
+
+
+def listed(wanted: Any) -> list[Any]:
+    """Return a value, or a collection of them, as a list."""
+    return [wanted] if isinstance(wanted, str) or not isinstance(wanted, Collection) else list(wanted)
+
+
 def check_features(adata: AnnData, *names: str) -> None:
     """Refuse names that are not features."""
     for name in names:
@@ -67,3 +99,13 @@ def check_parameters(function: Callable[..., Any], given: Mapping[str, Any], wha
     for name in given:
         if name not in known:
             raise TypeError(f"{name!r} is not a parameter of {what}; it has {some(known)}.")
+
+
+def name_of_choice(choice: Any) -> str:
+    """Name what was chosen: a row of a table, or the caller's own function."""
+    return choice if isinstance(choice, str) else getattr(choice, "__name__", repr(choice))
+
+
+def plain(value: Any) -> Any:
+    """Turn numpy scalars and collections into what JSON holds."""
+    return value.item() if isinstance(value, np.generic) else list(value) if hasattr(value, "__iter__") else repr(value)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import neuronedit as ne
 from neuronedit import baselines, metrics
 from neuronedit.baselines import BASELINES
 
@@ -66,3 +67,39 @@ def test_cells_are_what_the_space_is_trained_on():
         without = BASELINES[name](source, target, **parameters)(query)
         with_query = BASELINES[name](source, target, cells=torch.cat([source, target, query]), **parameters)(query)
         assert not torch.equal(without, with_query)
+
+
+@pytest.fixture(scope="module")
+def combination():
+    """Basal, A and B cells as tensors, and what B's cells would be under both."""
+    adata = ne.datasets.simulate_combination(n_cells=600)
+    of = {name: (adata.obs["condition"] == name).to_numpy() for name in ("basal", "A", "B")}
+    return [torch.from_numpy(adata.X[mask]) for mask in of.values()], adata.layers["truth"][of["B"]]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_gan_loses_variance_when_it_extrapolates(combination, seed):
+    """The defect of Table 3: which markers vary is lost, and the cells lie in fewer directions."""
+    (source, target, query), truth = combination
+    generated = baselines.gan(source, target, n_steps=300, seed=seed)(query).numpy()
+    shifted = BASELINES["mean_shift"](source, target)(query).numpy()
+    assert metrics.variance_correlation(generated, truth) < 0.9 < metrics.variance_correlation(shifted, truth)
+    assert directions(generated) < 0.6 * directions(truth) < directions(shifted)
+
+
+def directions(cells):
+    """Effective number of directions in which cells vary: the exponential of the entropy of the covariance's eigenvalues."""
+    shares = np.linalg.eigvalsh(np.cov(cells.T)).clip(1e-12)
+    shares /= shares.sum()
+    return np.exp(-(shares * np.log(shares)).sum())
+
+
+def test_the_regularized_autoencoder_does_not_carry_the_change_over(combination):
+    (source, target, query), truth = combination
+    closed = {
+        name: metrics.gap_closed(
+            metrics.energy_distance, query.numpy(), truth, BASELINES[name](source, target, **steps)(query).numpy()
+        )
+        for name, steps in {"mmd_autoencoder": {"n_steps": 300}, "mean_shift": {}}.items()
+    }
+    assert closed["mmd_autoencoder"] < 0.3 and closed["mean_shift"] > 0.9

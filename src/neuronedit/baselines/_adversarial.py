@@ -64,7 +64,10 @@ def alternate(
     lr: float,
     generator: torch.Generator,
 ) -> dict[str, list[float]]:
-    """Train judges and makers in turn, a minibatch of source and of target at a time; return both losses at each 1 %."""
+    """Train judges and makers in turn, a minibatch of source and of target at a time; return both losses at each 1 %.
+
+    The learning rate falls to zero over the second half, as Zhu et al. 2017 (arXiv:1703.10593) let it.
+    """
     both = [
         (module, loss, torch.optim.Adam(module.parameters(), lr=lr, betas=BETAS, fused=True))
         for module, loss in ((judges, judge_loss), (makers, maker_loss))
@@ -80,6 +83,7 @@ def alternate(
                 gradients = torch.autograd.grad(value, list(module.parameters()))
                 for parameter, gradient in zip(module.parameters(), gradients, strict=True):
                     parameter.grad = gradient
+                optimizer.param_groups[0]["lr"] = lr * min(1.0, 2 * (1 - step / n_steps))
                 optimizer.step()
                 values.append(value.detach())
             if step % max(1, n_steps // 100) == 0:

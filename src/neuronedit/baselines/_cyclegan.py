@@ -27,7 +27,7 @@ def cyclegan(
     n_steps
         Steps of the discriminators, and as many of the generators.
     batch_size, lr
-        Cells a step, and learning rate of Adam.
+        Cells a step, and learning rate of Adam, which falls to zero over the second half.
     cycle
         Weight of the cycle loss, the mean absolute difference after there and back. More keeps more of a cell.
     seed

@@ -7,7 +7,7 @@ from torch import Tensor
 from .._types import Map
 
 
-def ot(source: Tensor, target: Tensor, /, *, epsilon: float = 0.01, max_cells: int = 2_000, seed: int = 0) -> Map:
+def ot(source: Tensor, target: Tensor, /, *, epsilon: float = 0.01, max_cells: int = 1_000, seed: int = 0) -> Map:
     """Transport the source onto the target with entropic regularization; a new cell moves as its nearest source cell does.
 
     Parameters
@@ -51,7 +51,7 @@ def ot(source: Tensor, target: Tensor, /, *, epsilon: float = 0.01, max_cells: i
     for cells in (source, target):
         rows = generator.permutation(len(cells))[:max_cells]
         few.append(cells.cpu().double().numpy()[np.sort(rows)])
-    transport = SinkhornTransport(reg_e=epsilon, norm="max", max_iter=1000).fit(Xs=few[0], Xt=few[1])
+    transport = SinkhornTransport(reg_e=epsilon, norm="max", max_iter=1000, tol=1e-5).fit(Xs=few[0], Xt=few[1])
 
     def move(x: Tensor) -> Tensor:
         return torch.from_numpy(transport.transform(Xs=x.cpu().double().numpy(), batch_size=1024)).to(x)

@@ -17,7 +17,7 @@ def resnet_gan(
     n_steps
         Steps of the discriminator, and as many of the generator.
     batch_size, lr
-        Cells a step, and learning rate of Adam.
+        Cells a step, and learning rate of Adam, which falls to zero over the second half.
     seed
         Of weights and order.
 

@@ -1,8 +1,20 @@
 """Data to try things on: public sets with real held-out truth, and simulations whose truth is known."""
 
 from ._bodenmiller import bodenmiller_4stim
+from ._cmu import cmu_faces
 from ._cytonorm import cytonorm_volunteers
 from ._imubac import imubac_krieg
+from ._kang import kang_counts
+from ._sachs import sachs_icam2_inhibitors
 from ._simulate import simulate_batches, simulate_combination
 
-__all__ = ["bodenmiller_4stim", "cytonorm_volunteers", "imubac_krieg", "simulate_batches", "simulate_combination"]
+__all__ = [
+    "bodenmiller_4stim",
+    "cmu_faces",
+    "cytonorm_volunteers",
+    "imubac_krieg",
+    "kang_counts",
+    "sachs_icam2_inhibitors",
+    "simulate_batches",
+    "simulate_combination",
+]

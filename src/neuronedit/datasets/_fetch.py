@@ -34,11 +34,23 @@ def fetch(dataset: str) -> Iterator[Path]:
     yield from (Path(store.fetch(name)) for name in sorted(source["files"]))
 
 
-def assemble(dataset: str, samples: Sequence[AnnData], obs: pd.DataFrame, var: pd.DataFrame, citation: str) -> AnnData:
+def assemble(
+    dataset: str,
+    samples: Sequence[AnnData],
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    citation: str,
+    transform: str = "X holds untransformed ion counts: ne.pp.arcsinh(adata, cofactor=5)",
+) -> AnnData:
     """Stack samples whose features are the same; ``obs`` has one row a sample, repeated for each of its cells."""
     obs = obs.loc[obs.index.repeat([sample.n_obs for sample in samples])]
+    return annotate(dataset, np.concatenate([sample.X for sample in samples]), obs, var, citation, transform)
+
+
+def annotate(dataset: str, X: Any, obs: pd.DataFrame, var: pd.DataFrame, citation: str, transform: str) -> AnnData:
+    """Make the AnnData: cells are numbered, strings categorical, ``uns`` says where they are from and what to do first."""
     obs.index = [f"c{i}" for i in range(len(obs))]
-    adata = AnnData(np.concatenate([sample.X for sample in samples]), obs=obs, var=var)
+    adata = AnnData(X, obs=obs.astype("category"), var=var)
     adata.strings_to_categoricals()
     source = origin(dataset)
     adata.uns["source"] = {
@@ -47,5 +59,5 @@ def assemble(dataset: str, samples: Sequence[AnnData], obs: pd.DataFrame, var: p
         "path": source["folder"],
         "citation": citation,
     }
-    adata.uns["transform"] = "X holds untransformed ion counts: ne.pp.arcsinh(adata, cofactor=5)"
+    adata.uns["transform"] = transform
     return adata

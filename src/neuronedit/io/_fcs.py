@@ -34,11 +34,9 @@ def read_fcs(path: str | Path) -> AnnData:
         # some writers count the last byte of the data segment differently; the number of events below tells if it matters
         warnings.filterwarnings("ignore", message=".*reported incorrect data offset.*")
         data = flowio.FlowData(str(path), ignore_offset_error=True)
-    events = data.as_array(preprocess=False).astype(np.float32)
+    events = np.reshape(np.asarray(data.events, dtype=np.float32), (-1, data.channel_count))
     if len(events) != int(data.text["tot"]):
         raise ValueError(f"{path} holds {len(events)} events, but says that it has {data.text['tot']}.")
-    channels = [data.channels[i] for i in sorted(data.channels)]
-    var = pd.DataFrame(
-        {"marker": [channel["pns"] for channel in channels]}, index=[channel["pnn"] for channel in channels]
-    )
+    names, markers = ([data.text.get(f"p{i + 1}{what}", "") for i in range(events.shape[1])] for what in "ns")
+    var = pd.DataFrame({"marker": markers}, index=names)
     return AnnData(events, obs=pd.DataFrame(index=[f"c{i}" for i in range(len(events))]), var=var)

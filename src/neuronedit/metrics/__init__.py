@@ -1,13 +1,15 @@
 """How well a prediction meets the truth. Arrays in, a float out.
 
 `METRICS` are distances: 0 means that nothing was found to differ, and `gap_closed` says how much of one a prediction closes.
-`AGREEMENTS` compare summaries: 1 means that they agree. A new one is one function and one row.
+`AGREEMENTS` compare summaries: 1 means that they agree. `CHECKS` need no truth: they hold the change that was applied to
+the query, ``(source, target, query, predicted)``, against the controls, and 1 means that it is theirs. A new one is one
+function and one row.
 """
 
 from collections.abc import Callable
 
 from ._agreement import covariance_correlation, mean_correlation, r2, variance_correlation, variance_ratio
-from ._change import change_correlation, harmed
+from ._change import change_correlation, harmed, unharmed, variance_kept
 from ._energy import energy_distance
 from ._gap import gap_closed
 from ._median import median_difference
@@ -30,8 +32,15 @@ AGREEMENTS: dict[str, Callable[..., float]] = {
     "variance_ratio": variance_ratio,
 }
 
+CHECKS: dict[str, Callable[..., float]] = {
+    "change_correlation": change_correlation,
+    "variance_kept": variance_kept,
+    "unharmed": unharmed,
+}
+
 __all__ = [
     "AGREEMENTS",
+    "CHECKS",
     "METRICS",
     "change_correlation",
     "covariance_correlation",
@@ -44,6 +53,8 @@ __all__ = [
     "mmd",
     "r2",
     "sliced_wasserstein",
+    "unharmed",
     "variance_correlation",
+    "variance_kept",
     "variance_ratio",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._agreement import correlation
+from ._agreement import correlation, variance_ratio
 
 
 def change_correlation(
@@ -93,3 +93,48 @@ def harmed(
     change = np.median(target, axis=0) - np.median(source, axis=0)
     applied = after - before
     return (applied > np.maximum(change, 0) + allowed) | (applied < np.minimum(change, 0) - allowed)
+
+
+def variance_kept(source: np.ndarray, target: np.ndarray, query: np.ndarray, predicted: np.ndarray, /) -> float:
+    """Total variance of the query after the edit over that before it, relative to what the controls' did.
+
+    Parameters
+    ----------
+    source, target, query, predicted
+        ``(n_cells, n_features)``
+
+    Returns
+    -------
+    0 or more; 1 where the query's variance changed by the factor by which the controls' did. Well below 1 the cells were
+    pushed together. No truth is needed.
+
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> source, query = (np.random.default_rng(seed).normal(size=(500, 3)) for seed in (0, 1))
+    >>> round(ne.metrics.variance_kept(source, source + 1, query, query / 2), 2)
+    0.25
+    """
+    return variance_ratio(predicted, query) / variance_ratio(target, source)
+
+
+def unharmed(source: np.ndarray, target: np.ndarray, query: np.ndarray, predicted: np.ndarray, /) -> float:
+    """Share of the features whose median the edit did not move beyond, or against, what the controls show.
+
+    Parameters
+    ----------
+    source, target, query, predicted
+        ``(n_cells, n_features)``
+
+    Returns
+    -------
+    From 0 to 1; 1 where `harmed` finds no feature. No truth is needed.
+
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> source, query = (np.random.default_rng(seed).normal(size=(500, 2)) for seed in (0, 1))
+    >>> ne.metrics.unharmed(source, source + 1, query, query + [1.0, -1.0])
+    0.5
+    """
+    return float(1 - harmed(query, predicted, source=source, target=target).mean())

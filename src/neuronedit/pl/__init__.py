@@ -1,6 +1,10 @@
 """Plots: read slots and layers, draw, return Axes."""
 
 from ._biaxial import biaxial
+from ._compare import compare
+from ._densities import densities
 from ._history import history
+from ._marker_shift import marker_shift
+from ._shift import shift
 
-__all__ = ["biaxial", "history"]
+__all__ = ["biaxial", "compare", "densities", "history", "marker_shift", "shift"]

@@ -7,11 +7,11 @@ import numpy as np
 from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from scipy import ndimage, sparse
+from scipy import ndimage
 
 from .. import _slots
-from .._check import check_features, lookup, matrix_of, some
-from ._figure import colors_of, finish, panels
+from .._check import check_features, lookup, some
+from ._figure import axis_label, cloud, colors_of, finish, panels, units, values_of
 
 MOST_POINTS = 10_000
 """Cells in a panel above which contours are clearer than points."""
@@ -88,35 +88,26 @@ def biaxial(
     shown = np.flatnonzero(labels >= 0)
     draw, share = lookup(KINDS, kind or ("points" if len(shown) <= MOST_POINTS else "contours"), "kind")
     colors = colors_of(adata, groupby, groups, palette)
-    cells = {layer: _values(adata, layer, (x, y)) for layer in layers}
-    axes = panels(len(layers), ax)
+    cells = {layer: values_of(adata, layer, names=(x, y)) for layer in layers}
+    axes = panels(len(layers), ax, sharex=True, sharey=True)
     limits = _limits(np.concatenate([values[shown] for values in cells.values()]), share)
     style = {"size": point_size or np.clip(40_000 / len(shown), 1.0, 12.0), "alpha": alpha, "limits": limits}
 
     for layer, panel in zip(layers, axes, strict=True):
         draw(panel, cells[layer][shown], labels[shown], [colors[group] for group in groups], style)
         panel.set(xlim=limits[:, 0], ylim=limits[:, 1], title="measured" if layer is None else layer)
-        panel.set_xlabel(_axis_label(adata, x, layer))
+        panel.set_xlabel(axis_label(x, units(adata, layer, [x])))
         panel.label_outer()
         panel.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel(_axis_label(adata, y, layers[0]))
+    axes[0].set_ylabel(axis_label(y, units(adata, layers[0], [y])))
     handles = [Line2D([], [], marker="o", linestyle="", markersize=6, color=colors[group]) for group in groups]
     axes[-1].legend(handles, groups, title=groupby, frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5))
     return finish(axes, show=show, return_fig=return_fig)
 
 
 def _points(panel: Axes, values: np.ndarray, labels: np.ndarray, colors: list[str], style: dict[str, Any]) -> None:
-    """Draw every cell, in an order that is the same each time and gives no group the last word."""
-    order = np.random.default_rng(0).permutation(len(values))
-    panel.scatter(
-        values[order, 0],
-        values[order, 1],
-        c=np.array(colors)[labels[order]],
-        s=style["size"],
-        alpha=style["alpha"],
-        linewidths=0,
-        rasterized=True,
-    )
+    """Draw every cell."""
+    cloud(panel, values, np.array(colors)[labels], s=style["size"], alpha=style["alpha"])
 
 
 def _contours(panel: Axes, values: np.ndarray, labels: np.ndarray, colors: list[str], style: dict[str, Any]) -> None:
@@ -149,12 +140,6 @@ def _labels(adata: AnnData, groupby: str, groups: Sequence[Any] | None) -> tuple
     return column.cat.set_categories(groups).cat.codes.to_numpy(), groups
 
 
-def _values(adata: AnnData, layer: str | None, names: Sequence[str]) -> np.ndarray:
-    """Return two columns of a layer, dense."""
-    values = matrix_of(adata, layer)[:, [adata.var_names.get_loc(name) for name in names]]
-    return np.asarray(values.toarray() if sparse.issparse(values) else values)
-
-
 KINDS = {"points": (_points, 1.0), "contours": (_contours, 0.999)}
 """How to draw, and the share of the cells that the axes must show."""
 
@@ -164,9 +149,3 @@ def _limits(values: np.ndarray, share: float) -> np.ndarray:
     low, high = np.quantile(values, [(1 - share) / 2, (1 + share) / 2], axis=0)
     margin = 0.08 * np.where(high > low, high - low, 1.0)
     return np.stack([low - margin, high + margin])
-
-
-def _axis_label(adata: AnnData, name: str, layer: str | None) -> str:
-    cofactors = adata.var.get(_slots.cofactor(layer))
-    cofactor = np.nan if cofactors is None else cofactors[name]
-    return name if np.isnan(cofactor) else f"{name} (arcsinh, cofactor {cofactor:g})"

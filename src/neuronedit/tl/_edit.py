@@ -1,8 +1,6 @@
 """Carry the change from source to target over to the query."""
 
 import json
-import logging
-from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -12,13 +10,11 @@ import torch
 from anndata import AnnData
 
 from .. import _slots
-from .._adata import Selection, check_finite, chunks, encode, recall, rows_of, select
-from .._check import check_parameters, labels_of, lookup
+from .._adata import check_finite, check_free, chunks, encode, groups_of, recall, rows_of
+from .._check import Selection, check_parameters, lookup, name_of_choice, plain
 from .._nets import fast_matmul, find_device
 from .._types import carry, scaled
 from ..edits import AXES, EDITS, support
-
-logger = logging.getLogger(__name__)
 
 
 def edit(
@@ -117,11 +113,11 @@ def edit(
     """
     space, layer = recall(adata, key)
     rows = rows_of(adata, layer)
-    groups = _groups(adata, groupby, source, target, query)
+    groups = groups_of(adata, groupby, source, target, query)
     method = lookup(EDITS, edit, "edit")
     check_parameters(method, edit_params, f"the edit {edit!r}")
     along = lookup(AXES, axes, "axes")
-    _check_free(adata, key, key_added)
+    check_free(adata, key_added, model=key)
     check_finite(adata, rows, layer)
     device = find_device(accelerator)
     low, high = _limits(bounds)
@@ -154,8 +150,8 @@ def edit(
                 "source": source,
                 "target": target,
                 "query": query,
-                "edit": _name(edit),
-                "axes": _name(axes),
+                "edit": name_of_choice(edit),
+                "axes": name_of_choice(axes),
                 "residual": residual,
                 "strength": strength,
                 "bounds": bounds,
@@ -163,7 +159,7 @@ def edit(
                 "layer": layer,
                 "edit_params": edit_params,
             },
-            default=_plain,
+            default=plain,
         ),
         "n_cells": {role: int(mask.sum()) for role, mask in groups.items()},
         "n_clipped": n_clipped,
@@ -174,38 +170,6 @@ def edit(
     return adata if copy else None
 
 
-def _groups(
-    adata: AnnData, groupby: str | None, source: Selection, target: Selection, query: Selection | None
-) -> dict[str, np.ndarray]:
-    """Return the masks of source, target and query, once they make sense together."""
-    if groupby is not None:
-        labels_of(adata, groupby)
-    groups = {
-        role: select(adata, groupby, wanted, role) for role, wanted in {"source": source, "target": target}.items()
-    }
-    groups["query"] = ~groups["target"] if query is None else select(adata, groupby, query, "query")
-    for role, other in (("source", "target"), ("query", "target")):
-        if both := int((groups[role] & groups[other]).sum()):
-            raise ValueError(f"{both} cells are in both {role} and {other}; they must not overlap.")
-    for role in ("source", "target"):
-        if (n := int(groups[role].sum())) < 2:
-            raise ValueError(f"{role} has {n} cell; percentiles need at least 2 cells, and are noise below about 100.")
-        if n < 100:
-            logger.warning("%s has only %d cells: its percentiles are mostly noise.", role, n)
-    return groups
-
-
-def _check_free(adata: AnnData, key: str, key_added: str) -> None:
-    """Refuse to write over what an edit did not write."""
-    if key_added == key:
-        raise ValueError(f"key_added={key_added!r} is the key of the trained space; choose another.")
-    record = adata.uns.get(key_added)
-    ours = isinstance(record, Mapping) and _slots.VERSION in record
-    if not ours and (key_added in adata.layers or key_added in adata.uns):
-        where = "layers" if key_added in adata.layers else "uns"
-        raise ValueError(f"{where}[{key_added!r}] exists and was not written by ne.tl.edit; choose another key_added.")
-
-
 def _limits(bounds: tuple[float | None, float | None] | None) -> tuple[float, float]:
     """Return the lowest and highest value that an edited cell may take."""
     low, high = bounds or (None, None)
@@ -213,12 +177,3 @@ def _limits(bounds: tuple[float | None, float | None] | None) -> tuple[float, fl
     if not low < high:
         raise ValueError(f"bounds must be the lowest and the highest value, or None for either; they are {bounds!r}.")
     return low, high
-
-
-def _name(choice: Any) -> str:
-    return choice if isinstance(choice, str) else getattr(choice, "__name__", repr(choice))
-
-
-def _plain(value: Any) -> Any:
-    """Turn numpy scalars and collections into what JSON holds."""
-    return value.item() if isinstance(value, np.generic) else list(value) if hasattr(value, "__iter__") else repr(value)

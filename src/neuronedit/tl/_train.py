@@ -1,7 +1,6 @@
 """Train the space in which cells are edited."""
 
 import logging
-import sys
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from .._adata import check_finite, encode, remember, rows_of
 from .._check import check_parameters, lookup
 from .._nets import find_device
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
+from ._progress import shown
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def train(
         early_stopping=early_stopping,
         seed=int(np.random.default_rng(rng).integers(2**63)),
         device=find_device(accelerator),
-        progress_bar=_interactive() if progress_bar is None else progress_bar,
+        progress_bar=shown(progress_bar),
     )
     check_finite(adata, rows, layer)
     _warn_of_raw_values(rows)
@@ -144,11 +144,6 @@ def train(
     remember(adata, key_added, name, trained, layer, settings)
     adata.obsm[_slots.neurons(key_added)] = neurons
     return adata if copy else None
-
-
-def _interactive() -> bool:
-    """Tell whether somebody is watching: a terminal or a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def _warn_of_raw_values(rows: Any, limit: float = 100.0) -> None:

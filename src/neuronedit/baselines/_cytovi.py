@@ -1,0 +1,116 @@
+"""CytoVI: a variational autoencoder of cytometry that is told the batch, from scvi-tools."""
+
+import torch
+from torch import Tensor
+
+from .._types import Map
+from ._peer import EXTRA, as_it_was, scvi_seed
+
+WARM_UP = 0.4
+"""Share of the steps over which the weight of the Kullback-Leibler term rises: CytoVI's 400 of 1,000 epochs."""
+
+
+def cytovi(
+    source: Tensor,
+    target: Tensor,
+    /,
+    *,
+    cells: Tensor | None = None,
+    n_steps: int = 10_000,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> Map:
+    """Train CytoVI on two batches, without labels, and decode a cell as if it had been measured in the target's.
+
+    The target is one batch; the other is every row of ``cells`` that is not a row of the target. The encoder does not
+    see the batch, so what tells the batches apart is left to the decoder. A cell is decoded from the mean of its
+    posterior (CytoVI's own ``get_normalized_expression`` draws a sample), so the result is the same every time. It
+    is a denoised cell: what the model does not explain is lost.
+
+    Parameters
+    ----------
+    source, target
+        ``(n_cells, n_features)``, variance-stabilized (`arcsinh`).
+    cells
+        What the model is trained on: source, target and query together. `None`: source and target.
+    n_steps
+        Minibatches. CytoVI's own early stopping, after 30 epochs without improvement, is off: with thousands of cells
+        30 epochs are a few hundred steps, and it stopped while the weight of the Kullback-Leibler term still rose.
+    batch_size
+        Cells in a minibatch, or a few less: batch normalization cannot do with one cell at the end of an epoch.
+    seed
+        Of the weights and of the training.
+
+    Returns
+    -------
+    A map that treats each cell alone. Inside, features are scaled to 0-1 over the training cells. A feature that is
+    constant in all of them is left as it is.
+
+    Raises
+    ------
+    ImportError
+        When scvi-tools is not installed: ``pip install 'neuronedit[bench]'``.
+
+    Notes
+    -----
+    It is trained on the CPU, with the architecture and the learning rate that scvi-tools gives it.
+
+    References
+    ----------
+    Ingelfinger et al. 2025, CytoVI: Deep generative modeling of antibody-based single cell technologies, bioRxiv,
+    doi:10.1101/2025.09.07.674699.
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> source = torch.randn(200, 3)
+    >>> ne.baselines.cytovi(source, source + 1, n_steps=4)(source).shape  # doctest: +SKIP
+    torch.Size([200, 3])
+    """
+    with as_it_was():
+        try:
+            from scvi.external import CYTOVI
+        except ImportError as error:
+            raise ImportError(f"CytoVI needs scvi-tools: {EXTRA}.") from error
+        from anndata import AnnData
+
+        others = source if cells is None else without(cells, target)
+        x = torch.cat([others, target]).detach().cpu()
+        low, width = x.amin(0), x.amax(0) - x.amin(0)
+        varies = width > 0
+        low, width = low[varies], width[varies]
+        obs = {"batch": ["source"] * len(others) + ["target"] * len(target)}
+        adata = AnnData(((x[:, varies] - low) / width).numpy(), obs=obs)
+        CYTOVI.setup_anndata(adata, batch_key="batch")
+        with scvi_seed(seed):
+            model = CYTOVI(adata)
+            model.train(
+                max_epochs=-1,
+                max_steps=n_steps,
+                n_epochs_kl_warmup=None,
+                n_steps_kl_warmup=max(1, round(WARM_UP * n_steps)),
+                batch_size=next(size for size in range(batch_size, 0, -1) if len(adata) % size != 1),
+                train_size=1.0,
+                accelerator="cpu",
+                devices=1,
+                early_stopping=False,
+                enable_progress_bar=False,
+            )
+    module = model.module.requires_grad_(False)
+
+    def move(x: Tensor) -> Tensor:
+        scaled = ((x.detach().cpu()[:, varies] - low) / width).float()
+        as_target = torch.ones(len(x), 1, dtype=torch.long)
+        with torch.random.fork_rng(devices=[]):  # the encoder draws a sample, too
+            z = module.inference(scaled, as_target)["qz"].loc
+        moved = x.detach().cpu().clone()
+        moved[:, varies] = module.generative(z, as_target)["px"].mean * width + low
+        return moved.to(x)
+
+    return move
+
+
+def without(cells: Tensor, others: Tensor) -> Tensor:
+    """Return the rows of ``cells`` that are no row of ``others``."""
+    known = {row.tobytes() for row in others.detach().cpu().numpy()}
+    return cells[[row.tobytes() not in known for row in cells.detach().cpu().numpy()]]

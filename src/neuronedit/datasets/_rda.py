@@ -1,0 +1,17 @@
+"""Read R data without R."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+
+def read_rda(path: Path) -> dict[str, Any]:
+    """Read the objects of an .rda or .RData file by name: lists as dicts, data frames as pandas', S4 slots as attributes."""
+    try:
+        import rdata
+    except ImportError as error:
+        raise ImportError("Reading R data needs rdata: pip install 'neuronedit[rdata]'.") from error
+    with warnings.catch_warnings():
+        # of a class that rdata does not know it gives the slots, which is what is wanted here
+        warnings.filterwarnings("ignore", message="Missing constructor for R class")
+        return rdata.read_rda(path)

@@ -1,0 +1,293 @@
+"""Put methods beside each other on the same cells."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from inspect import signature
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .. import _slots
+from .._adata import CHUNK, check_finite, check_free, groups_of, rows_of
+from .._check import Selection, lookup, name_of_choice, plain, some
+from .._nets import find_device
+from ..baselines import BASELINES, QUICK
+from ..metrics import AGREEMENTS, CHECKS, METRICS
+from ..metrics._gap import noise_floor, share_closed
+from ._progress import shown
+
+logger = logging.getLogger(__name__)
+
+Populations = Mapping[str, np.ndarray]
+"""The cells of source, target, query and, where it is known, truth."""
+
+Score = Callable[[np.ndarray], tuple[float, float]]
+"""Of predicted cells: the score, and the distance to the truth that it was made of (else NaN)."""
+
+WITH_TRUTH = ("energy_distance", "mean_wasserstein", "variance_ratio", "change_correlation")
+"""What is reported where the caller names no metrics; without a truth it is `CHECKS`."""
+
+MOST_DRAWN = 500
+"""Cells of a population that one bootstrap sample holds at most; the intervals are scaled for it."""
+
+MOST_COUNTED = 5_000
+"""Cells of a population that count for an interval at most: distances between all pairs are taken of so many."""
+
+
+def compare(
+    adata: AnnData,
+    groupby: str | None = None,
+    *,
+    source: Selection,
+    target: Selection,
+    query: Selection | None = None,
+    truth: Selection | None = None,
+    methods: Sequence[Any] | Mapping[str, Any] | None = None,
+    metrics: Sequence[Any] | Mapping[str, Any] | None = None,
+    n_seeds: int = 1,
+    n_bootstrap: int = 100,
+    layer: str | None = None,
+    key_added: str | None = None,
+    rng: int = 0,
+    accelerator: str = "auto",
+    progress_bar: bool | None = None,
+) -> pd.DataFrame:
+    """Let methods learn the change from source to target, carry it over to the query, and score what they predict.
+
+    No method sees the truth: spaces are trained on source, target and query alone. Without a truth nothing says whether
+    the change carries over; what is reported then is how faithfully each method applies the change that the controls show.
+
+    Parameters
+    ----------
+    adata
+        Cells by features, on a scale on which equal differences matter equally. No trained space is needed.
+    groupby
+        Column of ``obs``.
+    source, target, query, truth
+        Populations, given as for :func:`neuronedit.tl.edit`. ``query=None``: every cell of no other population.
+        ``truth``: cells like the query's, measured after the change; `None`: there are none.
+    methods
+        Rows of ``ne.baselines.BASELINES`` or functions ``(source, target) -> map`` on tensors, as a list or as a dict with
+        names of your own (``{"long gan": partial(ne.baselines.gan, n_steps=30_000)}``). `None`: ``ne.baselines.QUICK``.
+    metrics
+        Rows of ``ne.metrics.METRICS``, ``AGREEMENTS`` and ``CHECKS``, or functions that return a distance between two
+        populations. `None`: energy distance, mean Wasserstein distance, variance ratio and change correlation; without
+        a truth all of ``CHECKS``.
+    n_seeds
+        Runs of each method that has a seed: ``rng``, ``rng + 1``, ... The others run once.
+    n_bootstrap
+        Bootstrap samples of the cells behind the intervals; 0 leaves them out. All methods are scored on the same ones.
+    layer
+        Compare on this layer instead of X.
+    key_added
+        Keep each prediction of the first seed as ``layers["<key_added>_<method>"]``. `None`: keep none.
+    rng
+        First seed.
+    accelerator
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
+    progress_bar
+        `None`: in terminals and notebooks.
+
+    Returns
+    -------
+    One row for each method, seed and metric, the best method by the first metric on top. Columns:
+
+    ``method``, ``seed``, ``metric``
+        What was scored. Methods and metrics are ordered categories, so that
+        ``table.pivot_table("value", "method", "metric")`` keeps their order.
+    ``value``
+        1 is best for each metric of ours. Of a distance the share that is closed: 0 = as far from the truth as the query
+        left alone, 1 = as close as two halves of the truth are to each other, negative = harm
+        (:func:`neuronedit.metrics.gap_closed`).
+    ``low``, ``high``
+        95 % bootstrap interval of ``value``. It says how far the value would move with other cells of these samples;
+        other donors, runs or seeds move it more. It may reach a little beyond what is possible.
+    ``distance``
+        The distance itself, in its own units; NaN for other metrics.
+    ``seconds``
+        Wall time to learn and apply.
+    ``error``
+        Why a method failed, its values being NaN; otherwise empty.
+
+    With ``key_added`` the layers are written, and ``uns[key_added]``, which says what they are; nothing else is.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        Before any work, when it cannot be done: an unknown column, value, method or metric, overlapping or empty
+        groups, a metric that needs a truth where none is given, NaN. What a method raises is reported in its rows.
+
+    References
+    ----------
+    Amodio et al. 2018, arXiv:1805.12198, Tables 2 and 3; Bickel, Götze & van Zwet 1997, Resampling fewer than n
+    observations, Statistica Sinica 7:1-31.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> table = ne.tl.compare(
+    ...     adata, "group", source="control_1", target="control_2", query="sample_1", methods=["identity", "quantile"]
+    ... )
+    >>> table["metric"].cat.categories.tolist()
+    ['change_correlation', 'variance_kept', 'unharmed']
+    """
+    rows = rows_of(adata, layer)
+    groups = groups_of(adata, groupby, source, target, query, truth)
+    learners = _chosen(QUICK if methods is None else methods, BASELINES, "methods")
+    known = METRICS | AGREEMENTS | CHECKS
+    measures = _chosen(metrics or (list(CHECKS) if truth is None else WITH_TRUTH), known, "metrics")
+    if truth is None and (blind := [name for name, measure in measures.items() if measure not in CHECKS.values()]):
+        raise ValueError(f"metrics {some(blind)} need a truth; without one there are {some(CHECKS)}.")
+    for name, number, least in (("n_seeds", n_seeds, 1), ("n_bootstrap", n_bootstrap, 0)):
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}; it is {number}.")
+    layers = {name: f"{key_added}_{name}" for name in learners} if key_added else {}
+    if key_added:
+        check_free(adata, key_added, layers=layers.values())
+    check_finite(adata, rows, layer)
+    device = find_device(accelerator)
+    if truth is None:
+        logger.info(
+            "No truth is given: the scores say how each method applies the controls' change, not whether it is right."
+        )
+
+    cells = {role: rows[mask.nonzero()[0]].to(device) for role, mask in groups.items()}
+    trained_on = rows[(groups["source"] | groups["target"] | groups["query"]).nonzero()[0]].to(device)
+    samples = _samples({role: x.cpu().numpy() for role, x in cells.items()}, n_bootstrap, rng)
+    scores = {name: _scores(measure, samples) for name, measure in measures.items()}
+    jobs = [
+        (name, learn, seed)
+        for name, learn in learners.items()
+        for seed in range(rng, rng + (n_seeds if "seed" in signature(learn).parameters else 1))
+    ]
+    table, kept = [], {}
+    for name, learn, seed in tqdm(jobs, desc="comparing", unit="run", disable=not shown(progress_bar)):
+        start, error, predicted = time.perf_counter(), "", None
+        try:
+            predicted = _predict(learn, cells, trained_on, seed)
+        except Exception as reason:  # noqa: BLE001 (whatever a method raises is a row of the table)
+            error = f"{type(reason).__name__}: {reason}"
+            logger.warning("%s failed: %s", name, error)
+        seconds = time.perf_counter() - start
+        for metric, of_samples in scores.items():
+            value = _with_interval(of_samples, predicted, samples)
+            table.append(
+                {"method": name, "seed": seed, "metric": metric} | value | {"seconds": seconds, "error": error}
+            )
+        if predicted is not None and seed == rng:
+            kept[name] = predicted
+
+    for name in kept if key_added else ():
+        whole = rows.dense_copy()
+        whole[groups["query"]] = kept[name]
+        adata.layers[layers[name]] = whole
+        if _slots.cofactor(layer) in adata.var:
+            adata.var[_slots.cofactor(layers[name])] = adata.var[_slots.cofactor(layer)]
+    if key_added:
+        given = {"groupby": groupby, "source": source, "target": target, "query": query, "truth": truth}
+        config = given | {"methods": list(kept), "layer": layer, "rng": rng}
+        adata.uns[key_added] = {"config": json.dumps(config, default=plain), _slots.VERSION: version("neuronedit")}
+    return _ordered(pd.DataFrame(table), list(measures))
+
+
+def _chosen(choices: Sequence[Any] | Mapping[str, Any], table: Mapping[str, Any], argument: str) -> dict[str, Any]:
+    """Return name -> function of what was asked for: names in a table, functions, or a dict of either."""
+    if isinstance(choices, str):
+        choices = [choices]
+    named = choices if isinstance(choices, Mapping) else {name_of_choice(choice): choice for choice in choices}
+    if not named:
+        raise ValueError(f"{argument} is empty; choose from {some(table)}.")
+    if len(named) < len(choices):
+        raise ValueError(f"{argument} has two of one name; give a dict with a name for each.")
+    return {name: lookup(table, choice, argument) for name, choice in named.items()}
+
+
+def _predict(learn: Callable[..., Any], cells: Mapping[str, Tensor], trained_on: Tensor, seed: int) -> np.ndarray:
+    """Learn the map from source to target and return the query's cells after it."""
+    knobs = signature(learn).parameters
+    wanted = {"cells": trained_on, "seed": seed}
+    move = learn(cells["source"], cells["target"], **{name: value for name, value in wanted.items() if name in knobs})
+    with torch.no_grad():
+        predicted = torch.cat([move(block) for block in cells["query"].split(CHUNK)])
+    if predicted.shape != cells["query"].shape:
+        raise ValueError(
+            f"the prediction has the shape {tuple(predicted.shape)}, the query {tuple(cells['query'].shape)}"
+        )
+    if not torch.isfinite(predicted).all():
+        raise ValueError("the prediction has NaN or infinite values")
+    return predicted.float().cpu().numpy()
+
+
+def _samples(cells: Populations, n_bootstrap: int, rng: int) -> list[dict[str, Any]]:
+    """Return the populations, and bootstrap samples of them; ``"rows"`` are those of the query."""
+    generator = np.random.default_rng(rng)
+    samples = [{**cells, "rows": np.arange(len(cells["query"]))}]
+    for _ in range(n_bootstrap):
+        drawn = {role: generator.integers(len(x), size=min(len(x), MOST_DRAWN)) for role, x in cells.items()}
+        samples.append({role: cells[role][rows] for role, rows in drawn.items()} | {"rows": drawn["query"]})
+    return samples
+
+
+def _scores(measure: Callable[..., float], samples: list[dict[str, Any]]) -> list[Score]:
+    """Make a metric ready for predictions of each sample: what does not depend on them is computed once."""
+    if measure in CHECKS.values():
+        return [partial(_check, measure, sample) for sample in samples]
+    if measure in AGREEMENTS.values():
+        return [partial(_agreement, measure, sample) for sample in samples]
+    floor = noise_floor(measure, samples[0]["query"], samples[0]["truth"])
+    return [partial(_closed, measure, sample, measure(sample["query"], sample["truth"]), floor) for sample in samples]
+
+
+def _check(measure: Callable[..., float], sample: Populations, predicted: np.ndarray) -> tuple[float, float]:
+    return measure(sample["source"], sample["target"], sample["query"], predicted), np.nan
+
+
+def _agreement(measure: Callable[..., float], sample: Populations, predicted: np.ndarray) -> tuple[float, float]:
+    return measure(predicted, sample["truth"]), np.nan
+
+
+def _closed(
+    measure: Callable[..., float], sample: Populations, before: float, floor: float, predicted: np.ndarray
+) -> tuple[float, float]:
+    distance = measure(predicted, sample["truth"])
+    return share_closed(before, floor, distance), distance
+
+
+def _with_interval(
+    scores: list[Score], predicted: np.ndarray | None, samples: list[dict[str, Any]]
+) -> dict[str, float]:
+    """Return the score of a prediction, its interval and its distance.
+
+    With cells drawn twice distances are too large and correlations too small, so the bootstrap tells the spread alone.
+    """
+    if predicted is None:
+        return dict.fromkeys(["value", "low", "high", "distance"], np.nan)
+    (value, distance), *others = (
+        score(predicted[sample["rows"]]) for score, sample in zip(scores, samples, strict=True)
+    )
+    low = high = np.nan
+    if others:
+        drawn = np.array([other for other, _ in others])
+        sizes = [min(len(x), MOST_COUNTED) for x in samples[0].values()]
+        scale = np.sqrt(max(min(n, MOST_DRAWN) / n for n in sizes))
+        low, high = value + scale * (np.quantile(drawn, [0.025, 0.975]) - drawn.mean())
+    return {"value": value, "low": low, "high": high, "distance": distance}
+
+
+def _ordered(table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """Sort the methods by how far they are from 1 in the first metric, the failed ones last."""
+    first = table[table["metric"] == metrics[0]]
+    order = (1 - first.groupby("method", sort=False)["value"].mean()).abs().sort_values(kind="stable").index
+    table["method"] = pd.Categorical(table["method"], categories=order, ordered=True)
+    table["metric"] = pd.Categorical(table["metric"], categories=metrics, ordered=True)
+    return table.sort_values(["method", "seed", "metric"], ignore_index=True)

@@ -1,0 +1,146 @@
+"""One panel a marker: which, which curves, and that they are densities of the right cells."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from scipy import sparse
+
+import neuronedit as ne
+from neuronedit.pl._densities import STYLES, _density
+
+PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+
+
+@pytest.fixture
+def adata(trained):
+    ne.tl.edit(trained, "group", **PAIR)
+    return trained
+
+
+def query(adata, layer=None):
+    cells = adata[adata.obs["group"] == "sample_1"]
+    return cells.X if layer is None else cells.layers[layer]
+
+
+def curves(ax):
+    return [line.get_xydata() for line in ax.lines]
+
+
+def test_a_density_has_an_area_of_1_and_stays_within_the_values():
+    values = np.random.default_rng(0).gamma(2, size=2000) * (np.arange(2000) % 3 > 0)  # a third are zero
+    x, y = _density(values)
+    assert np.trapezoid(y, x) == pytest.approx(1)
+    assert x[0] == values.min() and x[-1] == values.max() and (np.diff(x) >= 0).all()
+    assert y[0] == y[-1] == 0 and (y >= 0).all()
+    assert x[y.argmax()] < 0.05  # the pile of zeros is at zero
+    inside = (values > 1) & (values < 2)
+    assert np.trapezoid(y[(x > 1) & (x < 2)], x[(x > 1) & (x < 2)]) == pytest.approx(inside.mean(), abs=0.03)
+
+
+@pytest.mark.parametrize("values", [np.zeros(50), np.ones(1), np.array([1.0, 2.0])])
+def test_a_density_of_few_or_equal_values(values):
+    x, y = _density(values)
+    assert np.isfinite(x).all() and np.isfinite(y).all() and np.trapezoid(y, x) == pytest.approx(1)
+
+
+def test_what_the_edit_moved_most_is_drawn(adata):
+    axes = ne.pl.densities(adata)
+    moved = np.abs(query(adata, "edited") - query(adata)).mean(axis=0)
+    assert [ax.get_title() for ax in axes] == adata.var_names[np.argsort(-moved)[:12]].tolist()
+    assert len(axes[0].figure.axes) == 12
+
+
+def test_the_curves_are_those_of_the_named_cells(adata):
+    ax = ne.pl.densities(adata, ["IFNg"], truth="sample_2", controls=True)
+    i = adata.var_names.get_loc("IFNg")
+    group = adata.obs["group"]
+    cells = [adata.X[group == name, i] for name in ("control_1", "control_2", "sample_2", "sample_1")]
+    cells.append(query(adata, "edited")[:, i])
+    assert len(ax.lines) == 5
+    for line, values, style in zip(ax.lines, cells, STYLES.values(), strict=True):
+        np.testing.assert_allclose(line.get_xydata().T, _density(values), atol=1e-4)
+        assert line.get_color() == style["color"]
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["source: control_1", "target: control_2", "truth: sample_2", "query: sample_1", "query, edited"]
+
+
+def test_truth(adata):
+    def third_curve(**truth):
+        ax = ne.pl.densities(adata, ["IFNg"], **truth)
+        assert len(ax.lines) == 3
+        return curves(ax)[0]
+
+    i = adata.var_names.get_loc("IFNg")
+    simulated = np.stack(_density(query(adata, "truth")[:, i]), axis=1)
+    np.testing.assert_allclose(third_curve(truth_layer="truth"), simulated, atol=1e-4)
+    by_name = third_curve(truth="sample_2")
+    np.testing.assert_allclose(third_curve(truth={"batch": "batch_2", "role": "sample"}), by_name)
+    assert len(ne.pl.densities(adata, ["IFNg"]).lines) == 2
+
+
+def test_labels_and_limits(adata):
+    adata.var.loc["CCR6", "X_arcsinh_cofactor"] = np.nan
+    first, second = ne.pl.densities(adata, ["IFNg", "CCR6"])
+    assert (first.get_title(), first.get_xlabel(), first.get_ylabel()) == ("IFNg", "arcsinh, cofactor 5", "density")
+    assert (second.get_title(), second.get_xlabel(), second.get_ylabel()) == ("CCR6", "", "")
+    assert not len(first.get_yticks()) and first.get_ylim()[0] == 0
+    assert second.get_legend() and not first.get_legend()
+    low, high = first.get_xlim()
+    assert low < np.quantile(query(adata)[:, adata.var_names.get_loc("IFNg")], 0.01) < high
+
+
+def test_legend_is_outside(adata):
+    axes = ne.pl.densities(adata, adata.var_names[:6])
+    axes[0].figure.canvas.draw()
+    legend = axes[3].get_legend().get_window_extent()
+    assert legend.x0 >= max(ax.get_window_extent().x1 for ax in axes) and legend.x1 <= axes[0].figure.bbox.x1
+
+
+def test_sparse_layers_strings_and_views(adata):
+    expected = curves(ne.pl.densities(adata, "IFNg"))
+    adata.X = sparse.csr_matrix(adata.X)
+    adata.obs["group"] = adata.obs["group"].astype(str)
+    view = adata[adata.obs["group"] != "sample_2"]
+    for cells in (adata, view):
+        np.testing.assert_allclose(curves(ne.pl.densities(cells, "IFNg")), expected, atol=1e-4)
+    assert view.is_view
+
+
+def test_own_axes_figure_and_nothing_written(adata):
+    before = adata.copy()
+    figure, grid = plt.subplots(2, 2)
+    assert ne.pl.densities(adata, adata.var_names[:4], ax=grid) == list(grid.flat)
+    assert ne.pl.densities(adata, "IFNg", ax=grid[0, 0]) is grid[0, 0]
+    assert ne.pl.densities(adata, "IFNg", ax=grid[0, 0], return_fig=True) is figure
+    with pytest.raises(ValueError, match="ax holds 4 axes; 1 panels are to be drawn"):
+        ne.pl.densities(adata, "IFNg", ax=grid)
+    for slot in ("obs", "var", "uns", "obsm", "layers"):
+        assert list(getattr(adata, slot)) == list(getattr(before, slot))
+
+
+BAD = {
+    "feature": ({"features": ["IFN"]}, "'IFN' is not in adata.var_names; it has 'CD3'"),
+    "no feature": ({"features": []}, "features is empty"),
+    "truth": ({"truth": "sample_9"}, r"truth: 'sample_9' is not in obs\['group'\]; it has 'control_1'"),
+    "column": ({"truth": {"donor": "a"}}, "'donor' is not in adata.obs; it has 'group'"),
+    "no such cells": (
+        {"truth": {"batch": "batch_1", "group": "sample_2"}},
+        "truth: no cell has batch='batch_1' and group",
+    ),
+    "layer": ({"truth_layer": "true"}, "'true' is not in adata.layers; it has 'truth', 'edited'"),
+    "two truths": ({"truth": "sample_2", "truth_layer": "truth"}, "give one of the two"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(adata, name):
+    arguments, message = BAD[name]
+    with pytest.raises((KeyError, ValueError), match=message):
+        ne.pl.densities(adata, **arguments)
+    assert not plt.get_fignums()
+
+
+def test_a_value_needs_a_column(trained):
+    ne.tl.edit(trained, **{role: {"group": value} for role, value in PAIR.items()})
+    with pytest.raises(ValueError, match="truth='sample_2' is a value of a column: give groupby, or a dict"):
+        ne.pl.densities(trained, truth="sample_2")
