@@ -143,7 +143,10 @@ def run(task, seed, names, steps, slow_steps):
         load(task.data, seed), source=task.source, target=task.target, query=task.query, truth=task.truth,
         methods=methods, metrics=METRICS, n_bootstrap=0, rng=seed, progress_bar=False,
     )  # fmt: skip
-    scores = scores.astype({"method": str, "metric": str})
+    missing = scores["error"].str.startswith("ImportError")
+    for reason in scores.loc[missing, "error"].unique():
+        print(f"skipped: {reason}", flush=True)
+    scores = scores[~missing].astype({"method": str, "metric": str})
     wide = scores.pivot(index=["method", "seconds", "error"], columns="metric", values="value")[METRICS].reset_index()
     known = {"table": task.table, "data": task.data, "task": task.name, "seed": seed}
     return wide.rename_axis(columns=None).assign(**known)[[*known, *wide.columns]]
@@ -240,6 +243,7 @@ def page(results, steps, slow_steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one task of each kind, one seed, short training, no page")
+    parser.add_argument("--methods", nargs="+", choices=BASELINES, default=list(BASELINES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10_000, help="of the autoencoders")
     parser.add_argument("--slow-steps", type=int, default=2_000, help="of the adversarial methods")
@@ -262,7 +266,7 @@ def main():
     )
     jobs = []
     for seed, task in itertools.product(range(seeds), tasks):
-        names = [name for name in BASELINES if (task.data, task.name, seed, name) not in done]
+        names = [name for name in options.methods if (task.data, task.name, seed, name) not in done]
         jobs += [(task, seed, names)] if names else []
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(run, *job, steps, slow_steps): job for job in jobs}

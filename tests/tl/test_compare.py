@@ -12,6 +12,7 @@ from scipy import sparse
 import neuronedit as ne
 from neuronedit.baselines import BASELINES, QUICK
 from neuronedit.metrics import AGREEMENTS, CHECKS, METRICS
+from neuronedit.spaces import Autoencoder
 
 PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 TRUTH = PAIR | {"truth": "truth"}
@@ -128,6 +129,21 @@ def test_a_space_is_trained_on_source_target_and_query_and_never_on_the_truth(kn
     c = arrays(known)
     expected = np.concatenate([c["source"], c["target"], c["query"]])
     assert np.array_equal(np.sort(seen[0].numpy(), axis=0), np.sort(expected, axis=0))
+
+
+def test_methods_share_an_autoencoder_and_do_what_they_do_alone(known, monkeypatch):
+    c = arrays(known)
+    methods = {name: partial(BASELINES[name], n_steps=20) for name in ("constant_shift", "neuron_editing")}
+    cells = torch.from_numpy(known.X[(known.obs["group"].isin(list(PAIR.values()))).to_numpy()])
+    pair = [torch.from_numpy(c[role]) for role in ("source", "target")]
+    alone = {name: learn(*pair, cells=cells)(torch.from_numpy(c["query"])).numpy() for name, learn in methods.items()}
+    trained, fit = [], Autoencoder.fit
+    monkeypatch.setattr(Autoencoder, "fit", lambda *arguments: trained.append(1) or fit(*arguments))
+    ne.tl.compare(known, "group", **TRUTH, methods=methods, metrics=["energy_distance"], n_bootstrap=0, key_added="a")
+    assert len(trained) == 1
+    query = (known.obs["group"] == "sample_1").to_numpy()
+    for name, expected in alone.items():
+        assert np.array_equal(known.layers[f"a_{name}"][query], expected)
 
 
 def test_the_same_seed_gives_the_same_table_and_nothing_is_written(known):

@@ -1,9 +1,11 @@
 """Edits within spaces, as whole methods: what the paper calls PCA editing, constant shift and neuron editing."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from .._types import Map, within
+from .._types import Map, Space, within
 from ..edits import percentile, shift
 from ..spaces import PCA, Autoencoder, Training
 
@@ -36,7 +38,14 @@ def pca_edit(source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, 
 
 
 def constant_shift(
-    source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, n_steps: int = 10_000, seed: int = 0
+    source: Tensor,
+    target: Tensor,
+    /,
+    *,
+    cells: Tensor | None = None,
+    n_steps: int = 10_000,
+    seed: int = 0,
+    fit: Callable[[Tensor, Training], Space] = Autoencoder.fit,
 ) -> Map:
     """Add the difference of the mean neurons of an autoencoder (latent arithmetic).
 
@@ -48,6 +57,8 @@ def constant_shift(
         What the autoencoder is trained on. `None`: source and target.
     n_steps, seed
         Of the training.
+    fit
+        Trains the autoencoder on cells; ``functools.cache(Autoencoder.fit)`` lets several methods share one.
 
     Returns
     -------
@@ -60,11 +71,18 @@ def constant_shift(
     >>> ne.baselines.constant_shift(source, source + 1, n_steps=4)(source).shape
     torch.Size([200, 3])
     """
-    return within(_autoencoder(source, target, cells, n_steps, seed), shift)(source, target)
+    return within(_autoencoder(fit, source, target, cells, n_steps, seed), shift)(source, target)
 
 
 def neuron_editing(
-    source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, n_steps: int = 10_000, seed: int = 0
+    source: Tensor,
+    target: Tensor,
+    /,
+    *,
+    cells: Tensor | None = None,
+    n_steps: int = 10_000,
+    seed: int = 0,
+    fit: Callable[[Tensor, Training], Space] = Autoencoder.fit,
 ) -> Map:
     """Move the percentiles of an autoencoder's neurons: the paper's method, as one function of cells.
 
@@ -76,6 +94,8 @@ def neuron_editing(
         What the autoencoder is trained on. `None`: source and target.
     n_steps, seed
         Of the training.
+    fit
+        Trains the autoencoder on cells; ``functools.cache(Autoencoder.fit)`` lets several methods share one.
 
     Returns
     -------
@@ -88,9 +108,16 @@ def neuron_editing(
     >>> ne.baselines.neuron_editing(source, source + 1, n_steps=4)(source).shape
     torch.Size([200, 3])
     """
-    return within(_autoencoder(source, target, cells, n_steps, seed), percentile)(source, target)
+    return within(_autoencoder(fit, source, target, cells, n_steps, seed), percentile)(source, target)
 
 
-def _autoencoder(source: Tensor, target: Tensor, cells: Tensor | None, n_steps: int, seed: int) -> Autoencoder:
+def _autoencoder(
+    fit: Callable[[Tensor, Training], Space],
+    source: Tensor,
+    target: Tensor,
+    cells: Tensor | None,
+    n_steps: int,
+    seed: int,
+) -> Space:
     cells = torch.cat([source, target]) if cells is None else cells
-    return Autoencoder.fit(cells, Training(n_steps=n_steps, seed=seed, device=source.device))
+    return fit(cells, Training(n_steps=n_steps, seed=seed, device=source.device))

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from inspect import signature
 from typing import Any
@@ -23,6 +23,7 @@ from .._nets import find_device
 from ..baselines import BASELINES, QUICK
 from ..metrics import AGREEMENTS, CHECKS, METRICS
 from ..metrics._gap import noise_floor, share_closed
+from ..spaces import Autoencoder
 from ._progress import shown
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,8 @@ def compare(
     ``distance``
         The distance itself, in its own units; NaN for other metrics.
     ``seconds``
-        Wall time to learn and apply.
+        Wall time to learn and apply. An autoencoder that several methods share is trained once for each seed, and counted
+        with the first of them.
     ``error``
         Why a method failed, its values being NaN; otherwise empty.
 
@@ -165,6 +167,7 @@ def compare(
     trained_on = rows[(groups["source"] | groups["target"] | groups["query"]).nonzero()[0]].to(device)
     samples = _samples({role: x.cpu().numpy() for role, x in cells.items()}, n_bootstrap, rng)
     scores = {name: _scores(measure, samples) for name, measure in measures.items()}
+    offered = {"cells": trained_on, "fit": cache(Autoencoder.fit)}
     jobs = [
         (name, learn, seed)
         for name, learn in learners.items()
@@ -174,7 +177,7 @@ def compare(
     for name, learn, seed in tqdm(jobs, desc="comparing", unit="run", disable=not shown(progress_bar)):
         start, error, predicted = time.perf_counter(), "", None
         try:
-            predicted = _predict(learn, cells, trained_on, seed)
+            predicted = _predict(learn, cells, offered | {"seed": seed})
         except Exception as reason:  # noqa: BLE001 (whatever a method raises is a row of the table)
             error = f"{type(reason).__name__}: {reason}"
             logger.warning("%s failed: %s", name, error)
@@ -212,11 +215,10 @@ def _chosen(choices: Sequence[Any] | Mapping[str, Any], table: Mapping[str, Any]
     return {name: lookup(table, choice, argument) for name, choice in named.items()}
 
 
-def _predict(learn: Callable[..., Any], cells: Mapping[str, Tensor], trained_on: Tensor, seed: int) -> np.ndarray:
-    """Learn the map from source to target and return the query's cells after it."""
-    knobs = signature(learn).parameters
-    wanted = {"cells": trained_on, "seed": seed}
-    move = learn(cells["source"], cells["target"], **{name: value for name, value in wanted.items() if name in knobs})
+def _predict(learn: Callable[..., Any], cells: Mapping[str, Tensor], offered: Mapping[str, Any]) -> np.ndarray:
+    """Learn the map from source to target, with what the method takes of what is offered; return the query after it."""
+    taken = {name: value for name, value in offered.items() if name in signature(learn).parameters}
+    move = learn(cells["source"], cells["target"], **taken)
     with torch.no_grad():
         predicted = torch.cat([move(block) for block in cells["query"].split(CHUNK)])
     if predicted.shape != cells["query"].shape:
