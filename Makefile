@@ -40,7 +40,8 @@ types: $(VENV)/lint.stamp
 docs: $(VENV)/docs.stamp
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
-bench: $(VENV)/bench.stamp
+bench: $(VENV)/test.stamp
+	$(INSTALL) --editable '.[bench]' || echo "The packages of peers could not be installed: they are skipped."
 ifdef QUICK
 	$(BIN)/python benchmarks/training.py --quick
 	$(BIN)/python benchmarks/paper.py --quick

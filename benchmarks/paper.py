@@ -147,7 +147,8 @@ def run(task, seed, names, steps, slow_steps):
     for reason in scores.loc[missing, "error"].unique():
         print(f"skipped: {reason}", flush=True)
     scores = scores[~missing].astype({"method": str, "metric": str})
-    wide = scores.pivot(index=["method", "seconds", "error"], columns="metric", values="value")[METRICS].reset_index()
+    wide = scores.pivot(index=["method", "seconds", "error"], columns="metric", values="value")
+    wide = wide.reindex(columns=METRICS).reset_index()
     known = {"table": task.table, "data": task.data, "task": task.name, "seed": seed}
     return wide.rename_axis(columns=None).assign(**known)[[*known, *wide.columns]]
 
@@ -167,8 +168,10 @@ def markdown(results, table, columns, paper, order):
         if data not in figures.index.get_level_values(0):
             continue
         these = figures.loc[data]
-        names = list(results.loc[results["data"] == data, "task"].unique())
-        lines += ["", f"**{data}** ({len(names)} task{'s' * (len(names) > 1)}: {'; '.join(names)})", ""]
+        rows = results[results["data"] == data]
+        names, n_seeds = list(rows["task"].unique()), rows["seed"].nunique()
+        plural = "s" * (len(names) > 1), "s" * (n_seeds > 1)
+        lines += ["", f"**{data}** ({len(names)} task{plural[0]}: {'; '.join(names)}; {n_seeds} seed{plural[1]})", ""]
         lines += ["| method | " + " | ".join(title.values()) + " | paper |", "|---" * (len(columns) + 2) + "|"]
         for name, row in these.sort_values((order, "mean"), ascending=False, na_position="last").iterrows():
             cells = [show(row[column]) for column in columns]
@@ -178,7 +181,7 @@ def markdown(results, table, columns, paper, order):
 
 def show(value):
     mean, spread = value["mean"], value["std"]
-    return "–" if np.isnan(mean) else f"{mean:.3f} ± {spread:.3f}" if spread > 0 else f"{mean:.3f}"
+    return "–" if np.isnan(mean) else f"{mean:.3f} ± {spread:.3f}" if spread >= 0.0005 else f"{mean:.3f}"
 
 
 def said(figure):
@@ -207,7 +210,7 @@ def page(results, steps, slow_steps):
     lines = [
         "<!-- written by benchmarks/paper.py; do not edit -->",
         "",
-        f"Mean over tasks ± standard deviation over {results['seed'].nunique()} seeds (none where a method has no seed; – where"
+        "Mean over tasks ± standard deviation over seeds (none where a method has no seed; – where"
         " it failed or the value is not defined). Autoencoders were"
         f" trained for {steps:,} steps, GANs and the regularized autoencoder (`mmd_autoencoder`) for {slow_steps:,}."
         " Energy distance and mean Wasserstein distance are shares of the gap closed: 0 is leaving the cells alone, 1 is as"
@@ -265,7 +268,7 @@ def main():
         set() if results.empty else set(results[["data", "task", "seed", "method"]].itertuples(index=False, name=None))
     )
     jobs = []
-    for seed, task in itertools.product(range(seeds), tasks):
+    for task, seed in itertools.product(tasks, range(seeds)):
         names = [name for name in options.methods if (task.data, task.name, seed, name) not in done]
         jobs += [(task, seed, names)] if names else []
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:

@@ -18,7 +18,7 @@ extensions = [
     "sphinxcontrib.bibtex",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "paper_tables.md"]  # the tables are included in comparison.md
 html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["_static"]

@@ -235,6 +235,13 @@ def test_bad_input(known, case):
     assert not known.layers and not known.uns
 
 
+@pytest.mark.parametrize("role", PAIR | {"truth": ""})
+def test_too_few_cells_are_refused(known, role):
+    few = (known.obs["group"] == TRUTH[role]).to_numpy() & (np.cumsum(known.obs["group"] == TRUTH[role]) > 3)
+    with pytest.raises(ValueError, match=f"{role} has 3 cells; scores need at least 4"):
+        ne.tl.compare(known[~few], "group", **TRUTH, methods=FAST)
+
+
 def test_nan_is_refused_before_any_work(known):
     known.X[3, 4] = np.nan
     with pytest.raises(ValueError, match="X has NaN or infinite values, the first in cell"):

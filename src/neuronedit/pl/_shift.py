@@ -56,8 +56,7 @@ def shift(
     Returns
     -------
     The Axes; the Figure with ``return_fig=True``. Of each group at most 2,000 cells are drawn, the same ones each time; the
-    arrows join the means of all cells, and are drawn
-    again, enlarged, where the cells lie far wider than the means.
+    arrows join the means of all cells, and are drawn again, enlarged, where the cells lie far wider than the means.
 
     Raises
     ------

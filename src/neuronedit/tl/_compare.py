@@ -37,6 +37,9 @@ Score = Callable[[np.ndarray], tuple[float, float]]
 WITH_TRUTH = ("energy_distance", "mean_wasserstein", "variance_ratio", "change_correlation")
 """What is reported where the caller names no metrics; without a truth it is `CHECKS`."""
 
+FEWEST = 4
+"""Cells of a population: a half of the truth must have two."""
+
 MOST_DRAWN = 500
 """Cells of a population that one bootstrap sample holds at most; the intervals are scaled for it."""
 
@@ -128,6 +131,11 @@ def compare(
         Before any work, when it cannot be done: an unknown column, value, method or metric, overlapping or empty
         groups, a metric that needs a truth where none is given, NaN. What a method raises is reported in its rows.
 
+    Notes
+    -----
+    The populations are read into memory as dense float32, and many methods compare all pairs of cells: of more than some
+    100,000 cells take a sample (:func:`scanpy.pp.sample`).
+
     References
     ----------
     Amodio et al. 2018, arXiv:1805.12198, Tables 2 and 3; Bickel, Götze & van Zwet 1997, Resampling fewer than n
@@ -145,6 +153,9 @@ def compare(
     """
     rows = rows_of(adata, layer)
     groups = groups_of(adata, groupby, source, target, query, truth)
+    for role, mask in groups.items():
+        if (n := int(mask.sum())) < FEWEST:
+            raise ValueError(f"{role} has {n} cells; scores need at least {FEWEST}, and are noise below about 100.")
     learners = _chosen(QUICK if methods is None else methods, BASELINES, "methods")
     known = METRICS | AGREEMENTS | CHECKS
     measures = _chosen(metrics or (list(CHECKS) if truth is None else WITH_TRUTH), known, "metrics")
