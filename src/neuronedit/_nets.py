@@ -58,14 +58,3 @@ def fast_matmul() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-@contextmanager
-def without_denormals() -> Iterator[None]:
-    """Round numbers below 1e-38 to zero, which CPUs compute with many times slower; put the setting back afterwards."""
-    before = bool((torch.tensor(1e-40) * 1.0 == 0).item())
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(before)

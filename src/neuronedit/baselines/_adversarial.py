@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from .._nets import dense, fast_matmul, without_denormals
+from .._nets import dense, fast_matmul
 
 WIDTHS = (500, 250, 50, 250, 500)
 """Hidden layers of generators and discriminators, as published."""
@@ -74,7 +74,7 @@ def alternate(
     ]
     draws = [batches(cells, batch_size, generator) for cells in (source, target)]
     history: dict[str, list[float]] = {"step": [], "discriminator_loss": [], "generator_loss": []}
-    with fast_matmul(), without_denormals(), torch.enable_grad():
+    with fast_matmul(), torch.enable_grad():
         for step in range(n_steps):
             s, t = (next(draw) for draw in draws)
             values = []
