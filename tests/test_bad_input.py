@@ -8,7 +8,7 @@ from scipy import sparse
 
 import neuronedit as ne
 
-PAIR = {"groupby": "group", "source": "control_1", "target": "control_2", "query": "sample_1"}
+PAIR = {"groupby": "group", "source": "control_1", "target": "control_2", "query": "sample_1", "edit": "percentile"}
 
 
 def edit(**changes):
@@ -21,6 +21,10 @@ def train(**arguments):
 
 def nan_label(adata):
     adata.obs["group"] = adata.obs["group"].where(np.arange(adata.n_obs) > 2)
+
+
+def no_strata(adata):
+    adata.obs["part"] = adata.obs["cell_type"].where(np.cumsum(adata.obs["group"] == "control_1") > 3)
 
 
 def set_x(value, as_type=lambda X: X):
@@ -91,11 +95,25 @@ EDIT = {
     "unknown edit": (
         nothing,
         edit(edit="percentiles"),
-        "edit='percentiles' is not known; choose 'percentile', 'shift', 'local'",
+        "edit='percentiles' is not known; choose 'percentile', 'shift', 'affine'",
     ),
     "unknown axes": (nothing, edit(axes="pca"), "axes='pca' is not known; choose 'neurons', 'principal'"),
     "unknown parameter": (nothing, edit(bins=3), "'bins' is not a parameter of the edit 'percentile'; it has 'n_bins'"),
     "bad parameter": (nothing, edit(n_bins=0), "n_bins must be at least 1"),
+    "parameter of another edit": (
+        nothing,
+        edit(edit="auto", n_bins=3),
+        "'n_bins' is not a parameter of the edit 'auto'",
+    ),
+    "axes without an edit": (nothing, edit(edit="auto", axes="principal"), "axes='principal' needs an edit of its own"),
+    "missing strata": (nothing, edit(strata="donor"), "strata: 'donor' is not in adata.obs; it has 'group'"),
+    "strata without names": (
+        no_strata,
+        edit(strata="part"),
+        r"obs\['part'\] is missing \(NaN\) for 3 cells of the source",
+    ),
+    "strata on one side": (nothing, edit(strata="batch"), r"no stratum of obs\['batch'\] is in both source and target"),
+    "resamples": (nothing, edit(n_resamples=-1), "n_resamples must be at least 0; it is -1"),
     "no trained model": (
         lambda adata: adata.uns.clear(),
         edit(),

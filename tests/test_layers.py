@@ -14,7 +14,8 @@ ALLOWED = {
     "_slots": set(),
     "_nets": {"torch"},
     "_check": {"anndata", "numpy", "pandas"},
-    "edits": {"numpy", "torch", "_types", "spaces"},
+    "edits": {"numpy", "scipy", "torch", "_types", "spaces"},
+    "selection": {"numpy", "scipy", "sklearn", "torch", "_types", "edits", "spaces"},
     "spaces": {"numpy", "torch", "tqdm", "_types", "_nets"},
     "baselines": {"numpy", "ot", "torch", "_types", "_nets", "edits", "spaces"}
     | {"anndata", "cytonormpy", "pertpy", "scvi"},  # peers' packages take cells as AnnData
@@ -22,7 +23,7 @@ ALLOWED = {
     "_adata": {"anndata", "numpy", "scipy", "torch", "_slots", "_types", "_check", "spaces"},
     "pp": {"anndata", "numpy", "pandas", "scipy", "_slots", "_check", "_adata"},
     "tl": {"anndata", "numpy", "pandas", "torch", "tqdm", "_slots", "_types", "_nets", "_check", "_adata"}
-    | {"edits", "spaces", "baselines", "metrics"},
+    | {"edits", "spaces", "selection", "baselines", "metrics"},
     "pl": {"anndata", "matplotlib", "numpy", "pandas", "scipy", "_slots", "_check"},
     "io": {"anndata", "flowio", "numpy", "pandas"},
     "datasets": {"anndata", "numpy", "pandas", "pooch", "rdata", "scipy", "_slots", "io"},
@@ -118,6 +119,7 @@ def test_no_choice_by_name():
         *ne.spaces.SCHEDULES,
         *ne.metrics.METRICS,
         *ne.metrics.AGREEMENTS,
+        *ne.selection.CANDIDATES,
     }
     for path in SRC.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -44,7 +44,10 @@ def _parser() -> argparse.ArgumentParser:
     edit.add_argument("--layer", help="edit this layer instead of X")
     edit.add_argument("--cofactor", type=float, help="first apply arcsinh with this cofactor")
     edit.add_argument("--space", default="autoencoder", help="space to edit in (default: autoencoder)")
-    edit.add_argument("--edit", default="percentile", help="edit to apply (default: percentile)")
+    edit.add_argument(
+        "--edit", default="auto", help="edit to apply (default: auto, chosen on held-out parts of the pair)"
+    )
+    edit.add_argument("--strata", help="column of obs whose values are left out in turn, such as donors or cell types")
     edit.add_argument("--axes", default="neurons", help="axes to edit along (default: neurons)")
     edit.add_argument("--key-added", default="edited", help="name of the layer (default: edited)")
     edit.add_argument("--max-epochs", type=int, help="passes over the cells (default: enough for 10,000 steps)")
@@ -119,7 +122,12 @@ def _edit(options: argparse.Namespace) -> None:
     }
     if options.cofactor is not None:
         ne.pp.arcsinh(adata, options.cofactor, layer=options.layer)
-    how: dict[str, Any] = {"edit": options.edit, "axes": options.axes, "key_added": options.key_added}
+    how: dict[str, Any] = {
+        "edit": options.edit,
+        "axes": options.axes,
+        "key_added": options.key_added,
+        "strata": options.strata,
+    }
     one_feature = adata[:, :1].copy()  # finds what is wrong with the groups before the training
     ne.tl.train(one_feature, space="identity", layer=options.layer)
     ne.tl.edit(one_feature, options.groupby, **groups, **how)

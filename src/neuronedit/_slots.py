@@ -25,6 +25,16 @@ def support(key: str) -> str:
     return f"{key}_support"
 
 
+def distance(key: str) -> str:
+    """Name in ``obs`` of a cell's distance from the source cells that resemble it most."""
+    return f"{key}_distance"
+
+
+def sd(key: str) -> str:
+    """Name in ``layers`` of the standard deviation of the edited values over resamples of the pair."""
+    return f"{key}_sd"
+
+
 def cofactor(layer: str | None) -> str:
     """Name in ``var`` of the arcsinh cofactor that a layer (None: X) was transformed with."""
     return f"{layer or 'X'}_arcsinh_cofactor"

@@ -13,7 +13,7 @@ PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 
 @pytest.fixture
 def adata(trained):
-    ne.tl.edit(trained, "group", **PAIR)
+    ne.tl.edit(trained, "group", **PAIR, edit="percentile")
     return trained
 
 
@@ -141,6 +141,6 @@ def test_bad_input(adata, name):
 
 
 def test_a_value_needs_a_column(trained):
-    ne.tl.edit(trained, **{role: {"group": value} for role, value in PAIR.items()})
+    ne.tl.edit(trained, **{role: {"group": value} for role, value in PAIR.items()}, edit="percentile")
     with pytest.raises(ValueError, match="truth='sample_2' is a value of a column: give groupby, or a dict"):
         ne.pl.densities(trained, truth="sample_2")

@@ -14,7 +14,7 @@ PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 
 @pytest.fixture
 def adata(trained):
-    ne.tl.edit(trained, "group", **PAIR)
+    ne.tl.edit(trained, "group", **PAIR, edit="percentile")
     return trained
 
 
@@ -86,12 +86,12 @@ SELECTIONS = {
 def test_the_record_may_hold_any_selection(trained, name):
     groupby, pair = SELECTIONS[name]
     trained.obs["group"] = trained.obs["group"].astype(str)
-    ne.tl.edit(trained, groupby, **pair)
+    ne.tl.edit(trained, groupby, **pair, edit="percentile")
     np.testing.assert_allclose(points(ne.pl.marker_shift(trained)), changes(trained), atol=1e-5)
 
 
 def test_the_query_may_be_all_others(trained):
-    ne.tl.edit(trained, "group", source="control_1", target="control_2", key_added="all")
+    ne.tl.edit(trained, "group", source="control_1", target="control_2", edit="percentile", key_added="all")
     others = (trained.obs["group"] != "control_2").to_numpy()
     applied = np.median(trained.layers["all"][others], axis=0) - np.median(trained.X[others], axis=0)
     np.testing.assert_allclose(points(ne.pl.marker_shift(trained, key="all"))[:, 1], applied, atol=1e-5)
@@ -109,7 +109,7 @@ def test_sparse_layers_and_views(adata):
 def test_the_layer_of_the_edit_is_read(cells):
     cells.layers["mine"], cells.X = cells.X.copy(), np.zeros_like(cells.X)
     ne.tl.train(cells, layer="mine", widths=(24, 6), max_epochs=1)
-    ne.tl.edit(cells, "group", **PAIR)
+    ne.tl.edit(cells, "group", **PAIR, edit="percentile")
     ax = ne.pl.marker_shift(cells)
     assert np.abs(points(ax)[:, 0]).max() > 0.1
     assert ax.get_xlabel().endswith("(median)")  # nobody said how this layer was transformed

@@ -15,7 +15,7 @@ BASIS = ("X_own", "X_own_edited")
 
 @pytest.fixture
 def adata(trained):
-    ne.tl.edit(trained, "group", **PAIR)
+    ne.tl.edit(trained, "group", **PAIR, edit="percentile")
     trained.obsm["X_own"] = trained.X[:, :3].copy()
     trained.obsm["X_own_edited"] = trained.layers["edited"][:, :3].copy()
     return trained
@@ -92,11 +92,11 @@ def test_legend_is_outside(adata):
 
 def test_legend_names_any_selection(trained):
     pair = {"source": {"batch": "batch_1", "role": ["control"]}, "target": {"batch": ["batch_2"], "role": ["control"]}}
-    ne.tl.edit(trained, **pair)
+    ne.tl.edit(trained, **pair, edit="percentile")
     names = [text.get_text() for text in ne.pl.shift(trained).get_legend().get_texts()]
     assert names[:4] == ["source: batch_1, control", "target: batch_2, control", "query", "query, edited"]
     trained.obs["many"] = [f"sample_{i}" for i in np.arange(600) // 20]
-    ne.tl.edit(trained, "many", source=[f"sample_{i}" for i in range(15)], target="sample_29")
+    ne.tl.edit(trained, "many", source=[f"sample_{i}" for i in range(15)], target="sample_29", edit="percentile")
     assert (
         ne.pl.shift(trained).get_legend().get_texts()[0].get_text()
         == "source: sample_0 + sample_1 + sample_2 + sample…"

@@ -13,6 +13,7 @@ from scipy import sparse
 import neuronedit as ne
 
 PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+PERCENTILE = PAIR | {"edit": "percentile"}
 
 
 def is_query(adata):
@@ -21,7 +22,7 @@ def is_query(adata):
 
 def test_slots(trained):
     before = trained.copy()
-    assert ne.tl.edit(trained, "group", **PAIR) is None
+    assert ne.tl.edit(trained, "group", **PERCENTILE) is None
     query = is_query(trained)
     edited = trained.layers["edited"]
     assert edited.shape == trained.shape and edited.dtype == np.float32
@@ -48,7 +49,7 @@ def test_planted_shift_is_carried_over(space):
         X, obs=pd.DataFrame({"g": ["s"] * 400 + ["t"] * 400 + ["q"] * 100}, index=map(str, range(900)))
     )
     ne.tl.train(adata, space=space)
-    ne.tl.edit(adata, "g", source="s", target="t", query="q")
+    ne.tl.edit(adata, "g", source="s", target="t", query="q", edit="percentile")
     np.testing.assert_allclose(adata.layers["edited"][800:], query + vector, atol=0.05)
 
 
@@ -58,7 +59,7 @@ def test_identity_space_is_per_marker_quantile_matching():
     obs = pd.DataFrame({"g": ["s"] * 150 + ["t"] * 150}, index=map(str, range(300)))
     adata = anndata.AnnData(np.concatenate([source, target]).astype(np.float32), obs=obs)
     ne.tl.train(adata, space="identity")
-    ne.tl.edit(adata, "g", source="s", target="t", n_bins=149)
+    ne.tl.edit(adata, "g", source="s", target="t", edit="percentile", n_bins=149)
     np.testing.assert_allclose(np.sort(adata.layers["edited"][:150], axis=0), np.sort(target, axis=0), atol=1e-4)
 
 
@@ -78,15 +79,15 @@ def test_rows_stay_with_their_names_under_shuffling(trained):
     order = np.random.default_rng(0).permutation(trained.n_obs)
     shuffled = trained[order].copy()
     for adata in (trained, shuffled):
-        ne.tl.edit(adata, "group", **PAIR)
+        ne.tl.edit(adata, "group", **PERCENTILE)
     np.testing.assert_allclose(shuffled[trained.obs_names].layers["edited"], trained.layers["edited"], atol=1e-5)
     assert list(shuffled.obs_names) == list(trained.obs_names[order])
 
 
 def test_chunks_do_not_matter(trained, monkeypatch):
-    whole = ne.tl.edit(trained, "group", **PAIR, copy=True).layers["edited"]
+    whole = ne.tl.edit(trained, "group", **PERCENTILE, copy=True).layers["edited"]
     monkeypatch.setattr("neuronedit._adata.CHUNK", 37)
-    np.testing.assert_allclose(ne.tl.edit(trained, "group", **PAIR, copy=True).layers["edited"], whole, atol=1e-5)
+    np.testing.assert_allclose(ne.tl.edit(trained, "group", **PERCENTILE, copy=True).layers["edited"], whole, atol=1e-5)
 
 
 SELECTIONS = {
@@ -105,26 +106,28 @@ SELECTIONS = {
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_selections(trained, name):
     groupby, source, target, query = SELECTIONS[name]
-    expected = ne.tl.edit(trained, "group", **PAIR, copy=True)
-    ne.tl.edit(trained, groupby, source=source, target=target, query=query)
+    expected = ne.tl.edit(trained, "group", **PERCENTILE, copy=True)
+    ne.tl.edit(trained, groupby, source=source, target=target, query=query, edit="percentile")
     assert np.array_equal(trained.layers["edited"], expected.layers["edited"])
     json.loads(trained.uns["edited"]["config"])
 
 
 def test_no_query_means_every_cell_outside_the_target(trained):
-    ne.tl.edit(trained, "group", source="control_1", target="control_2")
+    ne.tl.edit(trained, "group", source="control_1", target="control_2", edit="percentile")
     assert trained.obs["edited_support"].isna().to_numpy().tolist() == (trained.obs["group"] == "control_2").tolist()
 
 
 @pytest.mark.parametrize("labels", [[1, 2, 3], [True, False, True], [0.5, 1.5, 2.5]])
 def test_values_that_are_not_words(trained, labels):
     trained.obs["g"] = np.array(labels)[np.repeat([0, 1, 2, 2], 150)]
-    ne.tl.edit(trained, "g", source=labels[0], target=labels[1])
+    ne.tl.edit(trained, "g", source=labels[0], target=labels[1], edit="percentile")
     assert json.loads(trained.uns["edited"]["config"])["source"] == labels[0]
 
 
 def test_strength(trained):
-    layers = {s: ne.tl.edit(trained, "group", **PAIR, strength=s, copy=True).layers["edited"] for s in (0.0, 0.5, 1.0)}
+    layers = {
+        s: ne.tl.edit(trained, "group", **PERCENTILE, strength=s, copy=True).layers["edited"] for s in (0.0, 0.5, 1.0)
+    }
     np.testing.assert_allclose(layers[0.0], trained.X, atol=1e-6)
     query = is_query(trained)
     moved = {s: np.abs(layer - trained.X)[query].mean() for s, layer in layers.items()}
@@ -132,7 +135,7 @@ def test_strength(trained):
 
 
 def test_without_residual_it_is_the_decoded_cell(trained):
-    ne.tl.edit(trained, "group", **PAIR, residual=False, strength=0)
+    ne.tl.edit(trained, "group", **PERCENTILE, residual=False, strength=0)
     from neuronedit._adata import recall
 
     space, _ = recall(trained, "neuronedit")
@@ -145,7 +148,7 @@ def test_without_residual_it_is_the_decoded_cell(trained):
 @pytest.mark.parametrize("edit", ["local", "shift"])
 @pytest.mark.parametrize("axes", ["neurons", "principal"])
 def test_edits_and_axes_give_different_results(trained, edit, axes):
-    default = ne.tl.edit(trained, "group", **PAIR, copy=True)
+    default = ne.tl.edit(trained, "group", **PERCENTILE, copy=True)
     ne.tl.edit(trained, "group", **PAIR, edit=edit, axes=axes)
     assert not np.allclose(trained.layers["edited"], default.layers["edited"], atol=1e-3)
     assert json.loads(trained.uns["edited"]["config"])["axes"] == axes
@@ -164,32 +167,32 @@ def test_a_function_of_the_user_s_own(trained):
 
 
 def test_several_edits_side_by_side_and_again(trained):
-    ne.tl.edit(trained, "group", **PAIR)
+    ne.tl.edit(trained, "group", **PERCENTILE)
     first = trained.layers["edited"].copy()
     ne.tl.edit(trained, "group", **PAIR, edit="shift", key_added="shifted")
-    ne.tl.edit(trained, "group", **PAIR)
+    ne.tl.edit(trained, "group", **PERCENTILE)
     assert np.array_equal(trained.layers["edited"], first)
     assert {"edited", "shifted"} <= set(trained.layers)
 
 
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
 def test_a_saved_model_edits_to_the_same_bits(trained, tmp_path, suffix):
-    ne.tl.edit(trained, "group", **PAIR)
+    ne.tl.edit(trained, "group", **PERCENTILE)
     path = tmp_path / f"cells.{suffix}"
     getattr(trained, f"write_{suffix}")(path)
     again = getattr(anndata, f"read_{suffix}")(path)
     assert np.array_equal(again.layers["edited"], trained.layers["edited"])
     assert json.loads(str(again.uns["edited"]["config"])) == json.loads(trained.uns["edited"]["config"])
-    ne.tl.edit(again, "group", **PAIR, key_added="again")
+    ne.tl.edit(again, "group", **PERCENTILE, key_added="again")
     assert np.array_equal(again.layers["again"], trained.layers["edited"])
-    ne.tl.edit(again, "group", **PAIR)  # what a file says is ours may be written over
+    ne.tl.edit(again, "group", **PERCENTILE)  # what a file says is ours may be written over
 
 
 @pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array])
 def test_sparse_gives_the_same_dense_layer(trained, kind):
-    expected = ne.tl.edit(trained, "group", **PAIR, copy=True).layers["edited"]
+    expected = ne.tl.edit(trained, "group", **PERCENTILE, copy=True).layers["edited"]
     trained.X = kind(trained.X)
-    ne.tl.edit(trained, "group", **PAIR)
+    ne.tl.edit(trained, "group", **PERCENTILE)
     assert isinstance(trained.layers["edited"], np.ndarray)
     np.testing.assert_allclose(trained.layers["edited"], expected, atol=1e-5)
     assert sparse.issparse(trained.X)
@@ -201,16 +204,16 @@ def test_sparse_gives_the_same_dense_layer(trained, kind):
 def test_unedited_cells_keep_their_values_in_every_type(cells, dtype, expected):
     cells.X = (1000 * cells.X).astype(dtype)
     ne.tl.train(cells, space="identity")
-    ne.tl.edit(cells, "group", **PAIR)
+    ne.tl.edit(cells, "group", **PERCENTILE)
     assert cells.layers["edited"].dtype == expected
     assert np.array_equal(cells.layers["edited"][~is_query(cells)], cells.X[~is_query(cells)])
 
 
 def test_a_view(trained):
     view = trained[trained.obs["group"] != "sample_2"]
-    expected = ne.tl.edit(view.copy(), "group", **PAIR, copy=True)
+    expected = ne.tl.edit(view.copy(), "group", **PERCENTILE, copy=True)
     with pytest.warns(anndata.ImplicitModificationWarning):
-        ne.tl.edit(view, "group", **PAIR)
+        ne.tl.edit(view, "group", **PERCENTILE)
     assert np.array_equal(view.layers["edited"], expected.layers["edited"])
     assert "edited" not in trained.layers
 
@@ -219,17 +222,17 @@ def test_support_is_low_where_the_source_never_was(cells):
     query = is_query(cells)
     cells.X[query.nonzero()[0][:20]] += 50
     ne.tl.train(cells, space="identity")
-    ne.tl.edit(cells, "group", **PAIR)
+    ne.tl.edit(cells, "group", **PERCENTILE)
     support = cells.obs["edited_support"].to_numpy()[query]
     assert (support[:20] == 0).all() and (support[20:] > 0.7).all()
 
 
 def test_bounds_clip_and_count(trained):
-    free = ne.tl.edit(trained, "group", **PAIR, copy=True)
+    free = ne.tl.edit(trained, "group", **PERCENTILE, copy=True)
     query = is_query(trained)
     below = (free.layers["edited"][query] < 0).sum()
     assert below > 0 and free.uns["edited"]["n_clipped"] == 0
-    ne.tl.edit(trained, "group", **PAIR, bounds=(0, None))
+    ne.tl.edit(trained, "group", **PERCENTILE, bounds=(0, None))
     assert trained.uns["edited"]["n_clipped"] == below
     np.testing.assert_array_equal(trained.layers["edited"][query], np.maximum(free.layers["edited"][query], 0))
 
@@ -237,19 +240,19 @@ def test_bounds_clip_and_count(trained):
 def test_a_small_source_is_pointed_out(trained, caplog):
     few = trained[np.r_[0:20, 150:600]].copy()
     with caplog.at_level(logging.WARNING):
-        ne.tl.edit(few, "group", **PAIR)
+        ne.tl.edit(few, "group", **PERCENTILE)
     assert "source has only 20 cells" in caplog.text
 
 
 def test_the_edit_inherits_the_cofactor(trained):
-    ne.tl.edit(trained, "group", **PAIR)
+    ne.tl.edit(trained, "group", **PERCENTILE)
     assert trained.var["edited_arcsinh_cofactor"].eq(5).all()
     ne.pp.inverse_arcsinh(trained, layer="edited", key_added="counts")
     np.testing.assert_allclose(trained.layers["counts"], 5 * np.sinh(trained.layers["edited"]), rtol=1e-4, atol=1e-4)
 
 
 def test_copy(trained):
-    new = ne.tl.edit(trained, "group", **PAIR, copy=True)
+    new = ne.tl.edit(trained, "group", **PERCENTILE, copy=True)
     assert "edited" in new.layers
     assert "edited" not in trained.layers and "edited" not in trained.uns and "edited_support" not in trained.obs
 
@@ -257,10 +260,118 @@ def test_copy(trained):
 def test_simulated_effect_is_carried_over_better_than_doing_nothing():
     adata = ne.datasets.simulate_batches(n_cells=1000)
     ne.tl.train(adata, widths=(64, 16), max_epochs=40)
-    ne.tl.edit(adata, "group", **PAIR)
+    ne.tl.edit(adata, "group", **PERCENTILE)
     query = is_query(adata)
     x, truth, edited = adata.X[query], adata.layers["truth"][query], adata.layers["edited"][query]
     assert ne.metrics.gap_closed(ne.metrics.energy_distance, x, truth, edited) > 0.8
     ifng, ccr6 = adata.var_names.get_loc("IFNg"), adata.var_names.get_loc("CCR6")
     assert abs((edited - truth)[:, ifng].mean()) < 0.4 * abs((x - truth)[:, ifng].mean())
     assert abs((edited - x)[:, ccr6].mean()) < 0.25  # the true difference between sample and control stays
+
+
+STRATA = {"strata": "cell_type"}
+
+
+def test_auto_is_the_default_and_says_what_it_did(trained, caplog):
+    with caplog.at_level(logging.INFO):
+        ne.tl.edit(trained, "group", **PAIR, **STRATA)
+    record, query = trained.uns["edited"], is_query(trained)
+    assert json.loads(record["config"])["edit"] == "auto" and json.loads(record["config"])["strata"] == "cell_type"
+    found = record["selection"]
+    assert set(found["parts"]) <= set(trained.obs["cell_type"]) and len(found["parts"]) >= 2
+    assert (
+        found["scores"].shape
+        == (len(ne.selection.CANDIDATES), len(found["parts"]))
+        == (len(found["weights"]), len(found["combined"]))
+    )
+    assert found["weights"].sum() == pytest.approx(1) and 0 <= found["strength"] <= 1
+    assert record["verdict"] in caplog.text and "strata of 'cell_type'" in record["verdict"]
+    assert list(record["features"].index) == list(trained.var_names)
+    assert np.isfinite(record["features"]["mean_error"]).all()
+    np.testing.assert_allclose(record["features"]["mean"], trained.layers["edited"][query].mean(axis=0), atol=1e-4)
+    assert np.array_equal(trained.layers["edited"][~query], trained.X[~query])
+    assert (trained.obs["edited_distance"].notna().to_numpy() == query).all()
+
+
+def test_auto_is_better_than_doing_nothing_and_survives_a_file(tmp_path):
+    adata = ne.datasets.simulate_batches(n_cells=300)
+    ne.tl.train(adata, space="pca", n_components=10)
+    ne.tl.edit(adata, "group", **PAIR)
+    query = is_query(adata)
+    closed = ne.metrics.gap_closed(
+        ne.metrics.energy_distance, adata.X[query], adata.layers["truth"][query], adata.layers["edited"][query]
+    )
+    assert closed > 0.8 and adata.uns["edited"]["selection"]["how"] == "derived"
+    again = ne.tl.edit(adata, "group", **PAIR, copy=True)
+    assert np.array_equal(again.layers["edited"], adata.layers["edited"])
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    record = anndata.read_h5ad(tmp_path / "cells.h5ad").uns["edited"]
+    assert record["verdict"] == adata.uns["edited"]["verdict"]
+    pd.testing.assert_frame_equal(record["features"], adata.uns["edited"]["features"], check_names=False)
+    np.testing.assert_array_equal(record["selection"]["scores"], adata.uns["edited"]["selection"]["scores"])
+
+
+def test_a_pair_too_small_to_hold_out_gets_a_fixed_combination_and_says_so(trained):
+    few = trained[np.r_[0:15, 150:165, 300:600]].copy()
+    ne.tl.edit(few, "group", **PAIR)
+    assert few.uns["edited"]["selection"]["how"] == "fixed"
+    assert "too small" in few.uns["edited"]["verdict"]
+    assert np.isnan(few.uns["edited"]["features"]["mean_error"]).all()
+
+
+def test_the_paper_s_method_to_the_letter(trained):
+    expected = ne.tl.edit(trained, "group", **PERCENTILE, residual=False, copy=True)
+    ne.tl.edit(trained, "group", **PAIR, edit="paper")
+    assert np.array_equal(trained.layers["edited"], expected.layers["edited"])
+
+
+def test_an_edit_within_strata_is_not_misled_by_their_shares():
+    """Most cells of one kind are gone: the mean shifts although no cell changed."""
+    cells = ne.datasets.simulate_batches(n_cells=600)
+    kind, source = (cells.obs["cell_type"] == "monocyte").to_numpy(), (cells.obs["group"] == "control_1").to_numpy()
+    target = cells[source & ~(kind & (np.arange(cells.n_obs) % 5 > 0))].copy()
+    target.obs["group"] = "again"
+    both = anndata.concat([cells[source | is_query(cells)], target], index_unique="-")
+    ne.tl.train(both, space="identity")
+    moved = {}
+    for name, strata in (("all", None), ("strata", "cell_type")):
+        ne.tl.edit(both, "group", source="control_1", target="again", query="sample_1", edit="shift", strata=strata)
+        moved[name] = np.abs(both.layers["edited"] - both.X)[is_query(both)].mean()
+    assert moved["strata"] < 0.4 * moved["all"]
+
+
+def test_resamples_give_a_spread_that_shrinks_with_the_pair(trained):
+    spread = {}
+    for n in (40, 150):
+        part = trained[np.r_[0:n, 150 : 150 + n, 300:600]].copy()
+        ne.tl.edit(part, "group", **PERCENTILE, n_resamples=10)
+        query = is_query(part)
+        assert (part.layers["edited_sd"][~query] == 0).all()
+        spread[n] = part.layers["edited_sd"][query].mean()
+        assert np.isfinite(part.uns["edited"]["features"]["mean_error"]).all()
+    assert 0 < spread[150] < 0.8 * spread[40]
+    again = ne.tl.edit(part, "group", **PERCENTILE, n_resamples=10, copy=True)
+    assert np.array_equal(again.layers["edited_sd"], part.layers["edited_sd"])
+
+
+def test_what_goes_beyond_the_controls_is_named(cells):
+    def too_far(source, target, /):
+        return lambda z: z + 3 * (target.mean(0) - source.mean(0))
+
+    ne.tl.train(cells, space="identity")
+    ne.tl.edit(cells, "group", **PAIR, edit="shift")
+    assert not cells.uns["edited"]["features"]["beyond_controls"].any()
+    ne.tl.edit(cells, "group", **PAIR, edit=too_far)
+    assert cells.uns["edited"]["features"]["beyond_controls"].any()
+    assert "beyond, or against, what the controls show" in cells.uns["edited"]["verdict"]
+
+
+def test_cells_outside_the_source_are_counted_and_warned_of(cells, caplog):
+    query = is_query(cells)
+    cells.X[query.nonzero()[0][:100]] += 50
+    ne.tl.train(cells, space="identity")
+    with caplog.at_level(logging.WARNING):
+        ne.tl.edit(cells, "group", **PERCENTILE)
+    far = cells.obs["edited_distance"].to_numpy()[query]
+    assert (far[:100] > 1).all() and (far[100:] <= 1).mean() > 0.8
+    assert "query cells lie outside the source" in caplog.text

@@ -6,15 +6,13 @@ A new one is one file and one row in `QUICK` or `SLOW`, which together are `BASE
 from collections.abc import Callable
 
 from .._types import Map
-from ..edits import percentile, shift
-from ._affine import affine
+from ..edits import affine, gaussian_ot, percentile, shift
 from ._cca import cca
 from ._combat import combat
 from ._cyclegan import cyclegan
 from ._cytonorm import cytonorm
 from ._cytovi import cytovi
 from ._gan import gan
-from ._gaussian_ot import gaussian_ot
 from ._identity import identity
 from ._limma import limma
 from ._mmd_autoencoder import mmd_autoencoder

@@ -23,7 +23,7 @@ def affine(source: Tensor, target: Tensor, /) -> Map:
     --------
     >>> import torch, neuronedit as ne
     >>> source = torch.tensor([[0.0], [2.0]])
-    >>> ne.baselines.affine(source, 3 * source)(torch.tensor([[5.0]])).tolist()
+    >>> ne.edits.affine(source, 3 * source)(torch.tensor([[5.0]])).tolist()
     [[15.0]]
     """
     spread = source.std(0, correction=0)

@@ -31,7 +31,7 @@ def gaussian_ot(source: Tensor, target: Tensor, /, *, ridge: float = 1e-3) -> Ma
     --------
     >>> import torch, neuronedit as ne
     >>> source = torch.randn(500, 2)
-    >>> ne.baselines.gaussian_ot(source, source + 1)(torch.zeros(1, 2)).round().tolist()
+    >>> ne.edits.gaussian_ot(source, source + 1)(torch.zeros(1, 2)).round().tolist()
     [[1.0, 1.0]]
     """
     s, t = source.cpu().double(), target.cpu().double()

@@ -1,12 +1,15 @@
 """Move a cell as the source cells that resemble it move."""
 
-from torch import Tensor, cdist
+from torch import Tensor
 
 from .._types import Map
+from ._neighbors import draw, nearest
 from ._percentile import percentile
 
 
-def local(source: Tensor, target: Tensor, /, *, n_neighbors: int = 30, n_bins: int = 100) -> Map:
+def local(
+    source: Tensor, target: Tensor, /, *, n_neighbors: int = 30, n_bins: int = 100, max_cells: int = 10_000
+) -> Map:
     """Average the percentile shift over the source cells nearest to each cell.
 
     A cell of a population that differs from the source takes the shift of its nearest relatives, not the shift that its
@@ -21,10 +24,12 @@ def local(source: Tensor, target: Tensor, /, *, n_neighbors: int = 30, n_bins: i
         same shift for every cell.
     n_bins
         As in `percentile`.
+    max_cells
+        Source cells among which the nearest are looked for, drawn at random; time and memory grow with it.
 
     Returns
     -------
-    A map that computes ``n_cells x n_source`` distances, 64 MB of them at a time.
+    A map that computes at most ``n_cells x max_cells`` distances, 64 MB of them at a time.
 
     References
     ----------
@@ -38,16 +43,7 @@ def local(source: Tensor, target: Tensor, /, *, n_neighbors: int = 30, n_bins: i
     >>> ne.edits.local(source, source + 1)(torch.zeros(1, 3)).round().tolist()
     [[1.0, 1.0, 1.0]]
     """
-    if n_neighbors < 1:
-        raise ValueError(f"n_neighbors must be at least 1; it is {n_neighbors}.")
     shifts = percentile(source, target, n_bins=n_bins)(source) - source
-    k = min(n_neighbors, len(source))
-
-    def move(z: Tensor) -> Tensor:
-        moved = z.clone()
-        n_rows = max(1, 2**24 // len(source))  # 64 MB of distances
-        for rows, block in zip(moved.split(n_rows), z.split(n_rows), strict=True):
-            rows += shifts[cdist(block, source).topk(k, largest=False, sorted=False).indices].mean(1)
-        return moved
-
-    return move
+    few = draw(len(source), max_cells)
+    move = nearest(source[few], shifts[few], n_neighbors)
+    return lambda z: z + move(z)

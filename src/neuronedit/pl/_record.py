@@ -24,10 +24,7 @@ class Edited:
 
 def edited(adata: AnnData, key: str) -> Edited:
     """Return what :func:`neuronedit.tl.edit` recorded under this key."""
-    record = adata.uns.get(key)
-    config = json.loads(record["config"]) if isinstance(record, Mapping) and "config" in record else {}
-    if "edit" not in config:
-        raise KeyError(f"uns[{key!r}] holds no edit; call ne.tl.edit first.")
+    config = config_of(adata, key)
     if _slots.support(key) not in adata.obs:
         raise KeyError(f"{_slots.support(key)!r} is not in adata.obs; it has {some(adata.obs)}.")
     for layer in (config["layer"], key):
@@ -40,6 +37,15 @@ def edited(adata: AnnData, key: str) -> Edited:
         role: f"{role}: {describe(config[role])}" for role in ("source", "target", "query") if config[role] is not None
     }
     return Edited(config["layer"], config["groupby"], masks, {"query": "query", "edited": "query, edited"} | names)
+
+
+def config_of(adata: AnnData, key: str) -> dict[str, Any]:
+    """Return the arguments of the edit that is recorded under this key."""
+    record = adata.uns.get(key)
+    config = json.loads(record["config"]) if isinstance(record, Mapping) and "config" in record else {}
+    if "edit" not in config:
+        raise KeyError(f"uns[{key!r}] holds no edit; call ne.tl.edit first.")
+    return config
 
 
 def describe(selection: Any) -> str:

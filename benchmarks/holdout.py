@@ -1,0 +1,242 @@
+"""Does the edit that was chosen on the observed pair carry over? Every candidate, and the choice, on held-out truths.
+
+``python benchmarks/holdout.py`` runs what ``holdout.csv`` lacks and writes ``docs/holdout_tables.md`` and the figure beside it; ``--quick``
+is one task of each family, and writes nothing. ``--blind`` asks whether it matters that the autoencoder saw what was left out.
+The rules of the choice were set on the families in `CHOSEN_ON`; all others only report.
+"""
+
+import argparse
+import itertools
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import torch
+from paper import DATA
+
+import neuronedit as ne
+from neuronedit._adata import recall
+from neuronedit.baselines import BASELINES
+from neuronedit.selection import CANDIDATES, select
+from neuronedit.selection._candidates import learn
+from neuronedit.selection._select import _encoded
+from neuronedit.spaces import PCA, Identity
+
+HERE = Path(__file__).parent
+CHOSEN_ON = ("simulated", "bodenmiller BCR-XL", "bodenmiller vanadate")
+MOST_PAIR, MOST_QUERY, N_STEPS = 5_000, 2_000, 3_000
+SCORES = ["energy_distance", "mean_wasserstein", "variance_ratio", "mean_change"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A pair, a query and its truth, each a dict of obs column -> values; ``strata`` is the column to leave parts out by."""
+
+    family: str
+    name: str
+    data: str
+    source: dict
+    target: dict
+    query: dict
+    truth: dict
+    strata: str | None = None
+
+
+@cache
+def load(data):
+    """Read a data set; ``"simulated 3"`` is the simulator with seed 3."""
+    if data.startswith("batches "):
+        adata = ne.datasets.simulate_batches(3_000, rng=int(data.split()[1]))
+        truth = adata[adata.obs["group"] == "sample_1"].copy()
+        truth.X, truth.obs["group"] = truth.layers["truth"], "truth"
+        return anndata.concat([adata, truth], index_unique="-")
+    if data.startswith("combination "):
+        return ne.datasets.simulate_combination(3_000, rng=int(data.split()[1]))
+    adata = DATA[data](0)
+    if data == "sachs_icam2_inhibitors":  # "CD3CD28+ICAM2+U0126": with ICAM2, inhibitor U0126
+        parts = adata.obs["condition"].astype(str).str.removeprefix("CD3CD28").str.split("+")
+        adata.obs["icam2"] = parts.map(lambda names: "yes" if "ICAM2" in names else "no")
+        rest = parts.map(lambda names: "+".join(name for name in names if name not in ("", "ICAM2")) or "none")
+        adata.obs["inhibitor"] = rest
+        adata = adata[adata.obs["condition"].astype(str).str.startswith("CD3CD28")].copy()
+    return adata
+
+
+def kinds(data, column, before, after, least=100):
+    """Values of a column with so many cells before and after the change."""
+    obs = load(data).obs
+    counts = [
+        obs.loc[np.logical_and.reduce([obs[c] == v for c, v in of.items()]), column].value_counts()
+        for of in (before, after)
+    ]
+    both = pd.concat(counts, axis=1).fillna(0).min(axis=1)
+    return sorted(both.index.astype(str)), sorted(both[both >= least].index.astype(str))
+
+
+def left_out(family, data, column, before, after):
+    """One task for each value of a column: learn on the others, predict this one."""
+    every, enough = kinds(data, column, before, after)
+    for this in enough:
+        others, own = {column: [name for name in every if name != this]}, {column: this}
+        yield Task(family, this, data, others | before, others | after, own | before, own | after, column)
+
+
+def tasks():
+    """All tasks, family by family."""
+    for seed in range(3):
+        roles = [{"group": name} for name in ("control_1", "control_2", "sample_1", "truth")]
+        yield Task("simulated", f"batches {seed}", f"batches {seed}", *roles, "cell_type")
+        roles = [{"condition": name} for name in ("basal", "A", "B", "A+B")]
+        yield Task("simulated", f"combination {seed}", f"combination {seed}", *roles, "cell_type")
+        for this in ("B", "CD4 T"):
+            kinds_of = sorted(load(f"batches {seed}").obs["cell_type"].unique())
+            others, own = {"cell_type": [name for name in kinds_of if name != this]}, {"cell_type": this}
+            pair = others | {"group": "control_1"}, others | {"group": "control_2"}
+            query = own | {"group": "sample_1"}, own | {"group": "truth"}
+            yield Task("simulated", f"{this} {seed}", f"batches {seed}", *pair, *query, "cell_type")
+    batches = ("PTLG021", "PTLG028", "PTLG034")
+    for a, b in itertools.permutations(batches, 2):
+        one, other = {"individual": "Volunteer_1"}, {"individual": "Volunteer_2"}
+        roles = [one | {"batch": a}, one | {"batch": b}, other | {"batch": a}, other | {"batch": b}]
+        yield Task("cytonorm volunteers", f"{a} to {b}", "cytonorm_volunteers", *roles)
+    for a, b in itertools.permutations(("Data23", "Data29")):
+        roles = [{"role": role, "batch": batch} for role in ("control", "sample") for batch in (a, b)]
+        yield Task("imubac patients", f"{a} to {b}", "imubac_krieg", *roles)
+    yield from left_out("sachs inhibitor", "sachs_icam2_inhibitors", "inhibitor", {"icam2": "no"}, {"icam2": "yes"})
+    for stimulus in ("PMA-ionomycin", "BCR-XL", "vanadate"):
+        before, after = {"condition": "unstimulated"}, {"condition": stimulus}
+        yield from left_out(f"bodenmiller {stimulus}", "bodenmiller_4stim", "cell_type", before, after)
+    before, after = {"condition": "control"}, {"condition": "IFN-beta"}
+    yield from left_out("kang cell type", "kang_counts", "cell_type", before, after)
+    for one, other in itertools.permutations(kinds("kang_counts", "individual", before, after)[1]):
+        roles = [{"individual": who} | when for who in (one, other) for when in (before, after)]
+        yield Task("kang donor", f"{one} to {other}", "kang_counts", *roles)
+
+
+def cells_of(task):
+    """The cells of a task, as one AnnData with a column ``role``; every population at most so large."""
+    adata, rows, roles = load(task.data), [], []
+    most = {"source": MOST_PAIR, "target": MOST_PAIR, "query": MOST_QUERY, "truth": MOST_QUERY}
+    for role, n in most.items():
+        mask = np.logical_and.reduce(
+            [adata.obs[c].isin(np.atleast_1d(v)).to_numpy() for c, v in getattr(task, role).items()]
+        )
+        drawn = np.sort(np.random.default_rng(0).permutation(mask.nonzero()[0])[:n])
+        rows.append(drawn)
+        roles += [role] * len(drawn)
+    taken = adata[np.concatenate(rows)].copy()
+    dense = taken.X.toarray() if hasattr(taken.X, "toarray") else taken.X
+    taken = anndata.AnnData(
+        np.asarray(dense, dtype=np.float32), obs=taken.obs.reset_index(drop=True), var=taken.var[[]]
+    )
+    taken.obs.index, taken.obs["role"] = taken.obs.index.astype(str), pd.Categorical(roles)
+    return taken
+
+
+def trained(adata, n_steps=N_STEPS):
+    """Train an autoencoder on these cells, for about so many steps."""
+    ne.tl.train(adata, max_epochs=max(1, round(n_steps * 100 / adata.n_obs)), accelerator="cpu", progress_bar=False)
+    return recall(adata, "neuronedit")[0]
+
+
+def run(task, with_baselines):
+    """Score everything on one task; one row a method."""
+    torch.set_num_threads(1)
+    adata = cells_of(task)
+    X = {
+        role: torch.from_numpy(adata.X[(adata.obs["role"] == role).to_numpy()])
+        for role in ("source", "target", "query", "truth")
+    }
+    known = adata[adata.obs["role"] != "truth"].copy()
+    start = time.perf_counter()
+    space = trained(known)
+    seconds = {"train": time.perf_counter() - start}
+    roles, table = {"groupby": "role", "source": "source", "target": "target", "query": "query"}, []
+    score = partial(scored, X["query"].numpy(), X["truth"].numpy())
+
+    ways = {"auto": task.strata, "auto, derived": None} if task.strata else {"auto": None}
+    for name, strata in ways.items():
+        start = time.perf_counter()
+        ne.tl.edit(known, **roles, edit="auto", strata=strata, accelerator="cpu")
+        row = score(known.layers["edited"][(known.obs["role"] == "query").to_numpy()])
+        record, features = known.uns["edited"]["selection"], known.uns["edited"]["features"]
+        missed = np.abs(features["mean"] - X["truth"].numpy().mean(axis=0)) / features["mean_error"]
+        row |= {"expected": record["expected"], "expected_se": record["expected_se"], "strength": record["strength"]}
+        row |= {"how": record["how"], "covered": float((missed <= 1.645).mean())}
+        row |= {"outside": float((known.obs["edited_distance"] > 1).sum() / len(X["query"]))}
+        table.append({"method": name} | row | {"seconds": time.perf_counter() - start})
+
+    with torch.no_grad():
+        labels = known.obs[task.strata].astype(str).to_numpy() if task.strata else None
+        of = {role: (known.obs["role"] == role).to_numpy() for role in ("source", "target")}
+        strata = None if labels is None else (labels[of["source"]], labels[of["target"]])
+        chosen = select(
+            space, X["source"], X["target"], X["query"], strata, candidates={"identity": CANDIDATES["identity"]}
+        )
+        everything = torch.cat([X["source"], X["target"], X["query"]])
+        spaces = {"features": Identity(n_features=adata.n_vars), "neurons": space}
+        spaces["components"] = PCA.of(everything, n_components=50)
+        maps = learn(CANDIDATES, spaces, _encoded(spaces, chosen.pair), X["source"].mean(0) - X["query"].mean(0))
+        for name, move in maps.items():
+            start = time.perf_counter()
+            table.append({"method": name} | score(move(X["query"]).numpy()) | {"seconds": time.perf_counter() - start})
+    for name in with_baselines:
+        start = time.perf_counter()
+        try:
+            predicted = BASELINES[name](X["source"], X["target"])(X["query"]).numpy()
+        except ImportError as error:
+            print(f"skipped: {error}", flush=True)
+            continue
+        table.append({"method": name} | score(predicted) | {"seconds": time.perf_counter() - start})
+    return pd.DataFrame(table).assign(family=task.family, task=task.name, train_seconds=seconds["train"])
+
+
+def scored(query, truth, predicted):
+    """Shares of the gap that are closed, variance ratio, and the correlation of predicted and true changes of the means."""
+    closed = {
+        name: ne.metrics.gap_closed(ne.metrics.METRICS[name], query, truth, predicted, n_splits=10)
+        for name in SCORES[:2]
+    }
+    moved, needed = predicted.mean(0) - query.mean(0), truth.mean(0) - query.mean(0)
+    change = float(np.corrcoef(moved, needed)[0, 1]) if moved.std() > 0 else 0.0
+    return closed | {"variance_ratio": ne.metrics.variance_ratio(predicted, truth), "mean_change": change}
+
+
+def main():
+    """Run what is missing and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--families", nargs="*", help="only families whose name contains one of these")
+    parser.add_argument("--baselines", nargs="*", default=["combat", "mnn", "cca", "ot"])
+    options = parser.parse_args()
+    path = HERE / "holdout.csv"
+    wanted = [task for task in tasks() if not options.families or any(name in task.family for name in options.families)]
+    if options.quick:
+        wanted = list({task.family: task for task in wanted}.values())
+    old = pd.read_csv(path) if path.exists() and not options.quick else pd.DataFrame(columns=["family", "task"])
+    done = set(zip(old["family"], old["task"], strict=True))
+    results = [old]
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        missing = [task for task in wanted if (task.family, task.name) not in done]
+        jobs = {pool.submit(run, task, options.baselines): task for task in missing}
+        for job in as_completed(jobs):
+            task, rows = jobs[job], job.result()
+            results.append(rows)
+            best = rows.set_index("method")["energy_distance"]
+            print(
+                f"{task.family}, {task.name}: auto {best['auto']:.2f}, best {best.drop('auto').idxmax()} {best.drop('auto').max():.2f}",
+                flush=True,
+            )
+            if not options.quick:
+                pd.concat([x for x in results if len(x)]).to_csv(path, index=False, float_format="%.4g")
+
+
+if __name__ == "__main__":
+    main()
