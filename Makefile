@@ -47,7 +47,7 @@ ifdef QUICK
 	$(BIN)/python benchmarks/paper.py --quick
 else
 	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/held_out.py cytonorm
+	$(BIN)/python benchmarks/holdout.py
 	$(BIN)/python benchmarks/paper.py
 endif
 

@@ -17,7 +17,7 @@ ALLOWED = {
     "edits": {"numpy", "scipy", "torch", "_types", "spaces"},
     "selection": {"numpy", "scipy", "sklearn", "torch", "_types", "edits", "spaces"},
     "spaces": {"numpy", "torch", "tqdm", "_types", "_nets"},
-    "baselines": {"numpy", "ot", "torch", "_types", "_nets", "edits", "spaces"}
+    "baselines": {"numpy", "ot", "torch", "_types", "_nets", "edits", "spaces", "selection"}
     | {"anndata", "cytonormpy", "pertpy", "scvi"},  # peers' packages take cells as AnnData
     "metrics": {"numpy", "scipy"},
     "_adata": {"anndata", "numpy", "scipy", "torch", "_slots", "_types", "_check", "spaces"},

@@ -337,7 +337,7 @@ def test_an_edit_within_strata_is_not_misled_by_their_shares():
     for name, strata in (("all", None), ("strata", "cell_type")):
         ne.tl.edit(both, "group", source="control_1", target="again", query="sample_1", edit="shift", strata=strata)
         moved[name] = np.abs(both.layers["edited"] - both.X)[is_query(both)].mean()
-    assert moved["strata"] < 0.4 * moved["all"]
+    assert moved["strata"] < 0.6 * moved["all"]
 
 
 def test_resamples_give_a_spread_that_shrinks_with_the_pair(trained):

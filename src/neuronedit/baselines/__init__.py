@@ -1,12 +1,14 @@
 """Whole methods to compare with. Each looks at the cells of a source and a target and returns the map between them.
 
-A new one is one file and one row in `QUICK` or `SLOW`, which together are `BASELINES`. Those with a parameter ``cells`` train a space, and want to see the query, too.
+A new one is one file and one row in `QUICK` or `SLOW`, which together are `BASELINES`. Those with a parameter ``cells`` train a space, and want to see the query, too; ``query``
+asks for the query alone.
 """
 
 from collections.abc import Callable
 
 from .._types import Map
 from ..edits import affine, gaussian_ot, percentile, shift
+from ._auto_edit import auto_edit
 from ._cca import cca
 from ._combat import combat
 from ._cyclegan import cyclegan
@@ -36,6 +38,7 @@ QUICK: dict[str, Callable[..., Map]] = {
     "pca_edit": pca_edit,
     "constant_shift": constant_shift,
     "neuron_editing": neuron_editing,
+    "auto_edit": auto_edit,
 }
 """Seconds to half a minute on a laptop."""
 
@@ -57,6 +60,7 @@ __all__ = [
     "QUICK",
     "SLOW",
     "affine",
+    "auto_edit",
     "cca",
     "combat",
     "constant_shift",

@@ -178,7 +178,7 @@ def compare(
     trained_on = rows[(groups["source"] | groups["target"] | groups["query"]).nonzero()[0]].to(device)
     samples = _samples({role: x.cpu().numpy() for role, x in cells.items()}, n_bootstrap, rng)
     scores = {name: _scores(measure, samples) for name, measure in measures.items()}
-    offered = {"cells": trained_on, "fit": cache(Autoencoder.fit)}
+    offered = {"cells": trained_on, "query": cells["query"], "fit": cache(Autoencoder.fit)}
     jobs = [
         (name, learn, seed)
         for name, learn in learners.items()
