@@ -104,7 +104,13 @@ def test_an_interrupted_write_leaves_no_half_file(file, tmp_path, monkeypatch):
 def test_demo(tmp_path, capsys):
     assert main(["demo", "--n-cells", "100", "-o", str(tmp_path / "demo")]) == 0
     out = capsys.readouterr().out
-    for row in ("leave the cells alone", "mean shift", "quantiles per marker", "neuron editing"):
+    for row in (
+        "leave the cells alone",
+        "mean shift",
+        "quantiles per marker",
+        "neuron editing",
+        "chosen on held-out parts",
+    ):
         assert row in out
     adata = anndata.read_h5ad(tmp_path / "demo" / "edited.h5ad")
     assert set(adata.layers) - {None} == {"edited", "truth"} and set(adata.uns) == {"neuronedit", "edited"}

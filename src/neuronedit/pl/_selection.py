@@ -20,6 +20,9 @@ LEFT_ALONE: dict[str, Any] = {"color": "0.6", "linewidth": 0.8}
 LIMITS = (-1.0, 1.2)
 """What the axis of scores shows at most."""
 
+COUNTED = 0.01
+"""Weight of a held-out part from which it is counted."""
+
 FIRST = 1.5
 """Row of the best candidate: the combination, in row 0, is set apart."""
 
@@ -142,7 +145,7 @@ def _rows(means: np.ndarray, weights: np.ndarray, most: int) -> tuple[list[int],
 
 def _summary(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """Say what to expect, and what it was learnt on."""
-    n, strength = len(record["parts"]), record["strength"]
+    n, strength = int((np.asarray(record["part_weights"]) >= COUNTED).sum()), record["strength"]
     if not n:
         return "a fixed combination"
     strata = f"{n} strata of {config['strata']!r}" if record["how"] == "strata" else f"{n} derived strata"
@@ -150,7 +153,7 @@ def _summary(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         return f"nothing carries over: cells left alone\n{strata}"
     applied = "" if config["strength"] == 1 else f", of which {config['strength']:g} was applied"
     expected = f"{record['expected']:.2f} ± {record['expected_se']:.2f}"
-    return f"expected to close {expected} of the gap\nstrength {strength:g}{applied}, {strata}"
+    return f"expected to close {expected} of the gap\nstrength {strength:.2g}{applied}, {strata}"
 
 
 def _frame(

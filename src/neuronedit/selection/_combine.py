@@ -114,24 +114,20 @@ class Combination:
     wrong: np.ndarray
 
 
-def combine(parts: Sequence[LeftOut]) -> Combination:
+def combine(parts: Sequence[LeftOut], most: float = 1.0) -> Combination:
     """Fit the weights on all parts; judge them, and choose the strength, by fits that did not see the part.
 
     The strength is the one with the best mean score, and 0 where that is not clearly above 0 (by its standard error):
-    where nothing carries over from part to part, cells are left alone.
+    where nothing carries over from part to part, cells are left alone. It is never more than ``most``.
     """
     unseen = [part.mixed(fit([*parts[:i], *parts[i + 1 :]])) for i, part in enumerate(parts)]
-    weights, scale, before = (
-        np.array([part.weight for part in parts]),
-        scales(parts),
-        np.array([part.before for part in parts]),
-    )
-    tried = {}
-    for strength in STRENGTHS:
+    weights, before = np.array([(part.weight, part.before) for part in parts]).T
+    scale, tried = scales(parts), {}
+    for strength in sorted({min(strength, most) for strength in STRENGTHS}):
         mixed = [part.query + strength * (cells - part.query) for part, cells in zip(parts, unseen, strict=True)]
         left = np.array([float(energy(cells, part.truth)) for cells, part in zip(mixed, parts, strict=True)])
         tried[strength] = np.maximum((before - left) / scale, WORST), mixed
-    strength = max(STRENGTHS, key=lambda strength: float(weights @ tried[strength][0]))
+    strength = max(tried, key=lambda strength: float(weights @ tried[strength][0]))
     mean, error = spread(tried[strength][0], weights)
     strength = strength if mean > error else 0.0
     values, mixed = tried[strength]

@@ -162,8 +162,8 @@ def select(
         equal = np.array([float(name in FALLBACK) for name in names])
         return Selected(blend(equal / equal.sum(), 1.0), pair, "fixed", names, equal / equal.sum())
 
-    best, part_weights = combine(left), np.array([part.weight for part in left])
-    weights, strength = np.where(best.weights < NEGLIGIBLE, 0, best.weights), min(best.strength, tested)
+    best, part_weights = combine(left, tested), np.array([part.weight for part in left])
+    weights, strength = np.where(best.weights < NEGLIGIBLE, 0, best.weights), best.strength
     weights /= weights.sum()
     expected, expected_se = spread(best.scores, part_weights)
     return Selected(
