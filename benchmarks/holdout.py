@@ -347,11 +347,17 @@ def main():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--families", nargs="*", help="only families whose name contains one of these")
+    parser.add_argument("--tasks", nargs="*", help="only tasks whose name contains one of these")
     parser.add_argument("--blind", action="store_true", help="only compare scores with and without what was left out")
     parser.add_argument("--baselines", nargs="*", default=["combat", "mnn", "cca"])
     options = parser.parse_args()
     path = HERE / "holdout.csv"
-    wanted = [task for task in tasks() if not options.families or any(name in task.family for name in options.families)]
+    wanted = [
+        task
+        for task in tasks()
+        if any(name in task.family for name in options.families or [""])
+        and any(name in task.name for name in options.tasks or [""])
+    ]
     if options.blind:
         rows = pd.concat([blind(task) for task in wanted if task.strata])
         print(rows.groupby(["task", "candidate"])[["seen", "unseen"]].mean().round(3).to_string())

@@ -72,7 +72,7 @@ def _demo(options: argparse.Namespace) -> None:
     adata = ne.datasets.simulate_batches(n_cells=options.n_cells, rng=options.rng)
     ne.tl.train(adata, rng=options.rng, progress_bar=True)
     pair: dict[str, Any] = {"source": "control_1", "target": "control_2", "query": "sample_1"}
-    one = ne.tl.edit(adata, "group", **pair, edit="percentile", copy=True)
+    one: Any = ne.tl.edit(adata, "group", **pair, edit="percentile", copy=True)
     ne.tl.edit(adata, "group", **pair, strata="cell_type")
     print(f"\n{adata.uns['edited']['verdict']}")
 

@@ -352,6 +352,8 @@ def test_resamples_give_a_spread_that_shrinks_with_the_pair(trained):
     assert 0 < spread[150] < 0.8 * spread[40]
     again = ne.tl.edit(part, "group", **PERCENTILE, n_resamples=10, copy=True)
     assert np.array_equal(again.layers["edited_sd"], part.layers["edited_sd"])
+    ne.tl.edit(again, "group", **PERCENTILE)
+    assert "edited_sd" not in again.layers  # it was another edit's
 
 
 def test_what_goes_beyond_the_controls_is_named(cells):

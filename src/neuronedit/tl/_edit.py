@@ -166,7 +166,8 @@ def edit(
     labels = _strata(adata, strata, groups)
     given = strata is not None
     way = way_of(edit, axes=axes, residual=residual, strength=strength, given_strata=given, params=edit_params)
-    check_free(adata, key_added, model=key)
+    sd_layer = _slots.sd(key_added)
+    check_free(adata, key_added, model=key, layers=[key_added] + [sd_layer] * (n_resamples > 0))
     check_finite(adata, rows, layer)
     device = find_device(accelerator)
     low, high = _limits(bounds)
@@ -180,32 +181,26 @@ def edit(
         space.to(device)
         seen = np.sort(np.random.default_rng(0).permutation(index["query"])[:MOST_SEEN])
         of_source, of_target, of_query = (_read(rows, i, device) for i in (index["source"], index["target"], seen))
-        cells = Cells(of_source, of_target, of_query, labels)
-        learnt = way(space, cells)
-        z_source = space.encode(cells.source)
+        learnt = way(space, Cells(of_source, of_target, of_query, labels))
+        z_source = space.encode(of_source)
         inside, away = support(z_source), distance(z_source)
         edited, neurons = rows.dense_copy(), np.empty((adata.n_obs, z_source.shape[1]), dtype=np.float32)
         within_range, far = (np.full(adata.n_obs, np.nan, dtype=np.float32) for _ in range(2))
         sums, n_clipped = np.zeros((3, adata.n_vars)), 0
         for part in chunks(index["query"]):
-            before = rows[part].to(device)
-            x, z, z_edited = learnt.carry(before)
-            beyond = (x < low) | (x > high)
-            edited[part], n_clipped = x.clamp(low, high).cpu().numpy(), n_clipped + int(beyond.sum())
+            before = rows[part]
+            x, z, z_edited = learnt.carry(before.to(device))
+            after = x.clamp(low, high).cpu()
+            edited[part], n_clipped = after.numpy(), n_clipped + int(((x < low) | (x > high)).sum())
             neurons[part], within_range[part] = z_edited.cpu().numpy(), inside(z).cpu().numpy()
             far[part] = away(z).cpu().numpy()
-            sums += (
-                torch.stack([of.double().sum(0) for of in (before, before.square(), x.clamp(low, high))]).cpu().numpy()
-            )
+            sums += torch.stack([cells.double().sum(0) for cells in (before, before.square(), after)]).numpy()
         others = (~groups["query"]).nonzero()[0]
         neurons[others] = encode(space, rows, others, device).cpu().numpy()
         spread, se = _resampled(learnt, rows, index["query"], n_resamples, rng, device)
 
     mean, squares, mean_edited = sums / len(index["query"])
-    means = {
-        "source": cells.source.double().mean(0).cpu().numpy(),
-        "target": cells.target.double().mean(0).cpu().numpy(),
-    }
+    means = {role: x.cpu().double().mean(0).numpy() for role, x in (("source", of_source), ("target", of_target))}
     means |= {"query": mean, "edited": mean_edited}
     sd = np.sqrt(np.maximum(squares - mean**2, 0))
     features = per_feature(adata.var_names, means, sd, learnt.selected, se)
@@ -215,13 +210,15 @@ def edit(
     logger.log(logging.WARNING if abstained or outside > FAR else logging.INFO, "%s", verdict)
 
     adata = adata.copy() if copy else adata
+    if key_added in adata.uns and sd_layer in adata.layers:  # of an edit of ours that this one takes the place of
+        del adata.layers[sd_layer]
     adata.layers[key_added] = edited
     adata.obsm[_slots.neurons_edited(key_added)] = neurons
     adata.obs[_slots.support(key_added)] = within_range
     adata.obs[_slots.distance(key_added)] = far
     if n_resamples:
-        adata.layers[_slots.sd(key_added)] = np.zeros_like(edited)
-        adata.layers[_slots.sd(key_added)][index["query"]] = spread
+        adata.layers[sd_layer] = np.zeros_like(edited)
+        adata.layers[sd_layer][index["query"]] = spread
     adata.uns[key_added] = {
         "config": json.dumps(
             {
