@@ -23,6 +23,11 @@ def nan_label(adata):
     adata.obs["group"] = adata.obs["group"].where(np.arange(adata.n_obs) > 2)
 
 
+def two_layers(adata):
+    adata.layers["other"] = adata.X.copy()
+    ne.tl.train(adata, space="identity", layer="other", key_added="other")
+
+
 def no_strata(adata):
     adata.obs["part"] = adata.obs["cell_type"].where(np.cumsum(adata.obs["group"] == "control_1") > 3)
 
@@ -113,6 +118,13 @@ EDIT = {
         r"obs\['part'\] is missing \(NaN\) for 3 cells of the source",
     ),
     "strata on one side": (nothing, edit(strata="batch"), r"no stratum of obs\['batch'\] is in both source and target"),
+    "no model named": (nothing, edit(key=[]), "key is empty; name at least one trained space"),
+    "models of two layers": (
+        two_layers,
+        edit(key=["neuronedit", "other"]),
+        "trained on different layers: None, 'other'",
+    ),
+    "one of two models missing": (nothing, edit(key=["neuronedit", "x"]), r"uns\['x'\] holds no trained space"),
     "resamples": (nothing, edit(n_resamples=-1), "n_resamples must be at least 0; it is -1"),
     "no trained model": (
         lambda adata: adata.uns.clear(),

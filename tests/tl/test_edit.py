@@ -377,3 +377,16 @@ def test_cells_outside_the_source_are_counted_and_warned_of(cells, caplog):
     far = cells.obs["edited_distance"].to_numpy()[query]
     assert (far[:100] > 1).all() and (far[100:] <= 1).mean() > 0.8
     assert "query cells lie outside the source" in caplog.text
+
+
+def test_models_of_several_seeds_are_averaged_and_their_spread_is_seen(trained):
+    ne.tl.train(trained, widths=(24, 6), max_epochs=2, rng=1, key_added="other")
+    alone = [ne.tl.edit(trained, "group", **PERCENTILE, key=key, copy=True) for key in ("neuronedit", "other")]
+    ne.tl.edit(trained, "group", **PERCENTILE, key=["neuronedit", "other"], n_resamples=20)
+    mean = (alone[0].layers["edited"] + alone[1].layers["edited"]) / 2
+    np.testing.assert_allclose(trained.layers["edited"], mean, atol=1e-5)
+    assert np.array_equal(trained.obsm["X_neurons_edited"], alone[0].obsm["X_neurons_edited"])
+    one = ne.tl.edit(trained, "group", **PERCENTILE, n_resamples=20, copy=True)
+    query = is_query(trained)
+    assert trained.layers["edited_sd"][query].mean() > 1.05 * one.layers["edited_sd"][query].mean()
+    json.loads(trained.uns["edited"]["config"])

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -41,7 +42,7 @@ def edit(
     bounds: tuple[float | None, float | None] | None = None,
     n_resamples: int = 0,
     rng: int = 0,
-    key: str = _slots.MODEL,
+    key: str | Sequence[str] = _slots.MODEL,
     key_added: str = _slots.EDITED,
     accelerator: str = "auto",
     copy: bool = False,
@@ -94,7 +95,9 @@ def edit(
     rng
         Seed of the resamples.
     key
-        Where :func:`neuronedit.tl.train` kept the model.
+        Where :func:`neuronedit.tl.train` kept the model; or several, trained with other seeds (``rng=1, key_added="other"``).
+        Edits in all of them are averaged, and their spread is in ``layers["edited_sd"]``; neurons and the record are the
+        first one's.
     key_added
         Name of the layer, and of the record in ``uns``.
     accelerator
@@ -114,8 +117,8 @@ def edit(
         The query cells after the edit, in the units of the layer the space was trained on; all other cells unchanged.
         Dense, ``(n_obs, n_vars)``, in the floating type of that layer (float32 for small integers).
     ``layers["edited_sd"]``
-        With ``n_resamples``, the standard deviation of each edited value over them; 0 for all other cells. It knows of
-        the noise of the pair alone, not of how well its change carries over: that is in ``features["mean_error"]``, below.
+        With ``n_resamples``, the standard deviation of each edited value over them; 0 for all other cells. The models of
+        ``key`` take turns, so with several it knows of their differences, too. It knows of the noise of the pair, not of how well its change carries over: that is in ``features["mean_error"]``, below.
     ``obsm["X_neurons_edited"]``
         Their neurons after the edit, ``(n_obs, n_neurons)`` float32; for all other cells their neurons.
     ``obs["edited_support"]``
@@ -160,14 +163,17 @@ def edit(
     >>> adata.layers["edited"].shape
     (800, 35)
     """
-    space, layer = recall(adata, key)
+    keys = [key] if isinstance(key, str) else list(key)
+    models = [recall(adata, name) for name in keys]
+    layer = _only([layer for _, layer in models], keys)
     rows = rows_of(adata, layer)
     groups = groups_of(adata, groupby, source, target, query)
     labels = _strata(adata, strata, groups)
     given = strata is not None
     way = way_of(edit, axes=axes, residual=residual, strength=strength, given_strata=given, params=edit_params)
     sd_layer = _slots.sd(key_added)
-    check_free(adata, key_added, model=key, layers=[key_added] + [sd_layer] * (n_resamples > 0))
+    for name in keys:
+        check_free(adata, key_added, model=name, layers=[key_added] + [sd_layer] * (n_resamples > 0))
     check_finite(adata, rows, layer)
     device = find_device(accelerator)
     low, high = _limits(bounds)
@@ -178,35 +184,37 @@ def edit(
 
     index = {role: mask.nonzero()[0] for role, mask in groups.items()}
     with fast_matmul(), torch.no_grad():
-        space.to(device)
+        spaces = [space.to(device) for space, _ in models]
         seen = np.sort(np.random.default_rng(0).permutation(index["query"])[:MOST_SEEN])
         of_source, of_target, of_query = (_read(rows, i, device) for i in (index["source"], index["target"], seen))
-        learnt = way(space, Cells(of_source, of_target, of_query, labels))
-        z_source = space.encode(of_source)
+        cells = Cells(of_source, of_target, of_query, labels)
+        first, *more = learnt = [way(space, cells) for space in spaces]
+        z_source = spaces[0].encode(of_source)
         inside, away = support(z_source), distance(z_source)
         edited, neurons = rows.dense_copy(), np.empty((adata.n_obs, z_source.shape[1]), dtype=np.float32)
         within_range, far = (np.full(adata.n_obs, np.nan, dtype=np.float32) for _ in range(2))
         sums, n_clipped = np.zeros((3, adata.n_vars)), 0
         for part in chunks(index["query"]):
             before = rows[part]
-            x, z, z_edited = learnt.carry(before.to(device))
+            x, z, z_edited = first.carry(before.to(device))
+            x = torch.stack([x, *(one.carry(before.to(device)).x for one in more)]).mean(0)
             after = x.clamp(low, high).cpu()
             edited[part], n_clipped = after.numpy(), n_clipped + int(((x < low) | (x > high)).sum())
             neurons[part], within_range[part] = z_edited.cpu().numpy(), inside(z).cpu().numpy()
             far[part] = away(z).cpu().numpy()
             sums += torch.stack([cells.double().sum(0) for cells in (before, before.square(), after)]).numpy()
         others = (~groups["query"]).nonzero()[0]
-        neurons[others] = encode(space, rows, others, device).cpu().numpy()
+        neurons[others] = encode(spaces[0], rows, others, device).cpu().numpy()
         spread, se = _resampled(learnt, rows, index["query"], n_resamples, rng, device)
 
     mean, squares, mean_edited = sums / len(index["query"])
     means = {role: x.cpu().double().mean(0).numpy() for role, x in (("source", of_source), ("target", of_target))}
     means |= {"query": mean, "edited": mean_edited}
     sd = np.sqrt(np.maximum(squares - mean**2, 0))
-    features = per_feature(adata.var_names, means, sd, learnt.selected, se)
+    features = per_feature(adata.var_names, means, sd, first.selected, se)
     outside = float((far[index["query"]] > 1).mean())
-    verdict = in_words(learnt.selected, strata, features, outside, len(index["query"]))
-    abstained = learnt.selected is not None and learnt.selected.strength == 0
+    verdict = in_words(first.selected, strata, features, outside, len(index["query"]))
+    abstained = first.selected is not None and first.selected.strength == 0
     logger.log(logging.WARNING if abstained or outside > FAR else logging.INFO, "%s", verdict)
 
     adata = adata.copy() if copy else adata
@@ -246,8 +254,8 @@ def edit(
         "verdict": verdict,
         _slots.VERSION: version("neuronedit"),
     }
-    if learnt.selected is not None:
-        adata.uns[key_added]["selection"] = _record(learnt.selected)
+    if first.selected is not None:
+        adata.uns[key_added]["selection"] = _record(first.selected)
     if _slots.cofactor(layer) in adata.var:
         adata.var[_slots.cofactor(key_added)] = adata.var[_slots.cofactor(layer)]
     return adata if copy else None
@@ -272,20 +280,30 @@ def _strata(adata: AnnData, column: str | None, groups: dict[str, np.ndarray]) -
     return before, after
 
 
+def _only(layers: list[str | None], keys: list[str]) -> str | None:
+    """Return the one layer that all models were trained on."""
+    if not keys:
+        raise ValueError("key is empty; name at least one trained space.")
+    if len(set(layers)) > 1:
+        raise ValueError(f"the spaces in uns {some(keys)} were trained on different layers: {some(layers)}.")
+    return layers[0]
+
+
 def _read(rows: Rows, index: np.ndarray, device: torch.device) -> torch.Tensor:
     """Return some cells, read a chunk at a time."""
     return torch.cat([rows[part].to(device) for part in chunks(index)])
 
 
 def _resampled(
-    learnt: Learnt, rows: Rows, query: np.ndarray, n: int, rng: int, device: torch.device
+    learnt: list[Learnt], rows: Rows, query: np.ndarray, n: int, rng: int, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the standard deviation of each edited value, and of each edited mean, over resamples of the pair."""
-    pair, generator = learnt.pair, np.random.default_rng(rng)
+    """Return the standard deviation of each edited value, and of each edited mean, over resamples of the pair; several models take turns."""
+    generator = np.random.default_rng(rng)
     sums, means = np.zeros((2, len(query) if n else 0, rows.shape[1]), dtype=np.float32), []
     for i in range(n):
-        drawn = (_redraw(generator, labels) for labels in (pair.source_strata, pair.target_strata))
-        move = learnt.again(pair.only(*drawn))
+        one = learnt[i % len(learnt)]
+        drawn = (_redraw(generator, labels) for labels in (one.pair.source_strata, one.pair.target_strata))
+        move = one.again(one.pair.only(*drawn))
         mean = np.zeros(rows.shape[1])
         for start in range(0, len(query), CHUNK):
             x = move(rows[query[start : start + CHUNK]].to(device)).cpu().numpy()
