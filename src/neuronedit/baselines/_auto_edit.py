@@ -8,6 +8,7 @@ from torch import Tensor
 from .._types import Map, Space
 from ..selection import select
 from ..spaces import Autoencoder, Training
+from ._spaces import autoencoder
 
 
 def auto_edit(
@@ -47,8 +48,7 @@ def auto_edit(
     >>> ne.baselines.auto_edit(source, source + 1, n_steps=4)(source).shape
     torch.Size([200, 3])
     """
-    cells = torch.cat([source, target]) if cells is None else cells
-    space = fit(cells, Training(n_steps=n_steps, seed=seed, device=source.device))
+    space = autoencoder(fit, source, target, cells, n_steps, seed)
     with torch.no_grad():
         chosen = select(space, source, target, source if query is None else query, seed=seed)
         return chosen.learn(chosen.pair)

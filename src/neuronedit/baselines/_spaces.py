@@ -71,7 +71,7 @@ def constant_shift(
     >>> ne.baselines.constant_shift(source, source + 1, n_steps=4)(source).shape
     torch.Size([200, 3])
     """
-    return within(_autoencoder(fit, source, target, cells, n_steps, seed), shift)(source, target)
+    return within(autoencoder(fit, source, target, cells, n_steps, seed), shift)(source, target)
 
 
 def neuron_editing(
@@ -108,10 +108,10 @@ def neuron_editing(
     >>> ne.baselines.neuron_editing(source, source + 1, n_steps=4)(source).shape
     torch.Size([200, 3])
     """
-    return within(_autoencoder(fit, source, target, cells, n_steps, seed), percentile)(source, target)
+    return within(autoencoder(fit, source, target, cells, n_steps, seed), percentile)(source, target)
 
 
-def _autoencoder(
+def autoencoder(
     fit: Callable[[Tensor, Training], Space],
     source: Tensor,
     target: Tensor,
@@ -119,5 +119,6 @@ def _autoencoder(
     n_steps: int,
     seed: int,
 ) -> Space:
+    """Train an autoencoder on all cells that are at hand."""
     cells = torch.cat([source, target]) if cells is None else cells
     return fit(cells, Training(n_steps=n_steps, seed=seed, device=source.device))
