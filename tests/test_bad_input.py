@@ -117,7 +117,7 @@ EDIT = {
         edit(strata="part"),
         r"obs\['part'\] is missing \(NaN\) for 3 cells of the source",
     ),
-    "strata on one side": (nothing, edit(strata="batch"), r"no stratum of obs\['batch'\] is in both source and target"),
+    "strata on one side": (nothing, edit(strata="batch"), r"no value of obs\['batch'\] is in both source and target"),
     "no model named": (nothing, edit(key=[]), "key is empty; name at least one trained space"),
     "models of two layers": (
         two_layers,
@@ -138,11 +138,6 @@ EDIT = {
         r"uns\['pca'\] is not a trained space",
     ),
     "other features": (rename, edit(), "adata has other features than .* missing 'CD3', extra 'CD1000'"),
-    "features in another order": (
-        lambda adata: setattr(adata, "var_names", [*adata.var_names[1:], adata.var_names[0]]),
-        edit(),
-        "in another order",
-    ),
     "duplicated var_names": (duplicate, edit(), "var_names are not unique: 'CD3'"),
     "NaN": (set_x(np.nan), edit(), "X has NaN or infinite values, the first in cell 'c3', feature 'CD20'"),
     "infinite": (set_x(-np.inf), edit(), "X has NaN or infinite values"),

@@ -14,7 +14,8 @@ MODULES = [
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_examples(module):
+def test_examples(module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
     failed, _ = doctest.testmod(
         importlib.import_module(f"neuronedit.{module}"), optionflags=doctest.NORMALIZE_WHITESPACE
     )

@@ -13,21 +13,23 @@ ALLOWED = {
     "_types": {"numpy", "torch"},
     "_slots": set(),
     "_nets": {"torch"},
+    "_maps": {"torch", "_types"},
+    "_pack": {"numpy", "torch", "_types", "edits", "spaces"},
     "_check": {"anndata", "numpy", "pandas"},
-    "edits": {"numpy", "scipy", "torch", "_types", "spaces"},
-    "selection": {"numpy", "scipy", "sklearn", "torch", "_types", "edits", "spaces"},
+    "edits": {"numpy", "scipy", "torch", "_types", "_maps", "spaces"},
+    "selection": {"numpy", "scipy", "sklearn", "torch", "_types", "_maps", "edits", "spaces"},
     "spaces": {"numpy", "torch", "tqdm", "_types", "_nets"},
     "baselines": {"numpy", "ot", "torch", "_types", "_nets", "edits", "spaces", "selection"}
     | {"anndata", "cytonormpy", "pertpy", "scvi"},  # peers' packages take cells as AnnData
     "metrics": {"numpy", "scipy"},
-    "_adata": {"anndata", "numpy", "scipy", "torch", "_slots", "_types", "_check", "spaces"},
+    "_adata": {"anndata", "numpy", "pandas", "scipy", "torch", "_slots", "_types", "_check", "spaces"},
     "pp": {"anndata", "numpy", "pandas", "scipy", "_slots", "_check", "_adata"},
     "tl": {"anndata", "numpy", "pandas", "torch", "tqdm", "_slots", "_types", "_nets", "_check", "_adata"}
-    | {"edits", "spaces", "selection", "baselines", "metrics"},
+    | {"_maps", "_pack", "edits", "spaces", "selection", "baselines", "metrics", "io"},
     "pl": {"anndata", "matplotlib", "numpy", "pandas", "scipy", "_slots", "_check"},
-    "io": {"anndata", "flowio", "numpy", "pandas"},
+    "io": {"anndata", "flowio", "numpy", "pandas", "safetensors", "_slots", "_check"},
     "datasets": {"anndata", "numpy", "pandas", "pooch", "rdata", "scipy", "_slots", "io"},
-    "_cli": {"anndata", "matplotlib", "numpy", "torch", "neuronedit", "_check"},
+    "_cli": {"anndata", "matplotlib", "numpy", "torch", "neuronedit", "_check", "io"},
     "__init__": set(),
 }
 

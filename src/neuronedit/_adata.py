@@ -1,13 +1,15 @@
 """The only bridge between AnnData and tensors: what is read is checked here, once, before any work."""
 
+import hashlib
 import itertools
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from anndata import AnnData
 from scipy import sparse
@@ -25,17 +27,26 @@ CHUNK = 4096
 
 
 class Rows:
-    """The cells of a matrix, dense or sparse, read a block of rows at a time as float32 tensors."""
+    """The cells of a matrix, dense or sparse, read a block of rows at a time as float32 tensors.
 
-    def __init__(self, matrix: Any) -> None:
+    ``order`` says where the features that are read stand in the matrix; `None`: as they are.
+    """
+
+    def __init__(self, matrix: Any, order: np.ndarray | None = None) -> None:
         self.matrix = matrix.tocsr() if sparse.issparse(matrix) and matrix.format != "csr" else matrix
         self.shape: tuple[int, int] = matrix.shape
+        self.order = None if order is None or (order == np.arange(len(order))).all() else order
         self.dtype = np.result_type(matrix.dtype, np.float32)
 
     def __getitem__(self, rows: slice | np.ndarray, /) -> Tensor:
         block = self.matrix[rows]
         block = block.toarray() if sparse.issparse(block) else np.asarray(block)
+        block = block if self.order is None else block[:, self.order]
         return torch.from_numpy(np.array(block, dtype=np.float32, order="C"))  # a copy: nobody can write into adata
+
+    def in_place(self, block: np.ndarray) -> np.ndarray:
+        """Return a block of cells with the features where they stand in the matrix."""
+        return block if self.order is None else block[:, np.argsort(self.order)]
 
     def dense_copy(self) -> np.ndarray:
         """Return all cells in a floating type that loses nothing of them."""
@@ -45,7 +56,8 @@ class Rows:
 def check_adata(adata: AnnData) -> None:
     """Refuse what no tool can work on."""
     if not isinstance(adata, AnnData):
-        raise TypeError(f"adata must be an AnnData; it is a {type(adata).__name__}.")
+        named = "; name one of its modalities, mod=..." if hasattr(adata, "mod") else ""
+        raise TypeError(f"adata must be an AnnData; it is a {type(adata).__name__}{named}.")
     if adata.isbacked:
         raise ValueError("adata is in backed mode; read it into memory first: adata = adata.to_memory().")
     if not adata.var_names.is_unique:
@@ -53,8 +65,20 @@ def check_adata(adata: AnnData) -> None:
         raise ValueError(f"var_names are not unique: {some(twice)}; call adata.var_names_make_unique() first.")
 
 
-def rows_of(adata: AnnData, layer: str | None) -> Rows:
-    """Return the cells of X or a layer, once it is known that they can be used."""
+def modality(data: Any, mod: str | None) -> AnnData:
+    """Return the modality of a MuData, or the AnnData itself."""
+    if mod is None:
+        return data
+    modalities = getattr(data, "mod", None)
+    if not isinstance(modalities, Mapping):
+        raise TypeError(f"mod={mod!r} names a modality of a MuData; adata is a {type(data).__name__}.")
+    if mod not in modalities:
+        raise KeyError(f"mod: {mod!r} is not a modality; there are {some(modalities)}.")
+    return modalities[mod]
+
+
+def rows_of(adata: AnnData, layer: str | None, names: Sequence[str] | None = None) -> Rows:
+    """Return the cells of X or a layer, once it is known that they can be used, with features in the order of ``names``."""
     check_adata(adata)
     matrix, name = matrix_of(adata, layer), name_of(layer)
     if 0 in matrix.shape:
@@ -63,7 +87,7 @@ def rows_of(adata: AnnData, layer: str | None) -> Rows:
         raise TypeError(f"{name} is a {type(matrix).__name__}; it must be a numpy array or a CSR or CSC matrix.")
     if matrix.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {matrix.dtype}; it must hold real numbers.")
-    return Rows(matrix)
+    return Rows(matrix, None if names is None else adata.var_names.get_indexer(pd.Index(names)))
 
 
 def check_finite(adata: AnnData, rows: Rows, layer: str | None) -> None:
@@ -87,16 +111,22 @@ def groups_of(
     target: Selection,
     query: Selection | None,
     truth: Selection | None = None,
+    *,
+    inverse: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Return the masks of source, target, query and, where one is given, truth, once they make sense together."""
+    """Return the masks of source, target, query and, where one is given, truth, once they make sense together.
+
+    The query is like the source, and may hold cells of it; with ``inverse`` it is like the target.
+    """
+    like = "target" if inverse else "source"
     if groupby is not None:
         labels_of(adata, groupby)
     given = {"source": source, "target": target} | ({} if truth is None else {"truth": truth})
     groups = {role: select(adata, groupby, wanted, role) for role, wanted in given.items()}
-    rest = ~np.logical_or.reduce([mask for role, mask in groups.items() if role != "source"])
+    rest = ~np.logical_or.reduce([mask for role, mask in groups.items() if role != like])
     groups["query"] = rest if query is None else select(adata, groupby, query, "query")
     for role, other in itertools.combinations(groups, 2):
-        if {role, other} != {"source", "query"} and (both := int((groups[role] & groups[other]).sum())):
+        if {role, other} != {like, "query"} and (both := int((groups[role] & groups[other]).sum())):
             raise ValueError(f"{both} cells are in both {role} and {other}; they must not overlap.")
     for role in given:
         if (n := int(groups[role].sum())) < 2:
@@ -133,12 +163,13 @@ def chunks(index: np.ndarray) -> list[np.ndarray]:
 
 
 def remember(
-    adata: AnnData, key: str, name: str, space: FittedSpace, layer: str | None, settings: dict[str, Any]
+    adata: AnnData, key: str, name: str, space: FittedSpace, layer: str | None, settings: dict[str, Any], data: Rows
 ) -> None:
     """Write a trained space into ``uns[key]``, in a form that survives h5ad and zarr and needs no pickle."""
+    seen = {"shape": list(data.shape), "sha256": fingerprint(data)}
     adata.uns[key] = {
         "space": name,
-        "config": json.dumps({"parameters": space.config, "layer": layer, "training": settings}),
+        "config": json.dumps({"parameters": space.config, "layer": layer, "training": settings, "data": seen}),
         "weights": {name: weight.numpy() for name, weight in space.weights().items()},
         "var_names": adata.var_names.to_numpy(dtype=str),
         "history": {name: np.asarray(values) for name, values in space.history.items()},
@@ -147,8 +178,31 @@ def remember(
     }
 
 
+def fingerprint(rows: Rows, most: int = 10_000) -> str:
+    """Return the SHA-256 of the shape and of at most so many cells, evenly spaced, as float32."""
+    index = np.unique(np.linspace(0, rows.shape[0] - 1, min(most, rows.shape[0])).astype(np.intp))
+    digest = hashlib.sha256(str(rows.shape).encode())
+    for part in chunks(index):
+        digest.update(rows[part].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def features_of(adata: AnnData, key: str) -> list[str]:
+    """Return the features that the space in ``uns[key]`` was trained on, in their order."""
+    return [str(name) for name in adata.uns[key]["var_names"]]
+
+
+def check_same_features(adata: AnnData, trained: Sequence[str], what: str) -> None:
+    """Refuse features that are missing, and others; their order does not matter."""
+    missing, extra = sorted(set(trained) - set(adata.var_names)), sorted(set(adata.var_names) - set(trained))
+    if missing or extra:
+        raise ValueError(
+            f"adata has other features than {what} was trained on: missing {some(missing)}, extra {some(extra)}."
+        )
+
+
 def recall(adata: AnnData, key: str) -> tuple[FittedSpace, str | None]:
-    """Return the space in ``uns[key]``, frozen, and the layer it was trained on."""
+    """Return the space in ``uns[key]``, frozen, and the layer it was trained on; it wants features in its own order."""
     check_adata(adata)
     if key not in adata.uns:
         raise KeyError(f"uns[{key!r}] holds no trained space; call ne.tl.train(adata, key_added={key!r}) first.")
@@ -157,11 +211,7 @@ def recall(adata: AnnData, key: str) -> tuple[FittedSpace, str | None]:
         raise ValueError(
             f"uns[{key!r}] is not a trained space; ne.tl.train(adata) writes one to uns[{_slots.MODEL!r}]."
         )
-    trained = list(record["var_names"])
-    if trained != list(adata.var_names):
-        missing, extra = sorted(set(trained) - set(adata.var_names)), sorted(set(adata.var_names) - set(trained))
-        difference = f"missing {some(missing)}, extra {some(extra)}" if missing or extra else "in another order"
-        raise ValueError(f"adata has other features than the space in uns[{key!r}] was trained on: {difference}.")
+    check_same_features(adata, features_of(adata, key), f"the space in uns[{key!r}]")
     if record["space"] not in SPACES:
         raise ValueError(
             f"uns[{key!r}] was trained in the space {record['space']!r}, which is not in ne.spaces.SPACES; it has"

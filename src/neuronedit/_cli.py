@@ -1,9 +1,7 @@
 """The command line: ``neuronedit demo`` and ``neuronedit edit``."""
 
 import argparse
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -180,15 +178,10 @@ def _draw(adata: Any, path: Path, **arguments: Any) -> None:
 
 
 def _write(adata: Any, path: Path) -> None:
-    """Write to a temporary name beside the file and rename, so that a file is there whole or not at all."""
-    handle, temporary = tempfile.mkstemp(suffix=".h5ad", dir=path.parent)
-    os.close(handle)
-    try:
+    from .io._atomic import replacing
+
+    with replacing(path) as temporary:
         adata.write_h5ad(temporary, compression="gzip")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

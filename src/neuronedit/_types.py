@@ -4,6 +4,7 @@ A space turns cells into neurons and back. `within` runs a method on the neurons
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -37,31 +38,45 @@ class Cells(Protocol):
 
 
 class Edited(NamedTuple):
-    """What `carry` returns: the cells after the edit, and their neurons before and after it."""
+    """What a `Within` carries: the cells after the edit, and their neurons before and after it."""
 
     x: Tensor
     neurons: Tensor
     neurons_edited: Tensor
 
 
-def carry(space: Space, edit: Map, x: Tensor, *, residual: bool) -> Edited:
-    """Encode, edit and decode. With ``residual``, what the space loses of a cell is kept: ``x + D(edit(z)) - D(z)``."""
-    z = space.encode(x)
-    edited = edit(z)
-    y = space.decode(edited)
-    return Edited(x + (y - space.decode(z)) if residual else y, z, edited)
+@dataclass(frozen=True, eq=False)
+class Within:
+    """An edit of neurons, as a map of cells. With ``residual``, what the space loses of a cell is kept: ``x + D(edit(z)) - D(z)``."""
+
+    space: Space
+    edit: Map
+    residual: bool = True
+
+    def carry(self, x: Tensor, /) -> Edited:
+        """Encode, edit and decode."""
+        z = self.space.encode(x)
+        edited = self.edit(z)
+        y = self.space.decode(edited)
+        return Edited(x + (y - self.space.decode(z)) if self.residual else y, z, edited)
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """Return the edited cells."""
+        return self.carry(x).x
 
 
 def within(space: Space, method: Method, *, residual: bool = True) -> Method:
     """Run ``method`` on the neurons of ``space`` instead of on the features."""
-
-    def learn(source: Tensor, target: Tensor, /) -> Map:
-        edit = method(space.encode(source), space.encode(target))
-        return lambda x: carry(space, edit, x, residual=residual).x
-
-    return learn
+    return lambda source, target, /: Within(space, method(space.encode(source), space.encode(target)), residual)
 
 
-def scaled(edit: Map, strength: float) -> Map:
-    """Go only a part of the way: ``strength`` 0 leaves a cell alone, 1 is the whole edit."""
-    return edit if strength == 1 else lambda z: z + strength * (edit(z) - z)
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """A part of an edit: ``strength`` 0 leaves a cell alone, 1 is the whole edit, 2 goes twice as far."""
+
+    edit: Map
+    strength: float
+
+    def __call__(self, z: Tensor, /) -> Tensor:
+        """Move cells or neurons."""
+        return self.edit(z) if self.strength == 1 else z + self.strength * (self.edit(z) - z)

@@ -4,16 +4,20 @@ A new edit is one file and one row in `EDITS`.
 """
 
 from collections.abc import Callable
+from typing import Any
 
-from .._types import Map, Method
-from ._affine import affine
+from .._maps import Chain, Mean, Only, Same, Seen
+from .._types import Map, Method, Scaled, Within
+from ._affine import Stretch, affine
 from ._axes import on_neurons, on_principal_axes
-from ._gaussian_ot import gaussian_ot
+from ._gaussian_ot import Linear, gaussian_ot
 from ._local import local
-from ._percentile import percentile
-from ._shift import shift
+from ._neighbors import Nearest
+from ._pairs import by_pairs
+from ._percentile import Percentiles, percentile
+from ._shift import Shift, shift
 from ._strata import Pair, by_strata, on_all
-from ._support import distance, support
+from ._support import Distance, Support, distance, support
 from ._transport import transport
 
 EDITS: dict[str, Callable[..., Map]] = {
@@ -25,6 +29,24 @@ EDITS: dict[str, Callable[..., Map]] = {
     "transport": transport,
 }
 
+MAPS: dict[str, type[Any]] = {
+    "same": Same,
+    "shift": Shift,
+    "stretch": Stretch,
+    "linear": Linear,
+    "percentiles": Percentiles,
+    "nearest": Nearest,
+    "scaled": Scaled,
+    "only": Only,
+    "chain": Chain,
+    "mean": Mean,
+    "within": Within,
+    "seen": Seen,
+    "support": Support,
+    "distance": Distance,
+}
+"""What edits return: dataclasses of tensors, numbers, spaces and each other, which is why a learnt edit can be saved."""
+
 AXES: dict[str, Callable[[Method], Method]] = {
     "neurons": on_neurons,
     "principal": on_principal_axes,
@@ -33,8 +55,13 @@ AXES: dict[str, Callable[[Method], Method]] = {
 __all__ = [
     "AXES",
     "EDITS",
+    "MAPS",
+    "Distance",
     "Pair",
+    "Shift",
+    "Support",
     "affine",
+    "by_pairs",
     "by_strata",
     "distance",
     "gaussian_ot",

@@ -1,12 +1,25 @@
 """Shift and stretch every feature."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from .._types import Map
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """The map ``x -> (x - center) * factor + goal``, each ``(n_features,)``."""
+
+    center: Tensor
+    factor: Tensor
+    goal: Tensor
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """Move cells."""
+        return (x - self.center) * self.factor + self.goal
 
 
-def affine(source: Tensor, target: Tensor, /) -> Map:
+def affine(source: Tensor, target: Tensor, /) -> Stretch:
     """Give every feature the target's mean and standard deviation.
 
     Parameters
@@ -27,6 +40,5 @@ def affine(source: Tensor, target: Tensor, /) -> Map:
     [[15.0]]
     """
     spread = source.std(0, correction=0)
-    stretch = torch.where(spread > 0, target.std(0, correction=0) / spread, 1.0)
-    center, goal = source.mean(0), target.mean(0)
-    return lambda x: (x - center) * stretch + goal
+    factor = torch.where(spread > 0, target.std(0, correction=0) / spread, 1.0)
+    return Stretch(source.mean(0), factor, target.mean(0))

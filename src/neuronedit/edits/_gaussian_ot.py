@@ -1,12 +1,25 @@
 """Optimal transport between Gaussians: the linear map that matches means and covariances."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from .._types import Map
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """The map ``x -> (x - center) @ matrix + goal``; ``matrix`` is ``(n_features, n_features)``, the others ``(n_features,)``."""
+
+    center: Tensor
+    matrix: Tensor
+    goal: Tensor
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """Move cells."""
+        return (x - self.center) @ self.matrix + self.goal
 
 
-def gaussian_ot(source: Tensor, target: Tensor, /, *, ridge: float = 1e-3) -> Map:
+def gaussian_ot(source: Tensor, target: Tensor, /, *, ridge: float = 1e-3) -> Linear:
     r"""Map cells by the optimal transport between Gaussians with the source's and target's means and covariances.
 
     :math:`x \mapsto m_T + A (x - m_S)` with
@@ -39,8 +52,7 @@ def gaussian_ot(source: Tensor, target: Tensor, /, *, ridge: float = 1e-3) -> Ma
     root = _power(torch.cov(s.T).reshape(added.shape) + added, 0.5)
     inverse = _power(root, -1.0)
     matrix = inverse @ _power(root @ (torch.cov(t.T).reshape(added.shape) + added) @ root, 0.5) @ inverse
-    matrix, center, goal = (part.to(source) for part in (matrix, s.mean(0), t.mean(0)))
-    return lambda x: (x - center) @ matrix + goal
+    return Linear(s.mean(0).to(source), matrix.to(source), t.mean(0).to(source))
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:

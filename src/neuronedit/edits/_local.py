@@ -2,14 +2,13 @@
 
 from torch import Tensor
 
-from .._types import Map
-from ._neighbors import draw, nearest
+from ._neighbors import Nearest, draw
 from ._percentile import percentile
 
 
 def local(
     source: Tensor, target: Tensor, /, *, n_neighbors: int = 30, n_bins: int = 100, max_cells: int = 10_000
-) -> Map:
+) -> Nearest:
     """Average the percentile shift over the source cells nearest to each cell.
 
     A cell of a population that differs from the source takes the shift of its nearest relatives, not the shift that its
@@ -45,5 +44,4 @@ def local(
     """
     shifts = percentile(source, target, n_bins=n_bins)(source) - source
     few = draw(len(source), max_cells)
-    move = nearest(source[few], shifts[few], n_neighbors)
-    return lambda z: z + move(z)
+    return Nearest(source[few], shifts[few], n_neighbors)

@@ -1,28 +1,32 @@
 """What edits share that move a cell as the source cells that resemble it move: draw some of these, average the nearest."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor, cdist
 
-from .._types import Map
 
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """Moves a cell by the mean of the ``moves`` of the ``n_neighbors`` nearest ``cells``; both are ``(n, n_neurons)``."""
 
-def nearest(cells: Tensor, values: Tensor, n_neighbors: int) -> Map:
-    """Return the function that averages ``values`` over the ``n_neighbors`` of ``cells`` nearest to each cell it is given.
+    cells: Tensor
+    moves: Tensor
+    n_neighbors: int
 
-    ``cells`` is ``(n, n_neurons)``, ``values`` ``(n, anything)``. 64 MB of distances are held at a time.
-    """
-    if n_neighbors < 1:
-        raise ValueError(f"n_neighbors must be at least 1; it is {n_neighbors}.")
-    k, n_rows = min(n_neighbors, len(cells)), max(1, 2**24 // len(cells))
+    def __post_init__(self) -> None:
+        if self.n_neighbors < 1:
+            raise ValueError(f"n_neighbors must be at least 1; it is {self.n_neighbors}.")
 
-    def average(z: Tensor) -> Tensor:
-        found = z.new_empty(len(z), values.shape[1])
-        for rows, block in zip(found.split(n_rows), z.split(n_rows), strict=True):
-            rows.copy_(values[cdist(block, cells).topk(k, largest=False, sorted=False).indices].mean(1))
-        return found
-
-    return average
+    def __call__(self, z: Tensor, /) -> Tensor:
+        """Move neurons; 64 MB of distances are held at a time."""
+        k, n_rows = min(self.n_neighbors, len(self.cells)), max(1, 2**24 // len(self.cells))
+        moved = torch.empty_like(z)
+        for rows, block in zip(moved.split(n_rows), z.split(n_rows), strict=True):
+            near = cdist(block, self.cells).topk(k, largest=False, sorted=False).indices
+            rows.copy_(block + self.moves[near].mean(1))
+        return moved
 
 
 def draw(n_cells: int, n: int, seed: int = 0) -> Tensor:

@@ -1,13 +1,29 @@
 """Neuron editing: move every neuron as its percentiles moved from source to target."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from .._types import Map
+
+@dataclass(frozen=True, eq=False)
+class Percentiles:
+    """How far each neuron moves at its percentiles: ``knots``, the source's, and ``shifts``, each ``(n_neurons, n_bins + 1)``."""
+
+    knots: Tensor
+    shifts: Tensor
+
+    def __call__(self, z: Tensor, /) -> Tensor:
+        """Move neurons by the shift interpolated between the percentiles beside them."""
+        values, last = z.T.contiguous(), self.knots.shape[1] - 1
+        upper = torch.searchsorted(self.knots, values, right=True).clamp_(1, last)
+        left, right = self.knots.gather(1, upper - 1), self.knots.gather(1, upper)
+        weight = ((values - left) / (right - left).clamp_min(torch.finfo(left.dtype).tiny)).clamp_(0, 1)
+        return z + torch.lerp(self.shifts.gather(1, upper - 1), self.shifts.gather(1, upper), weight).T
 
 
-def percentile(source: Tensor, target: Tensor, /, *, n_bins: int = 100) -> Map:
+def percentile(source: Tensor, target: Tensor, /, *, n_bins: int = 100) -> Percentiles:
     r"""Learn how each neuron's percentiles move, and move other cells the same way.
 
     With :math:`p_j^S` and :math:`p_j^T` the percentiles of one neuron, a value :math:`a` between :math:`p_j^S` and
@@ -47,15 +63,7 @@ def percentile(source: Tensor, target: Tensor, /, *, n_bins: int = 100) -> Map:
     shifts = _percentiles(target, n_bins) - knots
     first, last = torch.searchsorted(knots, knots), torch.searchsorted(knots, knots, right=True) - 1
     shifts = (shifts.gather(1, first) + shifts.gather(1, last)) / 2
-
-    def move(z: Tensor) -> Tensor:
-        values = z.T.contiguous()
-        upper = torch.searchsorted(knots, values, right=True).clamp_(1, n_bins)
-        left, right = knots.gather(1, upper - 1), knots.gather(1, upper)
-        weight = ((values - left) / (right - left).clamp_min(torch.finfo(knots.dtype).tiny)).clamp_(0, 1)
-        return z + torch.lerp(shifts.gather(1, upper - 1), shifts.gather(1, upper), weight).T
-
-    return move
+    return Percentiles(knots, shifts)
 
 
 def _percentiles(z: Tensor, n_bins: int) -> Tensor:

@@ -1,11 +1,22 @@
 """Latent arithmetic: one vector, the difference of the means."""
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
-from .._types import Map
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """The map ``z -> z + vector``; ``vector`` is ``(n_neurons,)``."""
+
+    vector: Tensor
+
+    def __call__(self, z: Tensor, /) -> Tensor:
+        """Move neurons."""
+        return z + self.vector
 
 
-def shift(source: Tensor, target: Tensor, /) -> Map:
+def shift(source: Tensor, target: Tensor, /) -> Shift:
     """Move every cell by the difference between the target's and the source's mean neurons.
 
     The paper's Constant Shift. It cannot follow a change that differs between cells.
@@ -25,5 +36,4 @@ def shift(source: Tensor, target: Tensor, /) -> Map:
     >>> ne.edits.shift(torch.zeros(4, 2), torch.ones(4, 2))(torch.full((1, 2), 5.0))
     tensor([[6., 6.]])
     """
-    vector = target.mean(0) - source.mean(0)
-    return lambda z: z + vector
+    return Shift(target.mean(0) - source.mean(0))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._types import Map, Method
-from ._neighbors import draw, nearest
+from ._neighbors import Nearest, draw
 
 FEWEST = 20
 """Cells of a stratum, before and after the change, from which a change of its own is learnt."""
@@ -21,12 +21,17 @@ MOST = 10_000
 
 
 class Pair(NamedTuple):
-    """An observed change: cells or neurons before and after it, ``(n_cells, n)``, and the stratum of each cell (-1: none)."""
+    """An observed change: cells or neurons before and after it, ``(n_cells, n)``, and of each cell the stratum (-1: none).
+
+    Where the change was observed several times, in several donors say, ``source_pairs`` and ``target_pairs`` say in which.
+    """
 
     source: Tensor
     target: Tensor
     source_strata: np.ndarray
     target_strata: np.ndarray
+    source_pairs: np.ndarray | None = None
+    target_pairs: np.ndarray | None = None
 
     def only(self, source: np.ndarray, target: np.ndarray) -> Self:
         """Return some of the cells, given as masks or row numbers."""
@@ -36,6 +41,8 @@ class Pair(NamedTuple):
             target=self.target[torch.from_numpy(t)],
             source_strata=self.source_strata[s],
             target_strata=self.target_strata[t],
+            source_pairs=None if self.source_pairs is None else self.source_pairs[s],
+            target_pairs=None if self.target_pairs is None else self.target_pairs[t],
         )
 
 
@@ -98,7 +105,6 @@ def by_strata(method: Method, /, *, n_neighbors: int = 30) -> Callable[[Pair], M
                 own = method(cells[s], pair.target[t])(cells[s]) - cells[s]
                 moves[s] += (own - moves[s]) * (n / (n + PRIOR))
         few = draw(len(cells), MOST)
-        move = nearest(cells[few], moves[few], n_neighbors)
-        return lambda z: z + move(z)
+        return Nearest(cells[few], moves[few], n_neighbors)
 
     return learn

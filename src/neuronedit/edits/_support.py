@@ -1,6 +1,6 @@
 """How far an edit extrapolates: which cells lie where the source was seen."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,7 +8,32 @@ from torch import Tensor
 from ._neighbors import draw
 
 
-def support(source: Tensor, /) -> Callable[[Tensor], Tensor]:
+@dataclass(frozen=True, eq=False)
+class Support:
+    """Gives the share of a cell's neurons from ``low`` to ``high``, each ``(n_neurons,)``."""
+
+    low: Tensor
+    high: Tensor
+
+    def __call__(self, z: Tensor, /) -> Tensor:
+        """Return a number for each cell, ``(n_cells,)``."""
+        return ((z >= self.low) & (z <= self.high)).float().mean(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Distance:
+    """Gives the mean distance of a cell to the ``n_neighbors`` nearest ``cells``, divided by what is ``usual``."""
+
+    cells: Tensor
+    n_neighbors: int
+    usual: float
+
+    def __call__(self, z: Tensor, /) -> Tensor:
+        """Return a number for each cell, ``(n_cells,)``."""
+        return torch.cdist(z, self.cells).topk(self.n_neighbors, largest=False).values.mean(1) / self.usual
+
+
+def support(source: Tensor, /) -> Support:
     """Return the function that gives, for each cell, the share of its neurons within the source's range.
 
     Parameters
@@ -29,13 +54,10 @@ def support(source: Tensor, /) -> Callable[[Tensor], Tensor]:
     >>> inside(torch.tensor([[0.5, 0.5], [0.5, 2.0]])).tolist()
     [1.0, 0.5]
     """
-    low, high = source.amin(0), source.amax(0)
-    return lambda z: ((z >= low) & (z <= high)).float().mean(1)
+    return Support(source.amin(0), source.amax(0))
 
 
-def distance(
-    source: Tensor, /, *, n_neighbors: int = 10, max_cells: int = 2_000, seed: int = 0
-) -> Callable[[Tensor], Tensor]:
+def distance(source: Tensor, /, *, n_neighbors: int = 10, max_cells: int = 2_000, seed: int = 0) -> Distance:
     """Return the function that gives, for each cell, how far it lies from the source cells that resemble it most.
 
     Parameters
@@ -66,4 +88,4 @@ def distance(
     k = min(n_neighbors, len(cells) - 1)
     own = torch.cdist(cells, cells).fill_diagonal_(torch.inf).topk(k, largest=False).values.mean(1)
     usual = torch.quantile(own, 0.99).clamp_min(1e-12)
-    return lambda z: torch.cdist(z, cells).topk(k, largest=False).values.mean(1) / usual
+    return Distance(cells, k, float(usual))

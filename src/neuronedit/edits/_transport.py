@@ -4,13 +4,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from .._types import Map
-from ._neighbors import draw, nearest
+from ._neighbors import Nearest, draw
 
 
 def transport(
     source: Tensor, target: Tensor, /, *, n_neighbors: int = 30, max_cells: int = 1_000, seed: int = 0
-) -> Map:
+) -> Nearest:
     """Pair source with target cells at the least total squared distance; a cell moves as the nearest source cells do.
 
     Unlike percentiles it sees how neurons move together; unlike `shift` it lets each kind of cell move its own way.
@@ -48,5 +47,4 @@ def transport(
     paired = torch.from_numpy(linear_sum_assignment(cost.numpy())[1]).to(some.device)
     moves = others[paired] - some
     moves += (target.mean(0) - source.mean(0)) - moves.mean(0)  # on average exactly the mean shift of all cells
-    move = nearest(some, moves, n_neighbors)
-    return lambda z: z + move(z)
+    return Nearest(some, moves, n_neighbors)

@@ -1,5 +1,6 @@
 """Files in and out."""
 
 from ._fcs import read_fcs
+from ._model import load_model, save_model
 
-__all__ = ["read_fcs"]
+__all__ = ["load_model", "read_fcs", "save_model"]

@@ -25,6 +25,10 @@ class Edited:
 def edited(adata: AnnData, key: str) -> Edited:
     """Return what :func:`neuronedit.tl.edit` recorded under this key."""
     config = config_of(adata, key)
+    if "model" in config:
+        raise ValueError(
+            f"uns[{key!r}] was learnt on other cells ({config['model']}): its source and target are not here."
+        )
     if _slots.support(key) not in adata.obs:
         raise KeyError(f"{_slots.support(key)!r} is not in adata.obs; it has {some(adata.obs)}.")
     for layer in (config["layer"], key):

@@ -6,9 +6,11 @@ from functools import cache
 
 from torch import Tensor
 
-from .._types import Map, Space, carry
+from .._maps import Chain, Same
+from .._types import Map, Space, Within
 from ..edits import (
     Pair,
+    Shift,
     affine,
     by_strata,
     gaussian_ot,
@@ -23,7 +25,7 @@ from ..edits import (
 
 def leave_alone(pair: Pair, /) -> Map:
     """Move nothing."""
-    return lambda z: z
+    return Same()
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,7 @@ def learn(
     learnt = cache(lambda space, edit: edit(pairs[space]))  # candidates that differ in the offset alone share an edit
 
     def mapped(candidate: Candidate) -> Map:
-        space, edit, moved = (
-            spaces[candidate.space],
-            learnt(candidate.space, candidate.learn),
-            candidate.offset * offset,
-        )
-        return lambda x: carry(space, edit, x + moved, residual=True).x
+        move = Within(spaces[candidate.space], learnt(candidate.space, candidate.learn))
+        return Chain([Shift(candidate.offset * offset), move]) if candidate.offset else move
 
     return {name: mapped(candidate) for name, candidate in candidates.items()}

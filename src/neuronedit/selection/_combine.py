@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..edits._pairs import energy
+
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """How far the combination may go, from leaving cells alone to all the way."""
 
@@ -45,11 +47,6 @@ class LeftOut:
     def mixed(self, weights: Tensor) -> Tensor:
         """Return the weighted mean of the predictions."""
         return torch.einsum("k,knd->nd", weights, self.predicted)
-
-
-def energy(x: Tensor, y: Tensor) -> Tensor:
-    """Energy distance, unbiased; gradients flow through it."""
-    return 2 * torch.cdist(x, y).mean() - torch.pdist(x).mean() - torch.pdist(y).mean()
 
 
 def scales(parts: Sequence[LeftOut]) -> np.ndarray:

@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._types import Map, Space
+from .._maps import Mean
+from .._types import Map, Scaled, Space
 from ..edits import Pair
 from ..edits._neighbors import draw
+from ..edits._pairs import energy
 from ..edits._strata import FEWEST
 from ..spaces import PCA, Identity
 from ._candidates import CANDIDATES, FALLBACK, Candidate, learn
-from ._combine import LeftOut, combine, energy, scores, spread
+from ._combine import LeftOut, combine, scores, spread
 from ._parts import Labels, clusters, mixtures, novelty, resembling
 
 MOST = 4_000
@@ -147,12 +149,7 @@ def select(
         def learn_on(pair: Pair) -> Map:
             chosen = {name: candidates[name] for name in shares}
             maps = learn(chosen, spaces, _encoded(spaces, pair), pair.source.mean(0) - center)
-
-            def move(x: Tensor) -> Tensor:
-                mixed = torch.stack([share * maps[name](x) for name, share in shares.items()]).sum(0)
-                return x + strength * (mixed - x)
-
-            return move
+            return Scaled(Mean(list(maps.values()), list(shares.values())), strength)
 
         return learn_on
 

@@ -2,6 +2,7 @@
 
 from ._compare import compare
 from ._edit import edit
+from ._embed import embed
 from ._train import train
 
-__all__ = ["compare", "edit", "train"]
+__all__ = ["compare", "edit", "embed", "train"]

@@ -2,26 +2,27 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from os import PathLike
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from anndata import AnnData
 
 from .. import _slots
-from .._adata import CHUNK, Rows, check_finite, check_free, chunks, encode, groups_of, recall, rows_of
-from .._check import Selection, name_of_choice, plain, some
+from .._adata import Rows, check_adata, check_finite, check_free, features_of, groups_of, modality, recall, rows_of
+from .._check import Selection, name_of_choice, plain, select, some
 from .._nets import fast_matmul, find_device
-from ..edits import distance, support
-from ._learn import Cells, Learnt, way_of
+from ._carry import Labels, Lesson, Outputs, Work, carry_over, encode_others, resampled
+from ._later import lesson_of, model_of, record_of
+from ._learn import Options, way_of
 from ._verdict import in_words, per_feature
 
 logger = logging.getLogger(__name__)
-
-MOST_SEEN = 20_000
-"""Query cells that ``edit="auto"`` looks at to see how they differ from the source."""
 
 FAR = 0.2
 """Share of query cells outside the source above which the verdict is a warning."""
@@ -31,20 +32,26 @@ def edit(
     adata: AnnData,
     groupby: str | None = None,
     *,
-    source: Selection,
-    target: Selection,
+    source: Selection | None = None,
+    target: Selection | None = None,
     query: Selection | None = None,
+    model: AnnData | str | PathLike[str] | None = None,
     edit: Any = "auto",
     strata: str | None = None,
+    pairs: str | None = None,
     axes: Any = "neurons",
+    neurons: Sequence[int] | None = None,
     residual: bool = True,
-    strength: float = 1.0,
+    strength: float | Sequence[float] = 1.0,
+    inverse: bool = False,
     bounds: tuple[float | None, float | None] | None = None,
     n_resamples: int = 0,
     rng: int = 0,
+    layer: str | None = None,
     key: str | Sequence[str] = _slots.MODEL,
     key_added: str = _slots.EDITED,
     accelerator: str = "auto",
+    mod: str | None = None,
     copy: bool = False,
     **edit_params: Any,
 ) -> AnnData | None:
@@ -63,7 +70,12 @@ def edit(
         The pair in which the change was observed: a value or list of values of ``groupby``, or a dict of obs column ->
         value or values, all of which must hold (``{"batch": "A", "individual": "control"}``).
     query
-        The cells to carry the change over to, given in the same way. `None`: every cell outside the target.
+        The cells to carry the change over to, given in the same way. `None`: every cell outside the target; with ``model``,
+        every cell.
+    model
+        An edit that was learnt before, on other cells: the AnnData that holds it, or a file of
+        :func:`neuronedit.io.save_model`. It is applied as it is, so source, target and all that says how to learn cannot be
+        given. Features are matched by name.
     edit
         ``"auto"``: choose from ``ne.selection.CANDIDATES`` by what each predicts for held-out parts of the pair.
         ``"paper"``: the published method to the letter, the percentile edit and the decoded cell.
@@ -76,16 +88,28 @@ def edit(
         Column of ``obs`` that divides source and target into parts between which the change may differ: donors, cell
         types, replicates, patients. ``"auto"`` holds them out in turn, so take what sets the query apart from the source:
         cell types for a new cell type, donors for a new donor. Any other edit is learnt in each stratum, and a cell moves
-        as the source cells nearest to it do in theirs. `None`: ``"auto"`` derives parts (clusters on the features that
-        change least, and samples of different composition), other edits are learnt on all cells alike.
+        as the source cells nearest to it do in theirs; small strata are drawn to the edit of all cells. `None`: ``"auto"``
+        derives parts (clusters on the features that change least, and samples of different composition), other edits are
+        learnt on all cells alike.
+    pairs
+        Column of ``obs`` whose values were each seen before and after the change: donors, say. The edit is learnt in each, so
+        that differences between donors are not taken for a change, and the edits are averaged, those of donors most who
+        resemble the query (inverse energy distance). Not for ``"auto"``, which takes donors as ``strata``.
     axes
         ``"neurons"``: as published; ``"principal"``: along the principal axes of the neurons of source and target. Not for
         ``"auto"``, which tries both.
+    neurons
+        Edit only these neurons, columns of ``obsm["X_neurons"]``; :func:`neuronedit.tl.rank_neurons` says what each does.
+        `None`: all. Not for ``"auto"``.
     residual
         Add the change that the edit makes to the decoded cell to the cell itself, so that what the space cannot
         reproduce of it is kept. `False`: the decoded cell. Not for ``"auto"``.
     strength
-        Share of the edit: 0 leaves the cells alone, 1 is the whole edit. ``"auto"`` takes this share of what it chose.
+        Share of the edit: 0 leaves the cells alone, 1 is the whole edit, 2 goes twice as far, -1 the other way.
+        ``"auto"`` takes this share of what it chose. Several, such as ``[0.25, 0.5, 1]``, are a path: the last one is written
+        as ever, the others into layers ``"edited_0.25"`` and ``"edited_0.5"``.
+    inverse
+        Take the change back: learn it from target to source, and apply it to a query that is like the target.
     bounds
         Lowest and highest value that an edited cell may take: ``(0, None)`` where values below 0 make no sense. What lies
         beyond is set to the bound, and counted in ``uns["edited"]["n_clipped"]``. `None`: no bounds.
@@ -94,6 +118,9 @@ def edit(
         20 take 20 times as long as the edit itself, without what was spent to choose it.
     rng
         Seed of the resamples.
+    layer
+        Edit this layer, and learn from it, instead of the one that the space was trained on: ``"edited"`` puts a second edit
+        on top of a first. ``uns["edited"]["order"]`` lists the edits that made a layer.
     key
         Where :func:`neuronedit.tl.train` kept the model; or several, trained with other seeds (``rng=1, key_added="other"``).
         Edits in all of them are averaged, and their spread is in ``layers["edited_sd"]``; neurons and the record are the
@@ -102,6 +129,8 @@ def edit(
         Name of the layer, and of the record in ``uns``.
     accelerator
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
+    mod
+        The modality to edit, if ``adata`` is a MuData.
     copy
         Return a new AnnData and leave this one as it is.
     **edit_params
@@ -138,6 +167,11 @@ def edit(
             than a tenth of the query's standard deviation); the edited ``mean`` and its standard error ``mean_error``, from
             what was missed in held-out parts and from the resamples; whether it moved the wrong way in most of what was
             held out (``wrong_on_held_out``).
+        ``order``
+            The edits that made this layer, the first one first.
+        ``learnt``
+            The edit itself, as arrays and JSON: what ``model=`` and :func:`neuronedit.io.save_model` take. It is missing where
+            the edit is a function of the caller's own that returns no row of ``ne.edits.MAPS``.
         ``selection``
             For ``"auto"``, what :class:`neuronedit.selection.Selected` describes: candidates, held-out parts, scores, weights,
             strength and the expected share of the gap. :func:`neuronedit.pl.selection` draws it.
@@ -163,110 +197,190 @@ def edit(
     >>> adata.layers["edited"].shape
     (800, 35)
     """
-    keys = [key] if isinstance(key, str) else list(key)
-    models = [recall(adata, name) for name in keys]
-    layer = _only([layer for _, layer in models], keys)
-    rows = rows_of(adata, layer)
-    groups = groups_of(adata, groupby, source, target, query)
-    labels = _strata(adata, strata, groups)
-    given = strata is not None
-    way = way_of(edit, axes=axes, residual=residual, strength=strength, given_strata=given, params=edit_params)
-    sd_layer = _slots.sd(key_added)
-    for name in keys:
-        check_free(adata, key_added, model=name, layers=[key_added] + [sd_layer] * (n_resamples > 0))
-    check_finite(adata, rows, layer)
-    device = find_device(accelerator)
-    low, high = _limits(bounds)
-    if not np.isfinite(strength):
-        raise ValueError(f"strength must be a finite number; it is {strength!r}.")
+    adata = modality(adata, mod)
+    strengths, limits = _strengths(strength), _limits(bounds)
     if n_resamples < 0:
         raise ValueError(f"n_resamples must be at least 0; it is {n_resamples}.")
+    device = find_device(accelerator)
+    if model is None:
+        options = Options(axes, neurons, residual, strata=strata is not None, pairs=pairs is not None)
+        plan = _here(
+            adata,
+            groupby,
+            (source, target, query),
+            inverse,
+            (strata, pairs),
+            layer,
+            key,
+            device,
+            options,
+            edit,
+            edit_params,
+        )
+    else:
+        learning = {"source": source, "target": target, "edit": edit, "strata": strata, "pairs": pairs, "axes": axes}
+        learning |= {"neurons": neurons, "residual": residual, "inverse": inverse, "n_resamples": n_resamples}
+        usual = {"edit": "auto", "axes": "neurons", "residual": True, "inverse": False, "n_resamples": 0}
+        given = [name for name, value in (learning | edit_params).items() if value != usual.get(name)]
+        plan = _later(adata, groupby, query, layer, model, key_added, given, device)
+    if plan.layer == key_added:
+        raise ValueError(f"key_added={key_added!r} is the layer that is edited; choose another.")
+    layers = [*(f"{key_added}_{value:g}" for value in strengths[:-1]), key_added]
+    sd_layer = _slots.sd(key_added)
+    for name in plan.keys:
+        check_free(adata, key_added, model=name, layers=layers + [sd_layer] * (n_resamples > 0))
+    check_finite(adata, plan.rows, plan.layer)
 
-    index = {role: mask.nonzero()[0] for role, mask in groups.items()}
+    index = plan.query.nonzero()[0]
     with fast_matmul(), torch.no_grad():
-        spaces = [space.to(device) for space, _ in models]
-        seen = np.sort(np.random.default_rng(0).permutation(index["query"])[:MOST_SEEN])
-        of_source, of_target, of_query = (_read(rows, i, device) for i in (index["source"], index["target"], seen))
-        cells = Cells(of_source, of_target, of_query, labels)
-        first, *more = learnt = [way(space, cells) for space in spaces]
-        z_source = spaces[0].encode(of_source)
-        inside, away = support(z_source), distance(z_source)
-        edited, neurons = rows.dense_copy(), np.empty((adata.n_obs, z_source.shape[1]), dtype=np.float32)
-        within_range, far = (np.full(adata.n_obs, np.nan, dtype=np.float32) for _ in range(2))
-        sums, n_clipped = np.zeros((3, adata.n_vars)), 0
-        for part in chunks(index["query"]):
-            before = rows[part]
-            x, z, z_edited = first.carry(before.to(device))
-            x = torch.stack([x, *(one.carry(before.to(device)).x for one in more)]).mean(0)
-            after = x.clamp(low, high).cpu()
-            edited[part], n_clipped = after.numpy(), n_clipped + int(((x < low) | (x > high)).sum())
-            neurons[part], within_range[part] = z_edited.cpu().numpy(), inside(z).cpu().numpy()
-            far[part] = away(z).cpu().numpy()
-            sums += torch.stack([cells.double().sum(0) for cells in (before, before.square(), after)]).numpy()
-        others = (~groups["query"]).nonzero()[0]
-        neurons[others] = encode(spaces[0], rows, others, device).cpu().numpy()
-        spread, se = _resampled(learnt, rows, index["query"], n_resamples, rng, device)
-
-    mean, squares, mean_edited = sums / len(index["query"])
-    means = {role: x.cpu().double().mean(0).numpy() for role, x in (("source", of_source), ("target", of_target))}
-    means |= {"query": mean, "edited": mean_edited}
-    sd = np.sqrt(np.maximum(squares - mean**2, 0))
-    features = per_feature(adata.var_names, means, sd, first.selected, se)
-    outside = float((far[index["query"]] > 1).mean())
-    verdict = in_words(first.selected, strata, features, outside, len(index["query"]))
-    abstained = first.selected is not None and first.selected.strength == 0
-    logger.log(logging.WARNING if abstained or outside > FAR else logging.INFO, "%s", verdict)
+        lesson = plan.learn()
+        outputs = Outputs.of(plan.rows, len(lesson.inside.low), len(layers))
+        carried = carry_over(lesson, plan.rows, index, outputs, device, strengths=strengths, limits=limits)
+        encode_others(plan.space, plan.rows, plan.query, outputs, device)
+        sd, se = resampled(lesson.learnt, plan.rows, index, device, n=n_resamples, rng=rng, strength=strengths[-1])
+    features = per_feature(pd.Index(plan.names), lesson.control_change, carried, lesson.missed, lesson.wrong, se).loc[
+        adata.var_names
+    ]
+    verdict = in_words(lesson.said, features, carried)
+    abstained = lesson.selected is not None and lesson.selected.strength == 0
+    logger.log(logging.WARNING if abstained or carried.outside > FAR else logging.INFO, "%s", verdict)
 
     adata = adata.copy() if copy else adata
-    if key_added in adata.uns and sd_layer in adata.layers:  # of an edit of ours that this one takes the place of
-        del adata.layers[sd_layer]
-    adata.layers[key_added] = edited
-    adata.obsm[_slots.neurons_edited(key_added)] = neurons
-    adata.obs[_slots.support(key_added)] = within_range
-    adata.obs[_slots.distance(key_added)] = far
+    before = adata.uns.get(key_added, {}).get("layers", [])  # of an edit of ours that this one takes the place of
+    for name in {str(name) for name in before} & set(adata.layers):
+        del adata.layers[name]
+    for name, edited in zip(layers, outputs.edited, strict=True):
+        adata.layers[name] = edited
+        if _slots.cofactor(plan.layer) in adata.var:
+            adata.var[_slots.cofactor(name)] = adata.var[_slots.cofactor(plan.layer)]
+    adata.obsm[_slots.neurons_edited(key_added)] = outputs.neurons
+    adata.obs[_slots.support(key_added)] = outputs.support
+    adata.obs[_slots.distance(key_added)] = outputs.distance
     if n_resamples:
-        adata.layers[sd_layer] = np.zeros_like(edited)
-        adata.layers[sd_layer][index["query"]] = spread
+        adata.layers[sd_layer] = np.zeros_like(outputs.edited[-1])
+        adata.layers[sd_layer][index] = sd
+    asked = {
+        "edit": name_of_choice(edit),
+        "strata": strata,
+        "pairs": pairs,
+        "axes": name_of_choice(axes),
+        "neurons": neurons,
+        "residual": residual,
+        "edit_params": edit_params,
+    }
+    config = {"groupby": groupby, "query": query, "layer": plan.layer, "strength": strength, "inverse": inverse}
+    config |= {"bounds": bounds, "n_resamples": n_resamples, "rng": rng, "key": plan.keys} | asked | plan.config
     adata.uns[key_added] = {
-        "config": json.dumps(
-            {
-                "groupby": groupby,
-                "source": source,
-                "target": target,
-                "query": query,
-                "edit": name_of_choice(edit),
-                "strata": strata,
-                "axes": name_of_choice(axes),
-                "residual": residual,
-                "strength": strength,
-                "bounds": bounds,
-                "n_resamples": n_resamples,
-                "rng": rng,
-                "key": key,
-                "layer": layer,
-                "edit_params": edit_params,
-            },
-            default=plain,
-        ),
-        "n_cells": {role: int(mask.sum()) for role, mask in groups.items()},
-        "n_clipped": n_clipped,
+        "config": json.dumps(config, default=plain),
+        "n_cells": plan.n_cells,
+        "n_clipped": carried.n_clipped,
         "features": features,
         "verdict": verdict,
+        "layers": np.array(layers + [sd_layer] * (n_resamples > 0), dtype=str),
+        "order": np.array([*_order(adata, plan.layer), key_added], dtype=str),
         _slots.VERSION: version("neuronedit"),
-    }
-    if first.selected is not None:
-        adata.uns[key_added]["selection"] = _record(first.selected)
-    if _slots.cofactor(layer) in adata.var:
-        adata.var[_slots.cofactor(key_added)] = adata.var[_slots.cofactor(layer)]
+    } | record_of(lesson, strengths[-1], dict(zip(plan.keys, plan.spaces, strict=True)))
     return adata if copy else None
 
 
-def _strata(adata: AnnData, column: str | None, groups: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the strata of the source's and the target's cells; other cells need none."""
+@dataclass(frozen=True)
+class Plan:
+    """What is to be edited and how it is learnt, once everything about it is known to be right."""
+
+    rows: Rows
+    layer: str | None
+    names: list[str]
+    query: np.ndarray
+    n_cells: dict[str, int]
+    keys: list[str]
+    spaces: list[Any]
+    learn: Callable[[], Lesson]
+    config: dict[str, Any]
+
+    @property
+    def space(self) -> Any:
+        """Return the space in which neurons are written."""
+        return self.spaces[0]
+
+
+def _here(
+    adata: AnnData,
+    groupby: str | None,
+    roles: tuple[Any, Any, Any],
+    inverse: bool,
+    columns: tuple[str | None, str | None],
+    layer: str | None,
+    key: str | Sequence[str],
+    device: torch.device,
+    options: Options,
+    edit: Any,
+    edit_params: dict[str, Any],
+) -> Plan:
+    """Plan to learn the edit from cells of this AnnData."""
+    keys = [key] if isinstance(key, str) else list(key)
+    models = [recall(adata, name) for name in keys]
+    trained_on = _only([layer for _, layer in models], keys)
+    layer = trained_on if layer is None else layer
+    names = features_of(adata, keys[0])
+    if any(features_of(adata, name) != names for name in keys):
+        raise ValueError(f"the spaces in uns {some(keys)} were trained on features in different orders.")
+    rows = rows_of(adata, layer, names)
+    source, target, query = roles
+    if source is None or target is None:
+        raise ValueError("source and target are both needed, or model= with an edit that was learnt before.")
+    groups = groups_of(adata, groupby, source, target, query, inverse=inverse)
+    if inverse:
+        groups["source"], groups["target"] = groups["target"], groups["source"]
+        source, target = target, source
+    strata, pairs = (
+        labels_in(adata, name, groups, what) for name, what in zip(columns, ("strata", "pairs"), strict=True)
+    )
+    way = way_of(edit, options, edit_params)
+    spaces = [space.to(device) for space, _ in models]
+    _check_neurons(options.neurons, spaces[0], rows, device)
+    index = {role: mask.nonzero()[0] for role, mask in groups.items()}
+    n_cells = {role: len(rows) for role, rows in index.items()}
+    work = Work(rows, spaces, device, way)
+    learn = lambda: work.learn(index, strata, pairs, columns[0])  # noqa: E731
+    return Plan(rows, layer, names, groups["query"], n_cells, keys, spaces, learn, {"source": source, "target": target})
+
+
+def _later(
+    adata: AnnData,
+    groupby: str | None,
+    query: Selection | None,
+    layer: str | None,
+    model: Any,
+    key_added: str,
+    given: list[str],
+    device: torch.device,
+) -> Plan:
+    """Plan to apply an edit that was learnt before, on other cells."""
+    if given:
+        raise ValueError(f"with model= the edit is learnt already; {some(given)} cannot be given.")
+    known = model_of(model, key_added)
+    layer = known.layer if layer is None else layer
+    check_adata(adata)
+    lesson, spaces = lesson_of(known, adata, layer, device)
+    names = features_of(known.model, known.keys[0])
+    rows = rows_of(adata, layer, names)
+    mask = np.ones(adata.n_obs, dtype=bool) if query is None else select(adata, groupby, query, "query")
+    config = known.config | {
+        "query": query,
+        "model": known.name,
+        "source": None,
+        "target": None,
+        "learnt": known.config,
+    }
+    return Plan(rows, layer, names, mask, {"query": int(mask.sum())}, known.keys, spaces, lambda: lesson, config)
+
+
+def labels_in(adata: AnnData, column: str | None, groups: Mapping[str, np.ndarray], what: str) -> Labels | None:
+    """Return the labels of the source's and the target's cells in a column of strata or pairs; other cells need none."""
     if column is None:
         return None
     if column not in adata.obs:
-        raise KeyError(f"strata: {column!r} is not in adata.obs; it has {some(adata.obs)}.")
+        raise KeyError(f"{what}: {column!r} is not in adata.obs; it has {some(adata.obs)}.")
     labels = adata.obs[column]
     for role in ("source", "target"):
         if n := int(labels[groups[role]].isna().sum()):
@@ -274,8 +388,8 @@ def _strata(adata: AnnData, column: str | None, groups: dict[str, np.ndarray]) -
     before, after = (labels[groups[role]].astype(str).to_numpy() for role in ("source", "target"))
     if not set(before) & set(after):
         raise ValueError(
-            f"no stratum of obs[{column!r}] is in both source and target: the source has {some(sorted(set(before)))}, the"
-            f" target {some(sorted(set(after)))}."
+            f"no value of obs[{column!r}] is in both source and target ({what}): the source has {some(sorted(set(before)))},"
+            f" the target {some(sorted(set(after)))}."
         )
     return before, after
 
@@ -289,45 +403,27 @@ def _only(layers: list[str | None], keys: list[str]) -> str | None:
     return layers[0]
 
 
-def _read(rows: Rows, index: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Return some cells, read a chunk at a time."""
-    return torch.cat([rows[part].to(device) for part in chunks(index)])
+def _check_neurons(neurons: Sequence[int] | None, space: Any, rows: Rows, device: torch.device) -> None:
+    """Refuse neurons that the space does not have."""
+    if neurons is None:
+        return
+    n = space.encode(rows[:1].to(device)).shape[1]
+    if not len(neurons) or not all(isinstance(j, int | np.integer) and 0 <= j < n for j in neurons):
+        raise ValueError(f"neurons must be numbers from 0 to {n - 1}; they are {neurons!r}.")
 
 
-def _resampled(
-    learnt: list[Learnt], rows: Rows, query: np.ndarray, n: int, rng: int, device: torch.device
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the standard deviation of each edited value, and of each edited mean, over resamples of the pair; several models take turns."""
-    generator = np.random.default_rng(rng)
-    sums, means = np.zeros((2, len(query) if n else 0, rows.shape[1]), dtype=np.float32), []
-    for i in range(n):
-        one = learnt[i % len(learnt)]
-        drawn = (_redraw(generator, labels) for labels in (one.pair.source_strata, one.pair.target_strata))
-        move = one.again(one.pair.only(*drawn))
-        mean = np.zeros(rows.shape[1])
-        for start in range(0, len(query), CHUNK):
-            x = move(rows[query[start : start + CHUNK]].to(device)).cpu().numpy()
-            mean += x.sum(axis=0, dtype=float)
-            so_far, squares = sums[:, start : start + CHUNK]
-            change = x - so_far
-            so_far += change / (i + 1)
-            squares += change * (x - so_far)
-        means.append(mean / len(query))
-    se = np.std(means, axis=0, ddof=1) if n > 1 else np.full(rows.shape[1], np.nan)
-    return np.sqrt(sums[1] / max(n - 1, 1)), se
+def _order(adata: AnnData, layer: str | None) -> list[str]:
+    """Return the edits that made a layer, the first one first."""
+    record = adata.uns.get(layer) if layer is not None else None
+    return [str(name) for name in record["order"]] if isinstance(record, Mapping) and "order" in record else []
 
 
-def _redraw(generator: np.random.Generator, labels: np.ndarray) -> np.ndarray:
-    """Draw as many cells of every stratum again as it has."""
-    strata = (np.flatnonzero(labels == stratum) for stratum in np.unique(labels))
-    return np.concatenate([generator.choice(cells, len(cells)) for cells in strata])
-
-
-def _record(selected: Any) -> dict[str, Any]:
-    """Turn what was chosen into what AnnData can write."""
-    names = ("candidates", "weights", "strength", "parts", "part_weights", "scores", "combined")
-    record = {name: getattr(selected, name) for name in (*names, "how", "expected", "expected_se", "tested")}
-    return {name: np.array(value, dtype=str) if isinstance(value, list) else value for name, value in record.items()}
+def _strengths(strength: float | Sequence[float]) -> list[float]:
+    """Return the strengths, one a layer."""
+    values = [float(value) for value in np.atleast_1d(strength)]
+    if not values or not np.isfinite(values).all() or len(set(values)) < len(values):
+        raise ValueError(f"strength must be a finite number, or several different ones; it is {strength!r}.")
+    return values
 
 
 def _limits(bounds: tuple[float | None, float | None] | None) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """The ways to learn an edit: one that is named, or the combination that predicts best what was left out."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -9,97 +9,112 @@ import numpy as np
 from torch import Tensor
 
 from .._check import check_parameters, lookup
-from .._types import Edited, Map, Method, Space, carry, scaled
-from ..edits import AXES, EDITS, Pair, by_strata, on_all, percentile
+from .._maps import Only, Seen
+from .._types import Method, Space, Within
+from ..edits import AXES, EDITS, Pair, by_pairs, by_strata, on_all, percentile
 from ..selection import Selected, select
+
+Carrier = Within | Seen
+"""A map of cells that also knows their neurons."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """What an edit is learnt from; ``strata`` are the labels of the source's and of the target's cells."""
+    """What an edit is learnt from; ``strata`` and ``pairs`` are labels of the source's and of the target's cells."""
 
     source: Tensor
     target: Tensor
     query: Tensor
-    strata: tuple[np.ndarray, np.ndarray] | None
+    strata: tuple[np.ndarray, np.ndarray] | None = None
+    pairs: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
 class Learnt:
     """An edit that was learnt, and what it takes to learn it again on a resample of the pair."""
 
-    carry: Callable[[Tensor], Edited]
+    carrier: Carrier
     pair: Pair
-    again: Callable[[Pair], Map]
+    again: Callable[[Pair], Carrier]
     selected: Selected | None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What :func:`neuronedit.tl.edit` was asked for, as far as learning goes."""
+
+    axes: Any = "neurons"
+    neurons: Sequence[int] | None = None
+    residual: bool = True
+    strata: bool = False
+    pairs: bool = False
+
+    def check_default(self, why: str) -> None:
+        """Refuse what only one edit by itself can do."""
+        for name, default in (("axes", "neurons"), ("neurons", None), ("residual", True), ("pairs", False)):
+            if getattr(self, name) != default:
+                value = "" if name == "pairs" else f"={getattr(self, name)!r}"
+                raise ValueError(f"{name}{value} needs an edit of its own: {why}")
 
 
 Way = Callable[[Space, Cells], Learnt]
 """Learns an edit of cells, once it is known how."""
 
 
-def one_edit(
-    edit: Any, *, axes: Any, residual: bool, strength: float, given_strata: bool, params: dict[str, Any]
-) -> Way:
-    """Learn one edit of neurons, within strata where some are given."""
+def one_edit(edit: Any, options: Options, params: dict[str, Any]) -> Way:
+    """Learn one edit of neurons, within strata and on several pairs where they are given."""
     method: Method = lookup(EDITS | dict.fromkeys(WAYS), edit, "edit")
     check_parameters(method, params, f"the edit {edit!r}")
-    along = lookup(AXES, axes, "axes")(partial(method, **params))
-    learn = by_strata(along) if given_strata else on_all(along)
+    along = lookup(AXES, options.axes, "axes")(partial(method, **params))
+    learn = by_strata(along) if options.strata else on_all(along)
 
     def way(space: Space, cells: Cells) -> Learnt:
-        nowhere = np.full(len(cells.source), -1), np.full(len(cells.target), -1)
-        labels = nowhere if cells.strata is None else _codes(*cells.strata)
-        pair = Pair(space.encode(cells.source), space.encode(cells.target), *labels)
-        moves = scaled(learn(pair), strength)
+        pair = Pair(space.encode(cells.source), space.encode(cells.target), *_codes(cells.strata, cells))
+        pair = pair._replace(source_pairs=(of := _codes(cells.pairs, cells))[0], target_pairs=of[1])
+        own = by_pairs(learn, space.encode(cells.query)) if cells.pairs else learn
 
-        def again(pair: Pair) -> Map:
-            moves = scaled(learn(pair), strength)
-            return lambda x: carry(space, moves, x, residual=residual).x
+        def again(pair: Pair) -> Within:
+            moves = own(pair)
+            return Within(space, moves if options.neurons is None else Only(moves, options.neurons), options.residual)
 
-        return Learnt(lambda x: carry(space, moves, x, residual=residual), pair, again, None)
+        return Learnt(again(pair), pair, again, None)
 
     return way
 
 
-def paper(edit: Any, *, axes: Any, residual: bool, strength: float, given_strata: bool, params: dict[str, Any]) -> Way:
+def paper(edit: Any, options: Options, params: dict[str, Any]) -> Way:
     """Learn the percentile edit, neuron by neuron, and return the decoded cell: the paper, to the letter."""
-    return one_edit(percentile, axes=axes, residual=False, strength=strength, given_strata=given_strata, params=params)
+    return one_edit(percentile, replace(options, residual=False), params)
 
 
-def auto(edit: Any, *, axes: Any, residual: bool, strength: float, given_strata: bool, params: dict[str, Any]) -> Way:
+def auto(edit: Any, options: Options, params: dict[str, Any]) -> Way:
     """Choose by what each candidate predicts for parts of the pair that were left out."""
     check_parameters(select, params, f"the edit {edit!r}")
-    for name, value, default in (("axes", axes, "neurons"), ("residual", residual, True)):
-        if value != default:
-            raise ValueError(f"{name}={value!r} needs an edit of its own: edit='auto' chooses from several.")
+    options.check_default("edit='auto' chooses from several (and holds the values of strata out).")
 
     def way(space: Space, cells: Cells) -> Learnt:
         selected = select(space, cells.source, cells.target, cells.query, cells.strata, **params)
 
-        def again(pair: Pair) -> Map:
-            return scaled(selected.learn(pair), strength)
+        def again(pair: Pair) -> Seen:
+            return Seen(space, selected.learn(pair))
 
-        moves = again(selected.pair)
-
-        def carried(x: Tensor) -> Edited:
-            edited = moves(x)
-            return Edited(edited, space.encode(x), space.encode(edited))
-
-        return Learnt(carried, selected.pair, again, selected)
+        return Learnt(again(selected.pair), selected.pair, again, selected)
 
     return way
 
 
-WAYS: dict[str, Callable[..., Way]] = {"auto": auto, "paper": paper}
+WAYS: dict[str, Callable[[Any, Options, dict[str, Any]], Way]] = {"auto": auto, "paper": paper}
 """Edits of whole cells; all others are edits of neurons, rows of `EDITS`."""
 
 
-def way_of(edit: Any, **how: Any) -> Way:
+def way_of(edit: Any, options: Options, params: dict[str, Any]) -> Way:
     """Return how an edit is learnt, once everything about it is known to be right."""
-    return (WAYS.get(edit, one_edit) if isinstance(edit, str) else one_edit)(edit, **how)
+    return (WAYS.get(edit, one_edit) if isinstance(edit, str) else one_edit)(edit, options, params)
 
 
-def _codes(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    codes = np.unique(np.concatenate([source, target]), return_inverse=True)[1]
-    return codes[: len(source)], codes[len(source) :]
+def _codes(labels: tuple[np.ndarray, np.ndarray] | None, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """Number the labels of source and target; -1 where there are none."""
+    if labels is None:
+        return np.full(len(cells.source), -1), np.full(len(cells.target), -1)
+    codes = np.unique(np.concatenate(labels), return_inverse=True)[1]
+    return codes[: len(labels[0])], codes[len(labels[0]) :]

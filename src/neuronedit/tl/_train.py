@@ -7,7 +7,7 @@ import numpy as np
 from anndata import AnnData
 
 from .. import _slots
-from .._adata import check_finite, encode, remember, rows_of
+from .._adata import check_finite, encode, modality, remember, rows_of
 from .._check import check_parameters, lookup
 from .._nets import find_device
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
@@ -31,6 +31,7 @@ def train(
     accelerator: str = "auto",
     key_added: str = _slots.MODEL,
     progress_bar: bool | None = None,
+    mod: str | None = None,
     copy: bool = False,
     **space_params: Any,
 ) -> AnnData | None:
@@ -71,6 +72,8 @@ def train(
         Where the model is kept in ``uns``.
     progress_bar
         `None`: in terminals and notebooks.
+    mod
+        The modality to train on, if ``adata`` is a MuData.
     copy
         Return a new AnnData and leave this one as it is.
     **space_params
@@ -83,7 +86,8 @@ def train(
     ``obsm["X_neurons"]``
         Neurons of every cell, ``(n_obs, n_neurons)`` float32. With another ``key_added``: ``obsm["X_neurons_<key_added>"]``.
     ``uns["neuronedit"]``
-        The model: space, settings, weights, feature names, loss history, versions. It is saved by ``write_h5ad`` and
+        The model: space, settings, weights, feature names, loss history, shape and SHA-256 of the training data (of at most
+        10,000 cells, evenly spaced), versions. It is saved by ``write_h5ad`` and
         ``write_zarr``.
 
     Raises
@@ -108,6 +112,7 @@ def train(
     >>> adata.obsm["X_neurons"].shape
     (800, 8)
     """
+    adata = modality(adata, mod)
     rows = rows_of(adata, layer)
     fitted = lookup(SPACES, space, "space")
     check_parameters(fitted.fit, space_params, f"the space {space!r}")
@@ -141,7 +146,7 @@ def train(
         "seed": training.seed,
         "device": str(training.device),
     }
-    remember(adata, key_added, name, trained, layer, settings)
+    remember(adata, key_added, name, trained, layer, settings, rows)
     adata.obsm[_slots.neurons(key_added)] = neurons
     return adata if copy else None
 

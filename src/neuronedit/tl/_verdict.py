@@ -1,5 +1,7 @@
 """What an edit did, in numbers for each feature and in words."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -17,42 +19,50 @@ COUNTED = 0.01
 """Weight of a held-out part from which it is counted."""
 
 
+@dataclass(frozen=True)
+class Carried:
+    """What was done to the cells of a query: how many, their means and spread before, their means after."""
+
+    n_cells: int
+    n_clipped: int
+    before: np.ndarray
+    sd: np.ndarray
+    after: np.ndarray
+    outside: float
+
+
 def per_feature(
-    names: pd.Index, means: dict[str, np.ndarray], sd: np.ndarray, selected: Selected | None, se: np.ndarray
+    names: pd.Index, control_change: np.ndarray, carried: Carried, missed: np.ndarray, wrong: np.ndarray, se: np.ndarray
 ) -> pd.DataFrame:
     """Return what the controls and the edit did to the mean of each feature, and how far to trust it.
 
-    ``means`` are those of source, target, query and edited cells, ``sd`` is the query's standard deviation and ``se`` the
-    standard error of the edited mean over resamples of the pair.
+    ``missed`` and ``wrong`` are from held-out parts (NaN: none), ``se`` is the standard error of the edited mean over
+    resamples of the pair.
     """
-    shown, applied = means["target"] - means["source"], means["edited"] - means["query"]
-    allowed = TOLERANCE * sd
-    beyond = (applied > np.maximum(shown, 0) + allowed) | (applied < np.minimum(shown, 0) - allowed)
-    table = pd.DataFrame({"control_change": shown, "change": applied, "beyond_controls": beyond}, index=names)
-    table["mean"] = means["edited"]
-    if selected is not None and len(selected.parts):
-        missed = np.sqrt(selected.part_weights @ selected.errors**2)
-        table["mean_error"] = np.sqrt(missed**2 + np.nan_to_num(se) ** 2)
-        table["wrong_on_held_out"] = selected.wrong
-    else:
-        table["mean_error"], table["wrong_on_held_out"] = se, False
+    applied, allowed = carried.after - carried.before, TOLERANCE * carried.sd
+    beyond = (applied > np.maximum(control_change, 0) + allowed) | (applied < np.minimum(control_change, 0) - allowed)
+    table = pd.DataFrame({"control_change": control_change, "change": applied, "beyond_controls": beyond}, index=names)
+    table["mean"] = carried.after
+    table["mean_error"] = np.where(np.isnan(missed), se, np.sqrt(missed**2 + np.nan_to_num(se) ** 2))
+    table["wrong_on_held_out"] = wrong
     return table
 
 
-def in_words(
-    selected: Selected | None, strata: str | None, features: pd.DataFrame, outside: float, n_cells: int
-) -> str:
+def in_words(said: str, features: pd.DataFrame, carried: Carried) -> str:
     """Say what an edit was learnt from, what to expect of it, and what to look at."""
-    said = [_choice(selected, strata)] if selected else []
-    said.append(f"{outside:.0%} of {n_cells:,} query cells lie outside the source.")
-    if selected and features["wrong_on_held_out"].any():
-        said.append(_features(features, "wrong_on_held_out", "moved the wrong way on most of what was held out"))
+    sentences = [said] if said else []
+    sentences.append(f"{carried.outside:.0%} of {carried.n_cells:,} query cells lie outside the source.")
+    if features["wrong_on_held_out"].any():
+        sentences.append(_features(features, "wrong_on_held_out", "moved the wrong way on most of what was held out"))
     if features["beyond_controls"].any():
-        said.append(_features(features, "beyond_controls", "moved beyond, or against, what the controls show"))
-    return " ".join(said)
+        sentences.append(_features(features, "beyond_controls", "moved beyond, or against, what the controls show"))
+    return " ".join(sentences)
 
 
-def _choice(selected: Selected, strata: str | None) -> str:
+def said_of(selected: Selected | None, strata: str | None) -> str:
+    """Say what was chosen, learnt on what, and what to expect of it; nothing where nothing was chosen."""
+    if selected is None:
+        return ""
     if selected.how == "fixed":
         return "The pair is too small to hold out a part of it: a fixed combination was taken, and nothing says how good it is."
     n = int((selected.part_weights >= COUNTED).sum())

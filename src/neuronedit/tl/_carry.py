@@ -1,0 +1,195 @@
+"""What the tools share: learn an edit from cells of an AnnData, and carry others by it, a chunk at a time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._adata import CHUNK, Rows, chunks, encode
+from .._types import Scaled
+from ..edits import Distance, Support, distance, support
+from ._learn import Carrier, Cells, Learnt, Way
+from ._verdict import Carried, said_of
+
+MOST_SEEN = 20_000
+"""Query cells that are looked at to see how they differ from the source."""
+
+Labels = tuple[np.ndarray, np.ndarray]
+"""Of the source's and of the target's cells."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What was learnt from a pair: all that is needed to carry cells, and what is known of how far to trust it.
+
+    Attributes
+    ----------
+    carriers
+        One map for each model; their results are averaged.
+    inside, away
+        How far a cell's neurons lie within the source, and from it.
+    control_change
+        Mean of the target less that of the source, ``(n_features,)``.
+    missed, wrong
+        What was missed of the mean of each feature in held-out parts (NaN: unknown), and whether it moved the wrong way.
+    said
+        What it was learnt on and what to expect, in words.
+    learnt
+        What it takes to learn it again on a resample; empty for a lesson that was read from elsewhere.
+    """
+
+    carriers: Sequence[Carrier]
+    inside: Support
+    away: Distance
+    control_change: np.ndarray
+    missed: np.ndarray
+    wrong: np.ndarray
+    said: str = ""
+    learnt: Sequence[Learnt] = ()
+
+    @property
+    def selected(self) -> Any:
+        """Return what ``edit="auto"`` chose, if it did."""
+        return self.learnt[0].selected if self.learnt else None
+
+
+@dataclass(frozen=True)
+class Work:
+    """The cells of an AnnData, the spaces in which they are edited, and how an edit is learnt."""
+
+    rows: Rows
+    spaces: Sequence[Any]
+    device: torch.device
+    way: Way
+
+    def learn(
+        self,
+        index: Mapping[str, np.ndarray],
+        strata: Labels | None = None,
+        pairs: Labels | None = None,
+        strata_name: str | None = None,
+    ) -> Lesson:
+        """Learn what changes from the cells in ``index["source"]`` to those in ``"target"``, for those in ``"query"``."""
+        seen = np.sort(np.random.default_rng(0).permutation(index["query"])[:MOST_SEEN])
+        source, target, query = (self.read(rows) for rows in (index["source"], index["target"], seen))
+        cells = Cells(source, target, query, strata, pairs)
+        learnt = [self.way(space, cells) for space in self.spaces]
+        z = self.spaces[0].encode(source)
+        selected, n_features = learnt[0].selected, self.rows.shape[1]
+        missed, wrong = np.full(n_features, np.nan), np.zeros(n_features, dtype=bool)
+        if selected is not None and selected.parts:
+            missed, wrong = np.sqrt(selected.part_weights @ selected.errors**2), selected.wrong
+        means = [x.cpu().double().mean(0).numpy() for x in (source, target)]
+        carriers = [one.carrier for one in learnt]
+        said = said_of(selected, strata_name)
+        return Lesson(carriers, support(z), distance(z), means[1] - means[0], missed, wrong, said, learnt)
+
+    def read(self, index: np.ndarray) -> Tensor:
+        """Return some cells, read a chunk at a time."""
+        return torch.cat([self.rows[part].to(self.device) for part in chunks(index)])
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where edited cells are written: a layer for each strength, their neurons, and how far they lie from the source."""
+
+    edited: Sequence[np.ndarray]
+    neurons: np.ndarray
+    support: np.ndarray
+    distance: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Rows, n_neurons: int, n_layers: int = 1) -> "Outputs":
+        """Return room for all cells, as they are before any edit."""
+        unknown = (np.full(rows.shape[0], np.nan, dtype=np.float32) for _ in range(2))
+        neurons = np.empty((rows.shape[0], n_neurons), dtype=np.float32)
+        return cls([rows.dense_copy() for _ in range(n_layers)], neurons, *unknown)
+
+
+def carry_over(
+    lesson: Lesson,
+    rows: Rows,
+    index: np.ndarray,
+    outputs: Outputs,
+    device: torch.device,
+    *,
+    strengths: Sequence[float] = (1.0,),
+    limits: tuple[float, float] = (-np.inf, np.inf),
+) -> Carried:
+    """Write the edited cells of ``index`` into the outputs; of several strengths the last is the one that is told about."""
+    by_strength = [[scaled(carrier, strength) for carrier in lesson.carriers] for strength in strengths]
+    sums, n_clipped = np.zeros((3, rows.shape[1])), 0
+    for part in chunks(index):
+        before = rows[part]
+        for edited, (first, *more) in zip(outputs.edited, by_strength, strict=True):
+            x, z, z_edited = first.carry(before.to(device))
+            x = torch.stack([x, *(one(before.to(device)) for one in more)]).mean(0) if more else x
+            after = x.clamp(*limits).cpu()
+            edited[part] = rows.in_place(after.numpy())
+        n_clipped += int(((x < limits[0]) | (x > limits[1])).sum())
+        outputs.neurons[part] = z_edited.cpu().numpy()
+        outputs.support[part], outputs.distance[part] = (f(z).cpu().numpy() for f in (lesson.inside, lesson.away))
+        sums += torch.stack([cells.double().sum(0) for cells in (before, before.square(), after)]).numpy()
+    mean, squares, mean_after = sums / len(index)
+    sd = np.sqrt(np.maximum(squares - mean**2, 0))
+    outside = float((outputs.distance[index] > 1).mean())
+    return Carried(len(index), n_clipped, mean, sd, mean_after, outside)
+
+
+def encode_others(space: Any, rows: Rows, edited: np.ndarray, outputs: Outputs, device: torch.device) -> None:
+    """Write the neurons of the cells that were not edited, given the mask of those that were."""
+    others = np.flatnonzero(~edited)
+    if len(others):
+        outputs.neurons[others] = encode(space, rows, others, device).cpu().numpy()
+
+
+def scaled(carrier: Any, strength: float) -> Any:
+    """Return a carrier that goes only a part of the way, or further."""
+    return carrier if strength == 1 else replace(carrier, edit=Scaled(carrier.edit, strength))
+
+
+def resampled(
+    learnt: Sequence[Learnt],
+    rows: Rows,
+    query: np.ndarray,
+    device: torch.device,
+    *,
+    n: int,
+    rng: int,
+    strength: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the standard deviation of each edited value, and of each edited mean, over resamples of the pair.
+
+    Several models take turns.
+    """
+    generator = np.random.default_rng(rng)
+    sums, means = np.zeros((2, len(query) if n else 0, rows.shape[1]), dtype=np.float32), []
+    for i in range(n):
+        one = learnt[i % len(learnt)]
+        pair = one.pair
+        drawn = (
+            _redraw(generator, *labels)
+            for labels in ((pair.source_strata, pair.source_pairs), (pair.target_strata, pair.target_pairs))
+        )
+        move = scaled(one.again(pair.only(*drawn)), strength)
+        mean = np.zeros(rows.shape[1])
+        for start in range(0, len(query), CHUNK):
+            x = move(rows[query[start : start + CHUNK]].to(device)).cpu().numpy()
+            mean += x.sum(axis=0, dtype=float)
+            so_far, squares = sums[:, start : start + CHUNK]
+            change = x - so_far
+            so_far += change / (i + 1)
+            squares += change * (x - so_far)
+        means.append(mean / len(query))
+    se = np.std(means, axis=0, ddof=1) if n > 1 else np.full(rows.shape[1], np.nan)
+    return rows.in_place(np.sqrt(sums[1] / max(n - 1, 1))), se
+
+
+def _redraw(generator: np.random.Generator, strata: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
+    """Draw as many cells of every stratum of every pair again as it has."""
+    labels = strata if pairs is None else np.unique(np.stack([strata, pairs]), axis=1, return_inverse=True)[1]
+    own = (np.flatnonzero(labels == label) for label in np.unique(labels))
+    return np.concatenate([generator.choice(cells, len(cells)) for cells in own])
