@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from anndata import AnnData
 from torch import Tensor
 
-from .._adata import CHUNK, Rows, chunks, encode
+from .. import _slots
+from .._adata import CHUNK, Rows, chunks, encode, features_of, recall, rows_of
+from .._check import some
 from .._types import Scaled
 from ..edits import Distance, Support, distance, support
 from ._learn import Carrier, Cells, Learnt, Way
@@ -57,39 +60,65 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Work:
-    """The cells of an AnnData, the spaces in which they are edited, and how an edit is learnt."""
+class Trained:
+    """The spaces that were trained, and the cells that are edited in them, features in the order of training."""
 
+    keys: list[str]
+    spaces: list[Any]
+    names: list[str]
+    layer: str | None
     rows: Rows
-    spaces: Sequence[Any]
     device: torch.device
-    way: Way
-
-    def learn(
-        self,
-        index: Mapping[str, np.ndarray],
-        strata: Labels | None = None,
-        pairs: Labels | None = None,
-        strata_name: str | None = None,
-    ) -> Lesson:
-        """Learn what changes from the cells in ``index["source"]`` to those in ``"target"``, for those in ``"query"``."""
-        seen = np.sort(np.random.default_rng(0).permutation(index["query"])[:MOST_SEEN])
-        source, target, query = (self.read(rows) for rows in (index["source"], index["target"], seen))
-        cells = Cells(source, target, query, strata, pairs)
-        learnt = [self.way(space, cells) for space in self.spaces]
-        z = self.spaces[0].encode(source)
-        selected, n_features = learnt[0].selected, self.rows.shape[1]
-        missed, wrong = np.full(n_features, np.nan), np.zeros(n_features, dtype=bool)
-        if selected is not None and selected.parts:
-            missed, wrong = np.sqrt(selected.part_weights @ selected.errors**2), selected.wrong
-        means = [x.cpu().double().mean(0).numpy() for x in (source, target)]
-        carriers = [one.carrier for one in learnt]
-        said = said_of(selected, strata_name)
-        return Lesson(carriers, support(z), distance(z), means[1] - means[0], missed, wrong, said, learnt)
 
     def read(self, index: np.ndarray) -> Tensor:
         """Return some cells, read a chunk at a time."""
         return torch.cat([self.rows[part].to(self.device) for part in chunks(index)])
+
+
+def trained(adata: AnnData, key: str | Sequence[str], layer: str | None, device: torch.device) -> Trained:
+    """Return the spaces in ``uns``, for their layer or another one."""
+    keys = [key] if isinstance(key, str) else list(key)
+    if not keys:
+        raise ValueError("key is empty; name at least one trained space.")
+    spaces, layers = zip(*(recall(adata, name) for name in keys), strict=True)
+    if len(set(layers)) > 1:
+        raise ValueError(f"the spaces in uns {some(keys)} were trained on different layers: {some(layers)}.")
+    names = features_of(adata, keys[0])
+    if any(features_of(adata, name) != names for name in keys):
+        raise ValueError(f"the spaces in uns {some(keys)} were trained on features in different orders.")
+    layer = layers[0] if layer is None else layer
+    rows = rows_of(adata, layer, names)
+    return Trained(keys, [space.to(device) for space in spaces], names, layer, rows, device)
+
+
+def learn(
+    trained: Trained,
+    way: Way,
+    index: Mapping[str, np.ndarray],
+    *,
+    strata: Labels | None = None,
+    pairs: Labels | None = None,
+    strata_name: str | None = None,
+    targets: Rows | None = None,
+) -> Lesson:
+    """Learn what changes from the cells in ``index["source"]`` to those in ``"target"``, for those in ``"query"``.
+
+    ``targets`` are the cells of which the target is read, if others.
+    """
+    seen = np.sort(np.random.default_rng(0).permutation(index["query"])[:MOST_SEEN])
+    source, query = trained.read(index["source"]), trained.read(seen)
+    target = (trained if targets is None else replace(trained, rows=targets)).read(index["target"])
+    cells = Cells(source, target, query, strata, pairs)
+    learnt = [way(space, cells) for space in trained.spaces]
+    z = trained.spaces[0].encode(source)
+    selected, n_features = learnt[0].selected, trained.rows.shape[1]
+    missed, wrong = np.full(n_features, np.nan), np.zeros(n_features, dtype=bool)
+    if selected is not None and selected.parts:
+        missed, wrong = np.sqrt(selected.part_weights @ selected.errors**2), selected.wrong
+    means = [x.cpu().double().mean(0).numpy() for x in (source, target)]
+    carriers = [one.carrier for one in learnt]
+    said = said_of(selected, strata_name)
+    return Lesson(carriers, support(z), distance(z), means[1] - means[0], missed, wrong, said, learnt)
 
 
 @dataclass(frozen=True)
@@ -107,6 +136,19 @@ class Outputs:
         unknown = (np.full(rows.shape[0], np.nan, dtype=np.float32) for _ in range(2))
         neurons = np.empty((rows.shape[0], n_neurons), dtype=np.float32)
         return cls([rows.dense_copy() for _ in range(n_layers)], neurons, *unknown)
+
+    def write(self, adata: AnnData, key_added: str, layers: Sequence[str], read_from: str | None) -> None:
+        """Write all into ``adata``, and take away the layers of an edit of ours that this one takes the place of."""
+        before = adata.uns.get(key_added, {}).get("layers", [])
+        for name in {str(name) for name in before} & {name for name in adata.layers if name is not None}:
+            del adata.layers[name]
+        for name, edited in zip(layers, self.edited, strict=True):
+            adata.layers[name] = edited
+            if _slots.cofactor(read_from) in adata.var:
+                adata.var[_slots.cofactor(name)] = adata.var[_slots.cofactor(read_from)]
+        adata.obsm[_slots.neurons_edited(key_added)] = self.neurons
+        adata.obs[_slots.support(key_added)] = self.support
+        adata.obs[_slots.distance(key_added)] = self.distance
 
 
 def carry_over(

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from os import PathLike
 from typing import Any
@@ -14,10 +15,10 @@ import torch
 from anndata import AnnData
 
 from .. import _slots
-from .._adata import Rows, check_adata, check_finite, check_free, features_of, groups_of, modality, recall, rows_of
+from .._adata import check_adata, check_finite, check_free, groups_of, modality
 from .._check import Selection, name_of_choice, plain, select, some
 from .._nets import fast_matmul, find_device
-from ._carry import Labels, Lesson, Outputs, Work, carry_over, encode_others, resampled
+from ._carry import Labels, Lesson, Outputs, Trained, carry_over, encode_others, learn, resampled, trained
 from ._later import lesson_of, model_of, record_of
 from ._learn import Options, way_of
 from ._verdict import in_words, per_feature
@@ -221,41 +222,36 @@ def edit(
         learning = {"source": source, "target": target, "edit": edit, "strata": strata, "pairs": pairs, "axes": axes}
         learning |= {"neurons": neurons, "residual": residual, "inverse": inverse, "n_resamples": n_resamples}
         usual = {"edit": "auto", "axes": "neurons", "residual": True, "inverse": False, "n_resamples": 0}
-        given = [name for name, value in (learning | edit_params).items() if value != usual.get(name)]
+        given = [
+            name
+            for name, value in (learning | edit_params).items()
+            if (value is not None if name not in usual else value != usual[name])
+        ]
         plan = _later(adata, groupby, query, layer, model, key_added, given, device)
-    if plan.layer == key_added:
+    if plan.on.layer == key_added:
         raise ValueError(f"key_added={key_added!r} is the layer that is edited; choose another.")
     layers = [*(f"{key_added}_{value:g}" for value in strengths[:-1]), key_added]
     sd_layer = _slots.sd(key_added)
-    for name in plan.keys:
+    for name in plan.on.keys:
         check_free(adata, key_added, model=name, layers=layers + [sd_layer] * (n_resamples > 0))
-    check_finite(adata, plan.rows, plan.layer)
+    check_finite(adata, plan.on.rows, plan.on.layer)
 
     index = plan.query.nonzero()[0]
     with fast_matmul(), torch.no_grad():
         lesson = plan.learn()
-        outputs = Outputs.of(plan.rows, len(lesson.inside.low), len(layers))
-        carried = carry_over(lesson, plan.rows, index, outputs, device, strengths=strengths, limits=limits)
-        encode_others(plan.space, plan.rows, plan.query, outputs, device)
-        sd, se = resampled(lesson.learnt, plan.rows, index, device, n=n_resamples, rng=rng, strength=strengths[-1])
-    features = per_feature(pd.Index(plan.names), lesson.control_change, carried, lesson.missed, lesson.wrong, se).loc[
-        adata.var_names
-    ]
+        outputs = Outputs.of(plan.on.rows, len(lesson.inside.low), len(layers))
+        carried = carry_over(lesson, plan.on.rows, index, outputs, device, strengths=strengths, limits=limits)
+        encode_others(plan.on.spaces[0], plan.on.rows, plan.query, outputs, device)
+        sd, se = resampled(lesson.learnt, plan.on.rows, index, device, n=n_resamples, rng=rng, strength=strengths[-1])
+    features = per_feature(
+        pd.Index(plan.on.names), lesson.control_change, carried, lesson.missed, lesson.wrong, se
+    ).loc[adata.var_names]
     verdict = in_words(lesson.said, features, carried)
     abstained = lesson.selected is not None and lesson.selected.strength == 0
     logger.log(logging.WARNING if abstained or carried.outside > FAR else logging.INFO, "%s", verdict)
 
     adata = adata.copy() if copy else adata
-    before = adata.uns.get(key_added, {}).get("layers", [])  # of an edit of ours that this one takes the place of
-    for name in {str(name) for name in before} & set(adata.layers):
-        del adata.layers[name]
-    for name, edited in zip(layers, outputs.edited, strict=True):
-        adata.layers[name] = edited
-        if _slots.cofactor(plan.layer) in adata.var:
-            adata.var[_slots.cofactor(name)] = adata.var[_slots.cofactor(plan.layer)]
-    adata.obsm[_slots.neurons_edited(key_added)] = outputs.neurons
-    adata.obs[_slots.support(key_added)] = outputs.support
-    adata.obs[_slots.distance(key_added)] = outputs.distance
+    outputs.write(adata, key_added, layers, plan.on.layer)
     if n_resamples:
         adata.layers[sd_layer] = np.zeros_like(outputs.edited[-1])
         adata.layers[sd_layer][index] = sd
@@ -268,8 +264,8 @@ def edit(
         "residual": residual,
         "edit_params": edit_params,
     }
-    config = {"groupby": groupby, "query": query, "layer": plan.layer, "strength": strength, "inverse": inverse}
-    config |= {"bounds": bounds, "n_resamples": n_resamples, "rng": rng, "key": plan.keys} | asked | plan.config
+    config = {"groupby": groupby, "query": query, "layer": plan.on.layer, "strength": strength, "inverse": inverse}
+    config |= {"bounds": bounds, "n_resamples": n_resamples, "rng": rng, "key": plan.on.keys} | asked | plan.config
     adata.uns[key_added] = {
         "config": json.dumps(config, default=plain),
         "n_cells": plan.n_cells,
@@ -277,9 +273,9 @@ def edit(
         "features": features,
         "verdict": verdict,
         "layers": np.array(layers + [sd_layer] * (n_resamples > 0), dtype=str),
-        "order": np.array([*_order(adata, plan.layer), key_added], dtype=str),
+        "order": np.array([*_order(adata, plan.on.layer), key_added], dtype=str),
         _slots.VERSION: version("neuronedit"),
-    } | record_of(lesson, strengths[-1], dict(zip(plan.keys, plan.spaces, strict=True)))
+    } | record_of(lesson, strengths[-1], dict(zip(plan.on.keys, plan.on.spaces, strict=True)))
     return adata if copy else None
 
 
@@ -287,20 +283,11 @@ def edit(
 class Plan:
     """What is to be edited and how it is learnt, once everything about it is known to be right."""
 
-    rows: Rows
-    layer: str | None
-    names: list[str]
+    on: Trained
     query: np.ndarray
     n_cells: dict[str, int]
-    keys: list[str]
-    spaces: list[Any]
     learn: Callable[[], Lesson]
     config: dict[str, Any]
-
-    @property
-    def space(self) -> Any:
-        """Return the space in which neurons are written."""
-        return self.spaces[0]
 
 
 def _here(
@@ -317,14 +304,7 @@ def _here(
     edit_params: dict[str, Any],
 ) -> Plan:
     """Plan to learn the edit from cells of this AnnData."""
-    keys = [key] if isinstance(key, str) else list(key)
-    models = [recall(adata, name) for name in keys]
-    trained_on = _only([layer for _, layer in models], keys)
-    layer = trained_on if layer is None else layer
-    names = features_of(adata, keys[0])
-    if any(features_of(adata, name) != names for name in keys):
-        raise ValueError(f"the spaces in uns {some(keys)} were trained on features in different orders.")
-    rows = rows_of(adata, layer, names)
+    on = trained(adata, key, layer, device)
     source, target, query = roles
     if source is None or target is None:
         raise ValueError("source and target are both needed, or model= with an edit that was learnt before.")
@@ -336,13 +316,16 @@ def _here(
         labels_in(adata, name, groups, what) for name, what in zip(columns, ("strata", "pairs"), strict=True)
     )
     way = way_of(edit, options, edit_params)
-    spaces = [space.to(device) for space, _ in models]
-    _check_neurons(options.neurons, spaces[0], rows, device)
+    _check_neurons(options.neurons, on)
     index = {role: mask.nonzero()[0] for role, mask in groups.items()}
-    n_cells = {role: len(rows) for role, rows in index.items()}
-    work = Work(rows, spaces, device, way)
-    learn = lambda: work.learn(index, strata, pairs, columns[0])  # noqa: E731
-    return Plan(rows, layer, names, groups["query"], n_cells, keys, spaces, learn, {"source": source, "target": target})
+    lesson = partial(learn, on, way, index, strata=strata, pairs=pairs, strata_name=columns[0])
+    return Plan(
+        on,
+        groups["query"],
+        {role: int(mask.sum()) for role, mask in groups.items()},
+        lesson,
+        {"source": source, "target": target},
+    )
 
 
 def _later(
@@ -361,9 +344,7 @@ def _later(
     known = model_of(model, key_added)
     layer = known.layer if layer is None else layer
     check_adata(adata)
-    lesson, spaces = lesson_of(known, adata, layer, device)
-    names = features_of(known.model, known.keys[0])
-    rows = rows_of(adata, layer, names)
+    lesson, on = lesson_of(known, adata, layer, device)
     mask = np.ones(adata.n_obs, dtype=bool) if query is None else select(adata, groupby, query, "query")
     config = known.config | {
         "query": query,
@@ -372,7 +353,7 @@ def _later(
         "target": None,
         "learnt": known.config,
     }
-    return Plan(rows, layer, names, mask, {"query": int(mask.sum())}, known.keys, spaces, lambda: lesson, config)
+    return Plan(on, mask, {"query": int(mask.sum())}, lambda: lesson, config)
 
 
 def labels_in(adata: AnnData, column: str | None, groups: Mapping[str, np.ndarray], what: str) -> Labels | None:
@@ -394,20 +375,11 @@ def labels_in(adata: AnnData, column: str | None, groups: Mapping[str, np.ndarra
     return before, after
 
 
-def _only(layers: list[str | None], keys: list[str]) -> str | None:
-    """Return the one layer that all models were trained on."""
-    if not keys:
-        raise ValueError("key is empty; name at least one trained space.")
-    if len(set(layers)) > 1:
-        raise ValueError(f"the spaces in uns {some(keys)} were trained on different layers: {some(layers)}.")
-    return layers[0]
-
-
-def _check_neurons(neurons: Sequence[int] | None, space: Any, rows: Rows, device: torch.device) -> None:
+def _check_neurons(neurons: Sequence[int] | None, on: Trained) -> None:
     """Refuse neurons that the space does not have."""
     if neurons is None:
         return
-    n = space.encode(rows[:1].to(device)).shape[1]
+    n = on.spaces[0].encode(on.read(np.arange(1))).shape[1]
     if not len(neurons) or not all(isinstance(j, int | np.integer) and 0 <= j < n for j in neurons):
         raise ValueError(f"neurons must be numbers from 0 to {n - 1}; they are {neurons!r}.")
 

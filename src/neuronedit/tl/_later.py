@@ -12,11 +12,11 @@ import torch
 from anndata import AnnData
 
 from .. import _slots
-from .._adata import check_same_features, features_of, recall
+from .._adata import check_same_features, features_of, recall, rows_of
 from .._check import name_of, some
 from .._pack import pack, unpack
 from ..io import load_model
-from ._carry import Lesson, scaled
+from ._carry import Lesson, Trained, scaled
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +77,8 @@ def model_of(model: AnnData | str | PathLike[str], key: str) -> Known:
     return Known(adata, record, json.loads(str(record["config"])), name)
 
 
-def lesson_of(known: Known, adata: AnnData, layer: str | None, device: torch.device) -> tuple[Lesson, list[Any]]:
-    """Return the lesson and its spaces, once it is known that these cells are like those it was learnt on."""
+def lesson_of(known: Known, adata: AnnData, layer: str | None, device: torch.device) -> tuple[Lesson, Trained]:
+    """Return the lesson and the spaces it needs, once it is known that these cells are like those it was learnt on."""
     names = features_of(known.model, known.keys[0])
     check_same_features(adata, names, f"the model ({known.name})")
     check_cofactor(known.model, known.layer, adata, layer)
@@ -88,7 +88,9 @@ def lesson_of(known: Known, adata: AnnData, layer: str | None, device: torch.dev
     change, missed, wrong = (
         features[name].to_numpy() for name in ("control_change", "mean_error", "wrong_on_held_out")
     )
-    return Lesson(carriers, inside, away, change, missed, wrong, str(learnt["said"])), list(spaces.values())
+    return Lesson(carriers, inside, away, change, missed, wrong, str(learnt["said"])), Trained(
+        known.keys, list(spaces.values()), names, layer, rows_of(adata, layer, names), device
+    )
 
 
 def check_cofactor(model: AnnData, trained_on: str | None, adata: AnnData, layer: str | None) -> None:
