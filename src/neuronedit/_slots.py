@@ -6,6 +6,15 @@ MODEL = "neuronedit"
 EDITED = "edited"
 """Default key of an edit: its layer, and its record in ``uns``."""
 
+CORRECTED = "corrected"
+"""Default key of a batch correction."""
+
+COMBINED = "combined"
+"""Default key of predicted combinations."""
+
+SYNERGY = "synergy"
+"""Default key of what measured combinations depart by from predicted ones."""
+
 VERSION = "neuronedit_version"
 """Marks a record in ``uns`` as ours, with the version that wrote it."""
 

@@ -25,8 +25,8 @@ def by_pairs(learn: Callable[[Pair], Map], query: Tensor, /) -> Callable[[Pair],
 
     The change is seen within one donor at a time, so what sets donors apart is not taken for a change where source and
     target hold them in different numbers. A pair counts by the inverse of the energy distance from its source to the query
-    (Shepard's weights). A small pair is drawn to the edit learnt on all cells, as if 50 cells showed that; with fewer than
-    20 cells before or after the change it is left out.
+    (Shepard's weights), and by n / (n + 50) where it has only n cells before or after the change; with fewer than 20 it does
+    not count.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def by_pairs(learn: Callable[[Pair], Map], query: Tensor, /) -> Callable[[Pair],
         if not maps:
             return learn(pair)
         near = 1 / np.maximum(away, max(0.01 * float(np.mean(away)), 1e-9))
-        shares = np.array(kept) * near / near.sum()
-        return Mean([learn(pair), *maps], [float(1 - shares.sum()), *map(float, shares)])
+        shares = np.array(kept) * near
+        return Mean(maps, [float(share) for share in shares / shares.sum()])
 
     return learn_each

@@ -1,8 +1,10 @@
 """Tools: read cells, compute, write the result next to them."""
 
+from ._combine import combine
 from ._compare import compare
 from ._edit import edit
 from ._embed import embed
+from ._rank_neurons import rank_neurons
 from ._train import train
 
-__all__ = ["compare", "edit", "embed", "train"]
+__all__ = ["combine", "compare", "edit", "embed", "rank_neurons", "train"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -131,11 +131,11 @@ class Outputs:
     distance: np.ndarray
 
     @classmethod
-    def of(cls, rows: Rows, n_neurons: int, n_layers: int = 1) -> "Outputs":
-        """Return room for all cells, as they are before any edit."""
-        unknown = (np.full(rows.shape[0], np.nan, dtype=np.float32) for _ in range(2))
-        neurons = np.empty((rows.shape[0], n_neurons), dtype=np.float32)
-        return cls([rows.dense_copy() for _ in range(n_layers)], neurons, *unknown)
+    def of(cls, edited: Sequence[np.ndarray], n_neurons: int) -> Self:
+        """Return room for all cells, next to layers that hold them as they are before any edit."""
+        n_cells = len(edited[0])
+        unknown = (np.full(n_cells, np.nan, dtype=np.float32) for _ in range(2))
+        return cls(edited, np.empty((n_cells, n_neurons), dtype=np.float32), *unknown)
 
     def write(self, adata: AnnData, key_added: str, layers: Sequence[str], read_from: str | None) -> None:
         """Write all into ``adata``, and take away the layers of an edit of ours that this one takes the place of."""
@@ -160,24 +160,29 @@ def carry_over(
     *,
     strengths: Sequence[float] = (1.0,),
     limits: tuple[float, float] = (-np.inf, np.inf),
+    start: int | None = None,
 ) -> Carried:
-    """Write the edited cells of ``index`` into the outputs; of several strengths the last is the one that is told about."""
+    """Write the edited cells of ``index`` into the outputs, in their own rows or from row ``start`` on.
+
+    Of several strengths the last is the one that is told about.
+    """
+    place = index if start is None else np.arange(start, start + len(index))
     by_strength = [[scaled(carrier, strength) for carrier in lesson.carriers] for strength in strengths]
     sums, n_clipped = np.zeros((3, rows.shape[1])), 0
-    for part in chunks(index):
+    for part, to in zip(chunks(index), chunks(place), strict=True):
         before = rows[part]
         for edited, (first, *more) in zip(outputs.edited, by_strength, strict=True):
             x, z, z_edited = first.carry(before.to(device))
             x = torch.stack([x, *(one(before.to(device)) for one in more)]).mean(0) if more else x
             after = x.clamp(*limits).cpu()
-            edited[part] = rows.in_place(after.numpy())
+            edited[to] = rows.in_place(after.numpy())
         n_clipped += int(((x < limits[0]) | (x > limits[1])).sum())
-        outputs.neurons[part] = z_edited.cpu().numpy()
-        outputs.support[part], outputs.distance[part] = (f(z).cpu().numpy() for f in (lesson.inside, lesson.away))
+        outputs.neurons[to] = z_edited.cpu().numpy()
+        outputs.support[to], outputs.distance[to] = (f(z).cpu().numpy() for f in (lesson.inside, lesson.away))
         sums += torch.stack([cells.double().sum(0) for cells in (before, before.square(), after)]).numpy()
     mean, squares, mean_after = sums / len(index)
     sd = np.sqrt(np.maximum(squares - mean**2, 0))
-    outside = float((outputs.distance[index] > 1).mean())
+    outside = float((outputs.distance[place] > 1).mean())
     return Carried(len(index), n_clipped, mean, sd, mean_after, outside)
 
 

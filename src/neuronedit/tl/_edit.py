@@ -199,7 +199,7 @@ def edit(
     (800, 35)
     """
     adata = modality(adata, mod)
-    strengths, limits = _strengths(strength), _limits(bounds)
+    strengths, limits = _strengths(strength), limits_of(bounds)
     if n_resamples < 0:
         raise ValueError(f"n_resamples must be at least 0; it is {n_resamples}.")
     device = find_device(accelerator)
@@ -239,7 +239,7 @@ def edit(
     index = plan.query.nonzero()[0]
     with fast_matmul(), torch.no_grad():
         lesson = plan.learn()
-        outputs = Outputs.of(plan.on.rows, len(lesson.inside.low), len(layers))
+        outputs = Outputs.of([plan.on.rows.dense_copy() for _ in layers], len(lesson.inside.low))
         carried = carry_over(lesson, plan.on.rows, index, outputs, device, strengths=strengths, limits=limits)
         encode_others(plan.on.spaces[0], plan.on.rows, plan.query, outputs, device)
         sd, se = resampled(lesson.learnt, plan.on.rows, index, device, n=n_resamples, rng=rng, strength=strengths[-1])
@@ -398,7 +398,7 @@ def _strengths(strength: float | Sequence[float]) -> list[float]:
     return values
 
 
-def _limits(bounds: tuple[float | None, float | None] | None) -> tuple[float, float]:
+def limits_of(bounds: tuple[float | None, float | None] | None) -> tuple[float, float]:
     """Return the lowest and highest value that an edited cell may take."""
     low, high = bounds or (None, None)
     low, high = -np.inf if low is None else float(low), np.inf if high is None else float(high)

@@ -1,0 +1,172 @@
+"""Which neurons an edit moves, and what each of them does in the decoder."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from torch import Tensor
+
+from .. import _slots
+from .._adata import check_adata, check_finite, encode, features_of, modality, recall, rows_of
+from .._check import select, some
+from .._nets import find_device
+from .._types import Space
+from ..edits import percentile
+
+
+def rank_neurons(
+    adata: AnnData,
+    *,
+    key: str = _slots.EDITED,
+    n_features: int = 5,
+    max_cells: int = 1_000,
+    accelerator: str = "auto",
+    mod: str | None = None,
+) -> pd.DataFrame:
+    r"""Rank neurons by how far apart source and target are, and name the features that each of them drives.
+
+    With :math:`p_{j0}^S, \dots, p_{j100}^S` the percentiles of neuron :math:`j` in the source, :math:`p_j^T` those in the
+    target and :math:`s_j` its standard deviation in the source, the distance is
+    :math:`\frac{1}{101} \sum_i |p_{ji}^T - p_{ji}^S| / s_j`, the Wasserstein-1 distance of the two distributions. What the neuron
+    drives is found by finite differences in the decoder :math:`D`, averaged over cells :math:`z` of the source:
+    :math:`D(z + s_j e_j / 2) - D(z - s_j e_j / 2)`.
+
+    Parameters
+    ----------
+    adata
+        After :func:`neuronedit.tl.edit`, whose record says which cells are meant.
+    key
+        ``key_added`` of the edit. With several models, the first one's neurons are ranked.
+    n_features
+        How many features are named for each neuron, at most all.
+    max_cells
+        Source cells, evenly spaced, at which the decoder is differentiated; more take longer and average over more of the
+        source.
+    accelerator
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
+    mod
+        The modality, if ``adata`` is a MuData.
+
+    Returns
+    -------
+    A DataFrame, a row for each neuron and each of its features; nothing is written. Its columns are
+
+    ``rank``
+        1 for the neuron whose distance is largest.
+    ``neuron``
+        Its column in ``obsm["X_neurons"]``, as :func:`neuronedit.tl.edit` takes it in ``neurons``.
+    ``distance``
+        Between its percentiles in source and target, in standard deviations over source cells (over target cells, where it is
+        silent in the source; 0 where it is silent in both).
+    ``shift``
+        Its mean in the target less that in the source, in the same unit: smaller than the distance where the shape changes.
+    ``applied``
+        Mean absolute movement in the query, in the same unit: about the distance where the query resembles the source.
+    ``feature``, ``effect``
+        The features on which it has the largest effects, the largest first: how far each goes up when the neuron
+        goes up by that unit, in units of the layer.
+
+    Raises
+    ------
+    KeyError, ValueError
+        When there is no such edit, it was learnt on other cells, or its cells, layer or space are gone or changed.
+
+    References
+    ----------
+    Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
+    >>> pair = {"source": "control_1", "target": "control_2", "query": "sample_1", "edit": "percentile"}
+    >>> ne.tl.edit(adata, "group", **pair)
+    >>> ranked = ne.tl.rank_neurons(adata, n_features=3)
+    >>> ranked.shape, list(ranked.columns)
+    ((24, 7), ['rank', 'neuron', 'distance', 'shift', 'applied', 'feature', 'effect'])
+    >>> ne.tl.edit(adata, "group", **pair, neurons=ranked["neuron"].unique()[:2], key_added="edited_2")
+    """
+    adata = modality(adata, mod)
+    check_adata(adata)
+    for name, value in {"n_features": n_features, "max_cells": max_cells}.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1; it is {value}.")
+    config, query = _record(adata, key)
+    masks = [select(adata, config["groupby"], config[role], role) for role in ("source", "target")]
+    model = config["key"][0]
+    space, names, device = recall(adata, model)[0], features_of(adata, model), find_device(accelerator)
+    rows = rows_of(adata, config["layer"], names)
+    check_finite(adata, rows, config["layer"])
+
+    space = space.to(device)
+    source, target, before = (encode(space, rows, mask.nonzero()[0], device).cpu().double() for mask in (*masks, query))
+    stored = torch.from_numpy(np.asarray(adata.obsm[_slots.neurons_edited(key)], dtype=float))
+    after, unchanged = stored[query], stored[masks[1]]
+    if unchanged.shape != target.shape or not torch.allclose(unchanged, target, rtol=1e-2, atol=1e-2):
+        raise ValueError(
+            f"obsm[{_slots.neurons_edited(key)!r}] does not hold the target's neurons in uns[{model!r}]: the space, the"
+            " layer or the labels changed after the edit; call ne.tl.edit again."
+        )
+    unit = torch.where(_sd(source) > 0, _sd(source), _sd(target))
+    curves = [percentile(z, z).knots for z in (source, target)]
+    moved = {
+        "distance": (curves[1] - curves[0]).abs().mean(1),
+        "shift": target.mean(0) - source.mean(0),
+        "applied": (after - before).abs().mean(0),
+    }
+    moved = {name: torch.where(unit > 0, value / unit, 0) for name, value in moved.items()}
+    seen = np.unique(np.linspace(0, len(source) - 1, min(max_cells, len(source))).astype(np.intp))
+    effects = _effects(space, source[seen].float().to(device), unit)
+
+    order = moved["distance"].argsort(descending=True, stable=True)
+    top = effects.abs().argsort(dim=1, descending=True, stable=True)[order, :n_features]
+    ranked = pd.DataFrame({"rank": np.arange(1, len(order) + 1), "neuron": order.numpy()})
+    ranked = ranked.assign(**{name: value[order].numpy() for name, value in moved.items()})
+    ranked = ranked.loc[ranked.index.repeat(top.shape[1])].reset_index(drop=True)
+    return ranked.assign(
+        feature=np.array(names, dtype=object)[top.numpy().ravel()],
+        effect=effects[order].gather(1, top).numpy().ravel(),
+    )
+
+
+def _record(adata: AnnData, key: str) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the arguments of an edit that was learnt here, and which cells were edited."""
+    record = adata.uns.get(key)
+    config = json.loads(str(record["config"])) if isinstance(record, Mapping) and "config" in record else {}
+    if "edit" not in config:
+        raise KeyError(f"uns[{key!r}] holds no edit; call ne.tl.edit first.")
+    if "model" in config:
+        raise ValueError(
+            f"uns[{key!r}] was learnt on other cells ({config['model']}): its source and target are not here."
+        )
+    for slot, name in (("obs", _slots.support(key)), ("obsm", _slots.neurons_edited(key))):
+        if name not in getattr(adata, slot):
+            raise KeyError(f"{name!r} is not in adata.{slot}; it has {some(getattr(adata, slot))}.")
+    query = adata.obs[_slots.support(key)].notna().to_numpy()
+    if not query.any():
+        raise ValueError("none of these cells was edited.")
+    return config, query
+
+
+def _sd(z: Tensor) -> Tensor:
+    """Return the standard deviation of each neuron, exactly 0 where it is silent, whatever rounding leaves of it."""
+    sd, mean = torch.std_mean(z, 0, correction=0)
+    return torch.where(sd > 1e-6 * mean.abs(), sd, 0)
+
+
+def _effects(space: Space, z: Tensor, steps: Tensor) -> Tensor:
+    """Return how far each feature goes up when a neuron goes up by its step, ``(n_neurons, n_features)``."""
+
+    def decoded(neuron: int, step: float) -> Tensor:
+        stepped = z.clone()
+        stepped[:, neuron] += step
+        return space.decode(stepped)
+
+    with torch.no_grad():
+        effects = [decoded(j, step / 2) - decoded(j, -step / 2) for j, step in enumerate(steps.tolist())]
+        return torch.stack([effect.mean(0) for effect in effects]).cpu()

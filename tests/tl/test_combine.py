@@ -1,0 +1,164 @@
+"""What tl.combine predicts, and where it says it came from."""
+
+import json
+import logging
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+import neuronedit as ne
+
+BOTH = {"control": "basal", "effects": ["A", "B"], "edit": "percentile"}
+
+
+@pytest.fixture(scope="module")
+def _treated():
+    adata = ne.datasets.simulate_combination(n_cells=150)
+    ne.tl.train(adata, space="pca", n_components=10)
+    return adata
+
+
+@pytest.fixture
+def treated(_treated):
+    return _treated.copy()
+
+
+def planted(n=200, interaction=0.0):
+    """Three treatments, each a shift of its own marker; the third one's depends on where a cell stands."""
+    generator = np.random.default_rng(0)
+    obs = pd.DataFrame({"drug": np.repeat(["none", "a", "b", "c"], n), "donor": "x"})
+    obs.index = obs.index.astype(str)
+    X = generator.normal(size=(4 * n, 4))
+    X[n : 2 * n, 0] += 2
+    X[2 * n : 3 * n, 1] -= 3
+    X[3 * n :, 2] += 1
+    return anndata.AnnData(X.astype(np.float32), obs=obs)
+
+
+def test_planted_shifts_add_up_for_all_pairs():
+    adata = planted()
+    ne.tl.train(adata, space="identity")
+    both = ne.tl.combine(adata, "drug", control="none", effects=["a", "b", "c"], edit="shift")
+    assert both.shape == (6 * 200, 4)
+    means = both.to_df().groupby(both.obs["drug"], observed=True).mean()
+    expected = {"a+b": [2, -3, 0, 0], "a+c": [2, 0, 1, 0], "b+c": [0, -3, 1, 0]}
+    np.testing.assert_allclose(means, pd.DataFrame(expected).T.loc[means.index], atol=0.25)
+    pairs = both.uns["combined"]["pairs"]
+    assert list(pairs.index) == list(expected) and (pairs["agreement"] > 0.9).all()
+
+
+def test_provenance(treated):
+    before = treated.copy()
+    both = ne.tl.combine(treated, "condition", **BOTH)
+    assert list(both.obs["condition"].unique()) == ["A+B"] and both.obs_names.is_unique
+    for given, effect in (("A", "B"), ("B", "A")):
+        part = both[both.obs["combined_from"] == given]
+        assert (part.obs["combined_effect"] == effect).all() and part.n_obs == 150
+        own = treated[part.obs["combined_cell"].to_numpy()]
+        assert (own.obs["condition"] == given).all()
+        assert list(own.obs["cell_type"]) == list(part.obs["cell_type"])
+        pair = {"source": "basal", "target": effect, "query": given, "edit": "percentile"}
+        ne.tl.edit(treated, "condition", **pair, key_added="alone")
+        assert np.array_equal(treated[own.obs_names].layers["alone"], part.X)
+        np.testing.assert_array_equal(treated.obs["alone_distance"][own.obs_names], part.obs["combined_distance"])
+    assert "neuronedit" in both.uns and both.obsm["X_neurons_combined"].shape == (300, 10)
+    config = json.loads(both.uns["combined"]["config"])
+    assert config["control"] == "basal" and config["effects"] == ["A", "B"] and config["edit"] == "percentile"
+    orders = both.uns["combined"]["orders"]
+    assert list(orders.index) == ["B on A", "A on B"] and orders["verdict"].str.contains("lie outside the source").all()
+    assert set(before.layers) == set(treated.layers) - {"alone"} and "combined" not in treated.uns
+
+
+def test_as_layers(treated):
+    both = ne.tl.combine(treated, "condition", **BOTH)
+    assert ne.tl.combine(treated, "condition", **BOTH, as_layers=True) is None
+    for given, effect in (("A", "B"), ("B", "A")):
+        rows = (treated.obs["condition"] == given).to_numpy()
+        layer = treated.layers[f"combined_{effect}"]
+        assert np.array_equal(layer[rows], both[both.obs["combined_from"] == given].X)
+        assert np.array_equal(layer[~rows], treated.X[~rows])
+    assert treated.uns["combined"]["pairs"].equals(both.uns["combined"]["pairs"])
+    assert treated.var["combined_A_arcsinh_cofactor"].eq(5).all()
+    ne.tl.combine(treated, "condition", **BOTH, as_layers=True)  # ours may be written over
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_it_survives_a_file(treated, tmp_path, suffix):
+    both = ne.tl.combine(treated, "condition", **BOTH)
+    getattr(both, f"write_{suffix}")(tmp_path / f"both.{suffix}")
+    again = getattr(anndata, f"read_{suffix}")(tmp_path / f"both.{suffix}")
+    assert np.array_equal(again.X, both.X)
+    pd.testing.assert_frame_equal(again.uns["combined"]["orders"], both.uns["combined"]["orders"], check_names=False)
+
+
+def test_effects_that_do_not_add_up_disagree(caplog):
+    """Drug b lifts only what drug a has not: b on a and a on b land in different places."""
+    adata = planted(400)
+    b = (adata.obs["drug"] == "b").to_numpy()
+    adata.X[:, 1] = np.random.default_rng(1).normal(size=adata.n_obs)
+    adata.X[b, 0] = np.where(adata.X[b, 0] > 0, 6, -6) + adata.X[b, 0]
+    ne.tl.train(adata, space="identity")
+    with caplog.at_level(logging.WARNING):
+        both = ne.tl.combine(adata, "drug", control="none", effects=["a", "b"], edit="percentile")
+    assert both.uns["combined"]["pairs"]["agreement"].iloc[0] < 0.9
+    assert ("do not add up" in caplog.text) == (both.uns["combined"]["pairs"]["agreement"].iloc[0] < 0.5)
+
+
+def test_simulated_combination_is_predicted_better_than_doing_nothing():
+    adata = ne.datasets.simulate_combination(n_cells=800)
+    ne.tl.train(adata, widths=(64, 16), max_epochs=100)
+    both = ne.tl.combine(adata, "condition", **BOTH)
+    truth = adata.X[adata.obs["condition"] == "A+B"]
+    for given in ("A", "B"):
+        query = adata.X[adata.obs["condition"] == given]
+        predicted = both.X[both.obs["combined_from"] == given]
+        assert ne.metrics.gap_closed(ne.metrics.energy_distance, query, truth, predicted) > 0.7
+
+
+def test_order_of_rows_and_categories_does_not_matter(treated):
+    other = treated.copy()
+    other.obs["condition"] = other.obs["condition"].cat.reorder_categories(["B", "A+B", "basal", "A"])
+    other.obs["condition"] = other.obs["condition"].cat.add_categories(["never"])
+    one, two = (ne.tl.combine(adata, "condition", **BOTH) for adata in (treated, other))
+    assert np.array_equal(one.X, two.X) and one.uns["combined"]["pairs"].equals(two.uns["combined"]["pairs"])
+    shuffled = treated[np.random.default_rng(0).permutation(treated.n_obs)].copy()
+    three = ne.tl.combine(shuffled, "condition", **BOTH)[one.obs_names]
+    np.testing.assert_allclose(three.X, one.X, atol=1e-5)
+
+
+def nan_label(adata):
+    adata.obs["condition"] = adata.obs["condition"].where(np.arange(adata.n_obs) > 2)
+
+
+def taken(adata):
+    adata.layers["combined_A"] = adata.X.copy()
+
+
+BAD = {
+    "column": (None, {"groupby": "drug"}, "'drug' is not in adata.obs; it has 'condition', 'cell_type'"),
+    "NaN": (nan_label, {}, r"obs\['condition'\] is missing \(NaN\) for 3 cells"),
+    "control": (None, {"control": "none"}, r"control: 'none' is not in obs\['condition'\]; it has 'basal', 'A', 'B'"),
+    "effect": (None, {"effects": ["A", "das"]}, r"effects: 'das' is not in obs\['condition'\]"),
+    "one effect": (None, {"effects": ["A"]}, "effects must be two or more values"),
+    "a word": (None, {"effects": "AB"}, "effects must be two or more values"),
+    "twice": (None, {"effects": ["A", "A"]}, "'A' is named twice among control and effects"),
+    "control as effect": (None, {"effects": ["A", "basal"]}, "'basal' is named twice"),
+    "strata": (None, {"strata": "donor"}, "strata: 'donor' is not in adata.obs"),
+    "edit": (None, {"edit": "percentiles"}, "edit='percentiles' is not known"),
+    "strength": (None, {"strength": np.inf}, "strength must be a finite number"),
+    "space": (lambda adata: adata.uns.clear(), {}, r"uns\['neuronedit'\] holds no trained space"),
+    "layer of others": (taken, {"as_layers": True}, r"layers\['combined_A'\] exists and was not written by neuronedit"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(treated, name):
+    change, arguments, message = BAD[name]
+    if change:
+        change(treated)
+    before = treated.copy()
+    with pytest.raises((KeyError, ValueError), match=message):
+        ne.tl.combine(treated, **{"groupby": "condition"} | BOTH | arguments)
+    assert set(treated.layers) == set(before.layers) and set(treated.uns) == set(before.uns)
