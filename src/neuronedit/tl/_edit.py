@@ -273,7 +273,7 @@ def edit(
         "features": features,
         "verdict": verdict,
         "layers": np.array(layers + [sd_layer] * (n_resamples > 0), dtype=str),
-        "order": np.array([*_order(adata, plan.on.layer), key_added], dtype=str),
+        "order": np.array([*order_of(adata, plan.on.layer), key_added], dtype=str),
         _slots.VERSION: version("neuronedit"),
     } | record_of(lesson, strengths[-1], dict(zip(plan.on.keys, plan.on.spaces, strict=True)))
     return adata if copy else None
@@ -384,7 +384,7 @@ def _check_neurons(neurons: Sequence[int] | None, on: Trained) -> None:
         raise ValueError(f"neurons must be numbers from 0 to {n - 1}; they are {neurons!r}.")
 
 
-def _order(adata: AnnData, layer: str | None) -> list[str]:
+def order_of(adata: AnnData, layer: str | None) -> list[str]:
     """Return the edits that made a layer, the first one first."""
     record = adata.uns.get(layer) if layer is not None else None
     return [str(name) for name in record["order"]] if isinstance(record, Mapping) and "order" in record else []

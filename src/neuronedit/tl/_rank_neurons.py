@@ -31,7 +31,7 @@ def rank_neurons(
 
     With :math:`p_{j0}^S, \dots, p_{j100}^S` the percentiles of neuron :math:`j` in the source, :math:`p_j^T` those in the
     target and :math:`s_j` its standard deviation in the source, the distance is
-    :math:`\frac{1}{101} \sum_i |p_{ji}^T - p_{ji}^S| / s_j`, the Wasserstein-1 distance of the two distributions. What the neuron
+    :math:`\frac{1}{101} \sum_i |p_{ji}^T - p_{ji}^S| / s_j`, in effect the Wasserstein-1 distance. What the neuron
     drives is found by finite differences in the decoder :math:`D`, averaged over cells :math:`z` of the source:
     :math:`D(z + s_j e_j / 2) - D(z - s_j e_j / 2)`.
 
