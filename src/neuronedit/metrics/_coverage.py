@@ -12,6 +12,9 @@ N_CLUSTERS, MOST, TAIL = 10, 1_300, 0.005
 FEWEST = 3
 """Control samples from which it is known how much samples usually differ."""
 
+CLEAR = 0.5
+"""Standard deviations by which a cluster must differ in a feature that it is named by."""
+
 LISTED = 2
 """Populations that are named."""
 
@@ -99,10 +102,10 @@ def _apart(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _called(center: np.ndarray, names: Sequence[str], n: int = 4) -> str:
-    """Name a cluster by the features in which it differs most from the controls."""
-    return " ".join(
-        f"{names[j]}{'+' if center[j] > 0 else '-'}" for j in np.argsort(-np.abs(center), kind="stable")[:n]
-    )
+    """Name a cluster by the features in which it differs most from the controls, and clearly."""
+    first, *others = np.argsort(-np.abs(center), kind="stable")[:n]
+    said = [first, *(j for j in others if abs(center[j]) > CLEAR)]
+    return " ".join(f"{names[j]}{'+' if center[j] > 0 else '-'}" for j in said)
 
 
 def _lacking(own: np.ndarray, usual: Mapping[str, np.ndarray], called: Sequence[str]) -> str:

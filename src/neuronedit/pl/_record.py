@@ -29,6 +29,8 @@ def edited(adata: AnnData, key: str) -> Edited:
         raise ValueError(
             f"uns[{key!r}] was learnt on other cells ({config['model']}): its source and target are not here."
         )
+    if "source" not in config:
+        raise ValueError(f"uns[{key!r}] was corrected batch by batch: it has no one source and target.")
     if _slots.support(key) not in adata.obs:
         raise KeyError(f"{_slots.support(key)!r} is not in adata.obs; it has {some(adata.obs)}.")
     for layer in (config["layer"], key):

@@ -158,8 +158,7 @@ def combine(
             carried = carry_over(
                 lesson, on.rows, index[given], block, device, strengths=[strength], limits=limits, start=0
             )
-        unknown = np.full(adata.n_vars, np.nan)
-        features = per_feature(pd.Index(on.names), lesson.control_change, carried, lesson.missed, lesson.wrong, unknown)
+        features = per_feature(pd.Index(on.names), lesson.control_change, carried, lesson.missed, lesson.wrong)
         row = {"from": str(given), "effect": str(effect), "n_cells": carried.n_cells, "outside": carried.outside}
         row["expected"] = np.nan if lesson.selected is None else lesson.selected.expected
         rows.append(row | {"verdict": in_words(lesson.said, features, carried)})

@@ -18,7 +18,7 @@ from .._adata import Rows, check_finite, check_free, modality
 from .._check import Selection, labels_of, listed, name_of_choice, plain, select, some
 from .._nets import fast_matmul, find_device
 from ..metrics import energy_distance, gap_closed
-from ..metrics._coverage import coverage
+from ..metrics._coverage import Coverage, coverage
 from ._carry import Lesson, Outputs, Trained, carry_over, encode_others, learn, trained
 from ._edit import labels_in, limits_of, order_of
 from ._learn import Options, way_of
@@ -198,33 +198,21 @@ def correct(
             if (lesson := lessons.get(move.like)) is not None:
                 every = np.flatnonzero(move.cells)
                 carried = carry_over(lesson, on.rows, every, outputs, device, strengths=[strength], limits=limits)
-                unknown = np.full(adata.n_vars, np.nan)
-                table = per_feature(
-                    pd.Index(on.names), lesson.control_change, carried, lesson.missed, lesson.wrong, unknown
-                )
-                features.append(
-                    table.loc[adata.var_names].rename_axis("feature").reset_index().assign(batch=move.batch)
-                )
+                table = per_feature(pd.Index(on.names), lesson.control_change, carried, lesson.missed, lesson.wrong)
+                table = table.loc[adata.var_names].rename_axis("feature")
                 row |= {"n_clipped": carried.n_clipped, "verdict": in_words(lesson.said, table, carried)}
+                features.append(table.reset_index().assign(batch=move.batch))
                 if lesson.selected is not None:
                     row |= {"expected": lesson.selected.expected, "expected_se": lesson.selected.expected_se}
             if move.learns and len(index["query"]):
-                near = outputs.distance[index["query"]] > 1
-                own, other = index["source"], index["query"]
-                cells = (on.read(rows).cpu().numpy() for rows in (own, other))
-                found = coverage(next(cells), samples[own], next(cells), samples[other], on.names)
+                far = pd.Series(outputs.distance[index["query"]] > 1, index=samples[index["query"]])
+                found = _coverage(on, index, samples)
                 covered[move.batch] = pd.Series(found.beyond, index=on.names)
-                for sample, ratio in found.ratio.items():
-                    own = samples[other] == sample
-                    about = {
-                        "batch": move.batch,
-                        "sample": sample,
-                        "n_cells": int(own.sum()),
-                        "outside": float(near[own].mean()),
-                    }
-                    about |= {"composition": ratio, "flagged": ratio > 1, "lacking": found.lacking.get(sample, "")}
-                    of_samples.append(about)
-                row |= {"outside": float(near.mean()), "flagged": sum(ratio > 1 for ratio in found.ratio.values())}
+                own = pd.DataFrame({"composition": found.ratio, "lacking": found.lacking}).fillna({"lacking": ""})
+                own["n_cells"], own["outside"] = far.groupby(level=0).size(), far.groupby(level=0).mean()
+                own["flagged"] = own["composition"] > 1
+                of_samples.append(own.rename_axis("sample").reset_index().assign(batch=move.batch))
+                row |= {"outside": far.mean(), "flagged": own["flagged"].sum()}
             batches[move.batch] = row
     scores = _scores(on, outputs, moves, held_out)
     record = _tables(batches, features, covered, of_samples, list(adata.var_names))
@@ -347,6 +335,12 @@ def _controls(adata: AnnData, control_key: str, control: Any) -> np.ndarray:
     return select(adata, control_key, listed(control), "control")
 
 
+def _coverage(on: Trained, index: Mapping[str, np.ndarray], samples: np.ndarray) -> Coverage:
+    """Compare the samples of a batch with its controls."""
+    control, query = (on.read(index[role]).cpu().numpy() for role in ("source", "query"))
+    return coverage(control, samples[index["source"]], query, samples[index["query"]], on.names)
+
+
 def _scores(on: Trained, outputs: Outputs, moves: Sequence[Move], held_out: np.ndarray) -> pd.DataFrame:
     """Score held-out controls: how far those of each batch come to those of the reference, or of all other batches."""
     rows = {}
@@ -374,7 +368,7 @@ def _tables(
     batches: Mapping[str, Mapping[str, Any]],
     features: Sequence[pd.DataFrame],
     covered: Mapping[str, "pd.Series[float]"],
-    samples: Sequence[Mapping[str, Any]],
+    samples: Sequence[pd.DataFrame],
     names: Sequence[str],
 ) -> dict[str, pd.DataFrame]:
     """Return what AnnData can write of what was done to each batch."""
@@ -392,7 +386,8 @@ def _tables(
     table = pd.DataFrame.from_dict(batches, orient="index", columns=columns).sort_index()
     table = table.fillna({"flagged": 0, "n_clipped": 0, "verdict": ""}).astype({"flagged": int, "n_clipped": int})
     table = table.astype({"outside": float, "expected": float, "expected_se": float})
-    rows = pd.DataFrame(samples, columns=["batch", "sample", "n_cells", "outside", "composition", "flagged", "lacking"])
+    columns = ["batch", "sample", "n_cells", "outside", "composition", "flagged", "lacking"]
+    rows = pd.concat(samples)[columns] if samples else pd.DataFrame(columns=columns)
     rows.index = pd.Index(rows["batch"] + ": " + rows["sample"], dtype=str)
     every = pd.concat(features) if features else pd.DataFrame(columns=["batch", "feature"])
     every.index = pd.Index(every["batch"] + ": " + every["feature"], dtype=str)

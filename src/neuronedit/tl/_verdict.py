@@ -32,7 +32,12 @@ class Carried:
 
 
 def per_feature(
-    names: pd.Index, control_change: np.ndarray, carried: Carried, missed: np.ndarray, wrong: np.ndarray, se: np.ndarray
+    names: pd.Index,
+    control_change: np.ndarray,
+    carried: Carried,
+    missed: np.ndarray,
+    wrong: np.ndarray,
+    se: np.ndarray | float = np.nan,
 ) -> pd.DataFrame:
     """Return what the controls and the edit did to the mean of each feature, and how far to trust it.
 

@@ -1,0 +1,267 @@
+"""What tl.correct does to every batch, and what it says of it."""
+
+import json
+import logging
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+import neuronedit as ne
+
+SHIFTS = {"b1": [2.0, 0, 0, 0], "b2": [0, -3.0, 0, 0], "b3": [0, 0, 1.0, 0], "b4": [0, 0, 0, 2.0]}
+HOW = {"control_key": "role", "edit": "shift"}
+
+
+def batches(n=120, seed=0):
+    """Four batches, each shifted in its own feature. b3 has no control; donor 7 is in b3 and b4, and is not like the control."""
+    generator = np.random.default_rng(seed)
+    where = {"control": 0.0, "patient": 3.0, "donor 7": -3.0}
+    parts, frames = [], []
+    for batch, shift in SHIFTS.items():
+        people = {"b3": ["patient", "donor 7"], "b4": ["control", "patient", "donor 7"]}.get(
+            batch, ["control", "patient"]
+        )
+        for person in people:
+            parts.append(generator.normal(where[person], 0.5, size=(n, 4)) + shift)
+            role = "control" if person == "control" else "sample"
+            frames.append(pd.DataFrame({"batch": batch, "person": person, "role": role}, index=range(n)))
+    obs = pd.concat(frames)
+    obs.index = [f"c{i}" for i in range(len(obs))]
+    adata = anndata.AnnData(np.concatenate(parts).astype(np.float32), obs=obs)
+    ne.tl.train(adata, space="identity")
+    return adata
+
+
+def left(adata, layer="corrected", **which):
+    """Mean of some cells, beside where they would be without a batch effect."""
+    where = {"control": 0.0, "patient": 3.0, "donor 7": -3.0}
+    rows = np.logical_and.reduce([adata.obs[column] == value for column, value in which.items()])
+    return adata[rows].layers[layer].mean(axis=0) - where[which["person"]]
+
+
+def test_planted_shifts_are_taken_away_and_what_is_different_stays():
+    adata = batches()
+    before = adata.X.copy()
+    ne.tl.correct(adata, "batch", **HOW, reference="b1")
+    for batch in ("b2", "b4"):
+        for person in ("control", "patient"):
+            np.testing.assert_allclose(left(adata, batch=batch, person=person), SHIFTS["b1"], atol=0.3)
+    assert np.array_equal(adata.X, before)
+    for batch in ("b1", "b3"):  # the reference, and a batch without a control
+        rows = (adata.obs["batch"] == batch).to_numpy()
+        assert np.array_equal(adata.layers["corrected"][rows], before[rows])
+    table = adata.uns["corrected"]["batches"]
+    assert table["how"].to_dict() == {
+        "b1": "reference",
+        "b2": "control to b1",
+        "b3": "left alone: no control",
+        "b4": "control to b1",
+    }
+    assert table["n_controls"].to_dict() == {"b1": 120, "b2": 120, "b3": 0, "b4": 120}
+    assert table["n_samples"].to_dict() == {"b1": 120, "b2": 120, "b3": 240, "b4": 240}
+
+
+def test_left_alone_is_said_aloud(caplog):
+    adata = batches()
+    with caplog.at_level(logging.WARNING):
+        ne.tl.correct(adata, "batch", **HOW, reference="b1")
+    assert "2 of 4 batches corrected. Left alone, as there is no control: 'b3'." in caplog.text
+    assert adata.uns["corrected"]["verdict"] in caplog.text
+
+
+def test_pooled_reference_brings_all_to_the_mean_of_the_controls():
+    adata = batches()
+    ne.tl.correct(adata, "batch", **HOW)
+    goal = np.mean([SHIFTS[batch] for batch in ("b1", "b2", "b4")], axis=0)
+    for batch in ("b1", "b2", "b4"):
+        np.testing.assert_allclose(left(adata, batch=batch, person="patient"), goal, atol=0.3)
+    assert (adata.uns["corrected"]["batches"]["how"].drop("b3") == "control to all controls").all()
+
+
+BRIDGES = {
+    "other cells": ({"b3": {"person": "donor 7"}}, "bridged through person='donor 7'", [2.0, 0, 0, 0]),
+    "another batch": ({"b3": "b2"}, "as b2", [2.0, 3.0, 1.0, 0]),  # wrongly so: its shift is another one
+}
+
+
+@pytest.mark.parametrize("name", BRIDGES)
+def test_bridges(name):
+    bridge, how, expected = BRIDGES[name]
+    adata = batches()
+    ne.tl.correct(adata, "batch", **HOW, reference="b1", bridge=bridge)
+    np.testing.assert_allclose(left(adata, batch="b3", person="patient"), expected, atol=0.3)
+    assert adata.uns["corrected"]["batches"].loc["b3", "how"] == how
+    assert json.loads(adata.uns["corrected"]["config"])["bridge"] == bridge
+
+
+def test_held_out_controls_are_not_used_and_are_scored():
+    adata = batches(400)
+    half = np.where(np.arange(adata.n_obs) % 2, "one", "two")
+    adata.obs["tube"] = half
+    held = {"role": "control", "tube": "two"}
+    ne.tl.correct(adata, "batch", **HOW, reference="b1", held_out_controls=held)
+    scores = adata.uns["corrected"]["held_out"]
+    assert list(scores.index) == ["b2", "b4"] and (scores["n_cells"] == 200).all()
+    assert (scores["closed"] > 0.9).all() and (scores["after"] < 0.1 * scores["before"]).all()
+    only = adata[~((adata.obs["role"] == "control") & (adata.obs["tube"] == "two")).to_numpy()].copy()
+    ne.tl.correct(only, "batch", **HOW, reference="b1")
+    assert np.array_equal(only.layers["corrected"], adata[only.obs_names].layers["corrected"])
+    ne.tl.correct(adata, "batch", **HOW, reference="b1")
+    assert "held_out" not in adata.uns["corrected"]
+
+
+def composed(share, n=1500, seed=0):
+    """Two populations; four controls hold about a third of the second one, the sample holds ``share`` of it."""
+    generator = np.random.default_rng(seed)
+    parts, frames = [], []
+    shares = {"c1": 0.30, "c2": 0.33, "c3": 0.36, "c4": 0.32, "s": share}
+    for batch in ("x", "y"):
+        for name, own in shares.items():
+            kind = generator.random(n) < own
+            parts.append(generator.normal(0, 0.4, size=(n, 3)) + np.outer(kind, [4.0, 0, 0]) + 0.5 * (batch == "y"))
+            role = "sample" if name == "s" else "control"
+            frames.append(pd.DataFrame({"batch": batch, "tube": name, "role": role}, index=range(n)))
+    obs = pd.concat(frames)
+    obs.index = [f"c{i}" for i in range(len(obs))]
+    adata = anndata.AnnData(
+        np.concatenate(parts).astype(np.float32), obs=obs, var=pd.DataFrame(index=["CD3", "CD4", "CD8"])
+    )
+    ne.tl.train(adata, space="identity")
+    return adata
+
+
+@pytest.mark.parametrize(("share", "flagged"), [(0.33, False), (0.8, True)])
+def test_a_sample_that_is_composed_otherwise_is_flagged_and_named(share, flagged):
+    adata = composed(share)
+    ne.tl.correct(adata, "batch", **HOW, reference="y", sample_key="tube")
+    row = adata.uns["corrected"]["samples"].loc["x: s"]
+    assert row["flagged"] == flagged and (row["composition"] > 1) == flagged
+    assert ("more CD3+" in row["lacking"]) is flagged
+    assert ("composed otherwise than the controls" in adata.uns["corrected"]["verdict"]) is flagged
+
+
+def test_cells_beyond_the_control_are_counted_by_feature_and_by_cell():
+    adata = composed(0.33)
+    sample = np.flatnonzero((adata.obs["tube"] == "s").to_numpy() & (adata.obs["batch"] == "x").to_numpy())
+    adata.X[sample[:300], 1] += 20
+    ne.tl.correct(adata, "batch", **HOW, reference="y")
+    record = adata.uns["corrected"]
+    assert record["coverage"].loc["x", "CD4"] == pytest.approx(0.2 + 0.8 * 0.01, abs=0.03)
+    assert record["coverage"].loc["x", "CD3"] < 0.05
+    assert record["batches"].loc["x", "outside"] == pytest.approx(0.2, abs=0.05)
+    assert np.isnan(record["samples"]["composition"]).all() and "is not known" in record["verdict"]
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_it_survives_a_file(tmp_path, suffix):
+    adata = composed(0.8, n=300)
+    ne.tl.correct(adata, "batch", **HOW, sample_key="tube", held_out_controls={"tube": "c1"}, copy=False)
+    getattr(adata, f"write_{suffix}")(tmp_path / f"cells.{suffix}")
+    again = getattr(anndata, f"read_{suffix}")(tmp_path / f"cells.{suffix}")
+    assert np.array_equal(again.layers["corrected"], adata.layers["corrected"])
+    for name in ("batches", "samples", "coverage", "features", "held_out"):
+        pd.testing.assert_frame_equal(
+            again.uns["corrected"][name], adata.uns["corrected"][name], check_names=False, check_dtype=False
+        )
+    ne.tl.correct(again, "batch", **HOW)  # what a file says is ours may be written over
+
+
+def test_it_is_tl_edit_batch_by_batch(trained):
+    ne.tl.correct(trained, "batch", control_key="role", reference="batch_2", edit="percentile", strata="cell_type")
+    edited = {"source": "control_1", "target": "control_2", "query": ["control_1", "sample_1"], "edit": "percentile"}
+    ne.tl.edit(trained, "group", **edited, strata="cell_type")
+    np.testing.assert_allclose(trained.layers["corrected"], trained.layers["edited"], atol=1e-5)
+    assert np.array_equal(trained.obs["corrected_distance"], trained.obs["edited_distance"], equal_nan=True)
+    assert trained.var["corrected_arcsinh_cofactor"].eq(5).all()
+    ne.pl.support(trained, key="corrected")
+    with pytest.raises(ValueError, match="was corrected batch by batch"):
+        ne.pl.shift(trained, key="corrected")
+
+
+def test_auto_expects_something_of_each_batch(trained):
+    ne.tl.correct(trained, "batch", control_key="role", reference="batch_2", strata="cell_type")
+    row = trained.uns["corrected"]["batches"].loc["batch_1"]
+    assert 0 < row["expected"] <= 1 and "strata of 'cell_type'" in row["verdict"]
+
+
+def test_order_of_rows_and_categories_does_not_matter():
+    adata = batches()
+    ne.tl.correct(adata, "batch", **HOW, reference="b1", bridge={"b3": {"person": "donor 7"}})
+    other = adata.copy()
+    for column in ("batch", "role", "person"):
+        values = other.obs[column].astype("category")
+        other.obs[column] = values.cat.reorder_categories(values.cat.categories[::-1]).cat.add_categories(["never"])
+    other = other[np.random.default_rng(0).permutation(other.n_obs)].copy()
+    ne.tl.correct(other, "batch", **HOW, reference="b1", bridge={"b3": {"person": "donor 7"}})
+    np.testing.assert_allclose(other[adata.obs_names].layers["corrected"], adata.layers["corrected"], atol=1e-5)
+    assert list(other.uns["corrected"]["batches"].index) == list(adata.uns["corrected"]["batches"].index)
+
+
+def test_controls_as_truth_values_and_a_path_on_top():
+    adata = batches()
+    adata.obs["is_control"] = (adata.obs["role"] == "control").to_numpy()
+    ne.tl.correct(adata, "batch", control_key="is_control", reference="b1", edit="shift")
+    expected = adata.layers["corrected"].copy()
+    ne.tl.correct(adata, "batch", control_key="person", control="control", reference="b1", edit="shift")
+    assert np.array_equal(adata.layers["corrected"], expected)
+    ne.tl.edit(adata, "person", source="control", target="donor 7", query="patient", edit="shift", layer="corrected")
+    assert list(adata.uns["edited"]["order"]) == ["corrected", "edited"]
+
+
+def one_control(adata):
+    adata.obs["role"] = np.where(adata.obs["batch"] == "b1", adata.obs["role"], "sample")
+
+
+def nan_batch(adata):
+    adata.obs["batch"] = adata.obs["batch"].where(np.arange(adata.n_obs) > 2)
+
+
+def few_references(adata):
+    keep = (adata.obs["batch"] == "b1") & (adata.obs["role"] == "control")
+    adata.obs.loc[keep.index[keep][1:], "role"] = "sample"
+
+
+BAD = {
+    "batch column": (None, {"batch_key": "run"}, "'run' is not in adata.obs; it has 'batch', 'person', 'role'"),
+    "NaN batch": (nan_batch, {}, r"obs\['batch'\] is missing \(NaN\) for 3 cells"),
+    "control column": (None, {"control_key": "is_control"}, "'is_control' is not in adata.obs"),
+    "control value": (
+        None,
+        {"control": "ctrl"},
+        r"control: 'ctrl' is not in obs\['role'\]; it has 'control', 'sample'",
+    ),
+    "no usual control": (None, {"control_key": "batch"}, r"control: 'control' is not in obs\['batch'\]"),
+    "reference": (
+        None,
+        {"reference": "b9"},
+        r"reference: 'b9' is not in obs\['batch'\]; it has 'b1', 'b2', 'b3', 'b4'",
+    ),
+    "reference without control": (None, {"reference": "b3"}, "the reference 'b3' has 0 control cells"),
+    "reference of one cell": (few_references, {"reference": "b1"}, "the reference 'b1' has 1 control cells"),
+    "one batch with controls": (one_control, {"reference": "b1"}, "fewer than two batches of obs"),
+    "bridge of nobody": (None, {"bridge": {"b9": "b1"}}, "bridge: 'b9' is not in"),
+    "bridge to nowhere": (None, {"bridge": {"b3": "b9"}}, "bridge: 'b9', which is to stand in for 'b3', is no batch"),
+    "bridge to itself": (None, {"bridge": {"b3": "b3"}}, "is no batch with a control"),
+    "bridge of cells elsewhere": (None, {"bridge": {"b3": {"person": "control"}}}, "has fewer than 2 cells in 'b3'"),
+    "held out": (None, {"held_out_controls": {"person": "patient"}}, "held_out_controls names no control"),
+    "sample column": (None, {"sample_key": "tube"}, "'tube' is not in adata.obs"),
+    "strata": (None, {"strata": "kind"}, "strata: 'kind' is not in adata.obs"),
+    "edit": (None, {"edit": "combat"}, "edit='combat' is not known"),
+    "bounds": (None, {"bounds": (1, 0)}, "bounds must be the lowest and the highest value"),
+    "strength": (None, {"strength": np.nan}, "strength must be a finite number"),
+    "key_added": (None, {"key_added": "neuronedit"}, "is the key of the trained space"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name):
+    change, arguments, message = BAD[name]
+    adata = batches(20)
+    if change:
+        change(adata)
+    before = adata.copy()
+    with pytest.raises((KeyError, ValueError), match=message):
+        ne.tl.correct(adata, **{"batch_key": "batch"} | HOW | arguments)
+    assert set(adata.layers) == set(before.layers) and set(adata.uns) == set(before.uns)
