@@ -186,11 +186,24 @@ def test_mudata():
     cells = ne.datasets.simulate_batches(n_cells=150)
     rna = anndata.AnnData(np.zeros((600, 3), dtype=np.float32), obs=cells.obs[[]])
     both = mudata.MuData({"protein": cells.copy(), "rna": rna})
+    for data, where in ((both, {"mod": "protein"}), (cells, {})):
+        ne.pp.inverse_arcsinh(data, **where)
+        ne.pp.arcsinh(data, 10, **where)
+    assert "X_arcsinh_cofactor" in both["protein"].var
+    tables = [
+        ne.tl.compare(data, "group", **PAIR, methods={"shift": ne.edits.shift}, n_bootstrap=0, **where)
+        for data, where in ((both, {"mod": "protein"}), (cells, {}))
+    ]
+    assert tables[0]["value"].equals(tables[1]["value"])
     ne.tl.train(both, mod="protein", space="identity")
     ne.tl.edit(both, "group", **PERCENTILE, mod="protein")
     ne.tl.train(cells, space="identity")
     ne.tl.edit(cells, "group", **PERCENTILE)
     assert np.array_equal(both["protein"].layers["edited"], cells.layers["edited"])
+    ne.tl.correct(both, "batch", control_key="role", edit="shift", mod="protein")
+    assert "corrected" in both["protein"].layers
+    assert ne.tl.rank_neurons(both, mod="protein").equals(ne.tl.rank_neurons(cells))
+    ne.tl.embed(both, model=cells, mod="protein")
     with pytest.raises(TypeError, match="adata must be an AnnData; it is a MuData; name one of its modalities, mod="):
         ne.tl.edit(both, "group", **PERCENTILE)
     with pytest.raises(KeyError, match="mod: 'proteins' is not a modality; there are 'protein', 'rna'"):

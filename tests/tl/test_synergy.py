@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import neuronedit as ne
-from neuronedit.tl._synergy import beyond
+from neuronedit.tl._departures import beyond
 
 BOTH = {"control": "basal", "effects": ["A", "B"], "measured": "A+B"}
 

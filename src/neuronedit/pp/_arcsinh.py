@@ -10,7 +10,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from .. import _slots
-from .._adata import check_finite, rows_of
+from .._adata import check_finite, modality, rows_of
 from .._check import check_features, name_of
 
 
@@ -20,6 +20,7 @@ def arcsinh(
     *,
     layer: str | None = None,
     key_added: str | None = None,
+    mod: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
     """Transform intensities to ``arcsinh(x / cofactor)`` and remember the cofactors.
@@ -36,6 +37,8 @@ def arcsinh(
         Transform this layer instead of X.
     key_added
         Write into this layer instead of in place.
+    mod
+        The modality, if ``adata`` is a MuData.
     copy
         Return a new AnnData and leave this one as it is.
 
@@ -58,6 +61,7 @@ def arcsinh(
     array([[0.  , 0.88],
            [3.  , 5.3 ]])
     """
+    adata = modality(adata, mod)
     rows = rows_of(adata, layer)
     if _slots.cofactor(layer) in adata.var:
         raise ValueError(f"{name_of(layer)} is arcsinh-transformed already; undo it with ne.pp.inverse_arcsinh first.")
@@ -73,7 +77,12 @@ def arcsinh(
 
 
 def inverse_arcsinh(
-    adata: AnnData, *, layer: str | None = None, key_added: str | None = None, copy: bool = False
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    key_added: str | None = None,
+    mod: str | None = None,
+    copy: bool = False,
 ) -> AnnData | None:
     """Return to the intensities that `arcsinh` transformed; also of a layer that was edited since.
 
@@ -85,6 +94,8 @@ def inverse_arcsinh(
         Undo this layer instead of X, for example ``"edited"``.
     key_added
         Write into this layer instead of in place.
+    mod
+        The modality, if ``adata`` is a MuData.
     copy
         Return a new AnnData and leave this one as it is.
 
@@ -108,6 +119,7 @@ def inverse_arcsinh(
     array([[  0.,   5.],
            [ 50., 500.]])
     """
+    adata = modality(adata, mod)
     rows = rows_of(adata, layer)
     column = _slots.cofactor(layer)
     if column not in adata.var:

@@ -163,7 +163,7 @@ def combine(
         row["expected"] = np.nan if lesson.selected is None else lesson.selected.expected
         rows.append(row | {"verdict": in_words(lesson.said, features, carried)})
         blocks[given, effect] = block
-    untreated = on.rows.in_place(on.rows[_some(index[control])].numpy())
+    untreated = on.rows.in_place(on.rows[index[control][some_of(len(index[control]))]].numpy())
     pairs = {label_of(*pair): _agreement(blocks, *pair, untreated) for pair in itertools.combinations(effects, 2)}
     for name, agreement in pairs.items():
         low = agreement < AGREEING
@@ -243,15 +243,15 @@ def label_of(a: Any, b: Any) -> str:
     return f"{a}+{b}"
 
 
-def _some(index: np.ndarray) -> np.ndarray:
-    """Return at most so many rows as distances are measured between."""
-    return np.sort(np.random.default_rng(0).permutation(index)[:MOST])
+def some_of(n: int) -> np.ndarray:
+    """Return at most so many row numbers as distances are measured between."""
+    return np.sort(np.random.default_rng(0).permutation(n)[:MOST])
 
 
 def _agreement(blocks: Mapping[Any, Outputs], a: Any, b: Any, control: np.ndarray) -> float:
     """Return how close the two orders of a pair are to each other, 1 at best, beside how far they are from the control."""
     one, other = (blocks[order].edited[0] for order in ((a, b), (b, a)))
-    one, other = (cells[_some(np.arange(len(cells)))] for cells in (one, other))
+    one, other = (cells[some_of(len(cells))] for cells in (one, other))
     away = energy_distance(control, np.concatenate([one, other]))
     return float(1 - energy_distance(one, other) / max(away, 1e-12))
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import _slots
-from .._adata import CHUNK, check_finite, check_free, groups_of, rows_of
+from .._adata import CHUNK, check_finite, check_free, groups_of, modality, rows_of
 from .._check import Selection, lookup, name_of_choice, plain, some
 from .._nets import find_device
 from ..baselines import BASELINES, QUICK
@@ -64,6 +64,7 @@ def compare(
     rng: int = 0,
     accelerator: str = "auto",
     progress_bar: bool | None = None,
+    mod: str | None = None,
 ) -> pd.DataFrame:
     """Let methods learn the change from source to target, carry it over to the query, and score what they predict.
 
@@ -100,6 +101,8 @@ def compare(
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
     progress_bar
         `None`: in terminals and notebooks.
+    mod
+        The modality, if ``adata`` is a MuData.
 
     Returns
     -------
@@ -151,6 +154,7 @@ def compare(
     >>> table["metric"].cat.categories.tolist()
     ['change_correlation', 'variance_kept', 'unharmed']
     """
+    adata = modality(adata, mod)
     rows = rows_of(adata, layer)
     groups = groups_of(adata, groupby, source, target, query, truth)
     for role, mask in groups.items():

@@ -20,6 +20,7 @@ from .._nets import fast_matmul, find_device
 from ..metrics import energy_distance, gap_closed
 from ..metrics._coverage import Coverage, coverage
 from ._carry import Lesson, Outputs, Trained, carry_over, encode_others, learn, trained
+from ._combine import some_of
 from ._edit import labels_in, limits_of, order_of
 from ._learn import Options, way_of
 from ._progress import shown
@@ -35,9 +36,6 @@ CONTROL = "control"
 
 LISTED = 3
 """Samples that the verdict names."""
-
-MOST = 2_000
-"""Cells between which distances are measured."""
 
 
 def correct(
@@ -354,14 +352,9 @@ def _scores(on: Trained, outputs: Outputs, moves: Sequence[Move], held_out: np.n
             continue
         before, after, truth = (x[i].numpy() for x, i in ((on.rows, own), (corrected, own), (corrected, there)))
         distances = {"before": energy_distance(before, truth), "after": energy_distance(after, truth)}
-        closed = gap_closed(energy_distance, *(x[_few(len(x))] for x in (before, truth, after)))
+        closed = gap_closed(energy_distance, *(x[some_of(len(x))] for x in (before, truth, after)))
         rows[move.batch] = {"n_cells": len(own)} | distances | {"closed": closed}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["n_cells", "before", "after", "closed"])
-
-
-def _few(n: int) -> np.ndarray:
-    """Return at most so many rows as distances are measured between."""
-    return np.sort(np.random.default_rng(0).permutation(n)[:MOST])
 
 
 def _tables(

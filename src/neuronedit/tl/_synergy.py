@@ -1,10 +1,8 @@
 """Where two treatments together do something else than each of them alone would let expect."""
 
-import itertools
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -12,31 +10,26 @@ import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
-from scipy.stats import false_discovery_control, norm
-from torch import Tensor
-from tqdm.auto import tqdm
 
 from .. import _slots
 from .._adata import check_finite, check_free, modality
 from .._check import check_features, name_of_choice, plain, select
 from .._nets import fast_matmul, find_device
-from ..metrics import energy_distance, gap_closed
-from ._carry import Lesson, Trained, trained
-from ._combine import MOST, combine, label_of, learn_effect, treatments
+from ._carry import trained
+from ._combine import combine, learn_effect, treatments
+from ._departures import carries_over, departures, measure
 from ._edit import labels_in
 from ._learn import Options, way_of
 from ._progress import shown
+from ._score import Score, ranked
 
 logger = logging.getLogger(__name__)
 
 MOST_COUNTED = 20_000
 """Cells of a population that are looked at."""
 
-RECURS = 0.5
-"""Share of an effect that must recur: below it, means are predicted better by leaving the effect out."""
-
-Score = str | Mapping[str, tuple[float | None, float | None]] | Callable[[AnnData], float]
-"""A marker (its mean), a gate (the share of cells in it), or a function of cells."""
+SHRINKING = {"auto"}
+"""Edits that go less far where they are less sure."""
 
 
 def synergy(
@@ -179,18 +172,11 @@ def synergy(
     config |= {"fdr": fdr, "n_resamples": n_resamples, "rng": rng, "edit": name_of_choice(edit), "strata": strata}
     config |= {"axes": name_of_choice(axes), "residual": residual, "layer": on.layer, "key": on.keys}
     config |= {"edit_params": edit_params, "score": name_of_choice(score) if callable(score) else score}
-    if measured is None:
-        how: dict[str, Any] = {
-            "edit": edit,
-            "strata": strata,
-            "axes": axes,
-            "residual": residual,
-            "layer": layer,
-            "key": key,
-        }
-        how |= {"accelerator": accelerator, "progress_bar": progress_bar} | edit_params
+    if score is not None:
+        how: dict[str, Any] = {"edit": edit, "strata": strata, "axes": axes, "residual": residual} | edit_params
+        how |= {"layer": layer, "key": key, "accelerator": accelerator, "progress_bar": progress_bar}
         both = combine(adata, groupby, control=control, effects=effects, **how)
-        pairs = _ranked(adata, on, both, groups, control, effects, score, n_resamples, rng)
+        pairs = ranked(adata, on, both, groups, groupby, control, effects, score, n_resamples=n_resamples, rng=rng)
         best = pairs.iloc[0]
         verdict = f"Of {len(pairs)} predicted pairs {pairs.index[0]} scores highest: {best['predicted']:.3g}"
         verdict += f" (alone {best['score_a']:.3g} and {best['score_b']:.3g}, control {best['control']:.3g})."
@@ -207,9 +193,9 @@ def synergy(
             few = {name: _mask(rows, adata.n_obs) for name, rows in index.items()}
             both_ways = [(a, b), (b, a)]
             lessons = [learn_effect(adata, on, way, few, control, given, effect, strata) for given, effect in both_ways]
-            found = _measure(cells, lessons, control, both_ways, measured, n_resamples, generator, shown(progress_bar))
-        features = _tested(found, on.names, margin, fdr).loc[adata.var_names]
-        carries = _carried(found, both_ways, margin)
+            found = measure(cells, lessons, control, both_ways, measured, n_resamples, generator, shown(progress_bar))
+        features = departures(found, on.names, margin, fdr).loc[adata.var_names]
+        carries = carries_over(found, both_ways, margin)
         verdict = _in_words(features, carries, margin, fdr)
         result = {"features": features, "carries_over": carries}
     logger.log(logging.WARNING if "not carry over" in verdict else logging.INFO, "%s", verdict)
@@ -259,119 +245,6 @@ def _check(
         raise ValueError(f"margin must be at least 0 and fdr between 0 and 1; they are {margin!r} and {fdr!r}.")
 
 
-SHRINKING = {"auto"}
-"""Edits that go less far where they are less sure."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """Means of all populations (``(n_features,)`` each) and over resamples (``(n_resamples, n_features)``), predicted ones too."""
-
-    mean: Mapping[str, np.ndarray]
-    drawn: Mapping[str, np.ndarray]
-    sd: Mapping[str, np.ndarray]
-    n: Mapping[str, int]
-    closed: Sequence[float]
-
-
-def _mask(rows: np.ndarray, n: int) -> np.ndarray:
-    mask = np.zeros(n, dtype=bool)
-    mask[rows] = True
-    return mask
-
-
-def _measure(
-    cells: Mapping[Any, Tensor],
-    lessons: Sequence[Lesson],
-    control: Any,
-    both_ways: Sequence[tuple[Any, Any]],
-    measured: Any,
-    n_resamples: int,
-    generator: np.random.Generator,
-    progress_bar: bool,
-) -> Found:
-    """Predict both orders, and again on resamples of every population."""
-    (a, b), _ = both_ways
-    roles = {"control": control, "a": a, "b": b, "both": measured}
-    of = {name: role for role, name in roles.items()}
-    numpy = {role: cells[name].cpu().double().numpy() for role, name in roles.items()}
-    mean = {role: x.mean(0) for role, x in numpy.items()}
-    closed = []
-    for lesson, (given, effect) in zip(lessons, both_ways, strict=True):
-        predicted = lesson.carriers[0](cells[given]).cpu().double().numpy()
-        mean[f"{of[effect]} on {of[given]}"] = predicted.mean(0)
-        few = (x[_drawn(len(x))] for x in (numpy[of[given]], numpy["both"], predicted))
-        closed.append(gap_closed(energy_distance, *few))
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in mean}
-    for _ in tqdm(range(n_resamples), unit="resample", disable=not progress_bar):
-        rows = {role: generator.integers(len(x), size=len(x)) for role, x in numpy.items()}
-        for role, x in numpy.items():
-            drawn[role].append(x[rows[role]].mean(0))
-        for lesson, (given, effect) in zip(lessons, both_ways, strict=True):
-            one = lesson.learnt[0]
-            carrier = one.again(one.pair.only(rows["control"], rows[of[effect]]))
-            moved = carrier(cells[given][torch.from_numpy(rows[of[given]])])
-            drawn[f"{of[effect]} on {of[given]}"].append(moved.cpu().double().numpy().mean(0))
-    sd = {role: x.std(0, ddof=1) for role, x in numpy.items()}
-    return Found(mean, {k: np.array(v) for k, v in drawn.items()}, sd, {k: len(x) for k, x in numpy.items()}, closed)
-
-
-def _tested(found: Found, names: Sequence[str], margin: float, fdr: float) -> pd.DataFrame:
-    """Hold the measured mean of each feature against the predicted one."""
-    mean, orders = found.mean, ("b on a", "a on b")
-    predicted = (mean[orders[0]] + mean[orders[1]]) / 2
-    noise = (found.drawn[orders[0]] + found.drawn[orders[1]]).std(0, ddof=1) / 2
-    apart = (mean[orders[0]] - mean[orders[1]]) / 2
-    difference = mean["both"] - predicted
-    se = np.sqrt(noise**2 + found.sd["both"] ** 2 / found.n["both"] + apart**2)
-    sd = np.maximum(found.sd["both"], np.mean(list(found.sd.values()), axis=0) / 2)
-    p_value = beyond(difference, se, margin * sd)
-    q_value = false_discovery_control(p_value)
-    columns = {"effect_a": mean["a"] - mean["control"], "effect_b": mean["b"] - mean["control"]}
-    columns |= {"predicted": predicted, "measured": mean["both"], "difference": difference, "se": se}
-    columns |= {"low": difference - 1.96 * se, "high": difference + 1.96 * se, "sd": sd}
-    return pd.DataFrame(
-        columns | {"p_value": p_value, "q_value": q_value, "departs": q_value <= fdr}, index=list(names)
-    )
-
-
-def beyond(difference: np.ndarray, se: np.ndarray, margin: np.ndarray) -> np.ndarray:
-    """Return the p-value that a difference is at most ``margin`` in size, either way; 1 where nothing varies."""
-    safe = np.where(se > 0, se, 1.0)
-    p_value = norm.sf((np.abs(difference) - margin) / safe) + norm.sf((np.abs(difference) + margin) / safe)
-    return np.where(se > 0, np.minimum(p_value, 1.0), np.where(np.abs(difference) > margin, 0.0, 1.0))
-
-
-def _carried(found: Found, both_ways: Sequence[tuple[Any, Any]], margin: float, fdr: float = 0.05) -> pd.DataFrame:
-    """Say how much of each effect recurs in the cells of the other treatment, over the features that it changes."""
-    rows = {}
-    names = {"a": both_ways[0][0], "b": both_ways[0][1]}
-    sd = np.maximum(found.sd["both"], np.mean(list(found.sd.values()), axis=0) / 2)
-    for (effect, given), closed in zip((("b", "a"), ("a", "b")), found.closed, strict=True):
-        change = found.mean[effect] - found.mean["control"]
-        se = np.sqrt(sum(found.sd[role] ** 2 / found.n[role] for role in (effect, "control")))
-        changed = false_discovery_control(beyond(change, se, margin * sd)) <= fdr
-
-        def share(
-            means: Mapping[str, np.ndarray], effect: str = effect, given: str = given, on: np.ndarray = changed
-        ) -> Any:
-            alone = ((means[effect] - means["control"]) / sd)[..., on]
-            again = ((means["both"] - means[given]) / sd)[..., on]
-            return (alone * again).sum(-1) / (alone**2).sum(-1)
-
-        recurs = low = high = np.nan
-        if changed.any():
-            recurs, (low, high) = float(share(found.mean)), np.quantile(share(found.drawn), [0.025, 0.975])
-        says = "no effect in the control"
-        if changed.any():
-            says = "carries over" if recurs >= RECURS else "does not carry over" if high < 1 else "cannot be told"
-        row = {"recurs": recurs, "low": low, "high": high, "gap_closed": closed, "n_features": int(changed.sum())}
-        rows[f"{names[effect]} on {names[given]}"] = row | {"says": says}
-    return pd.DataFrame(rows).T.astype(
-        {"recurs": float, "low": float, "high": float, "gap_closed": float, "n_features": int, "says": str}
-    )
-
-
 def _in_words(features: pd.DataFrame, carries: pd.DataFrame, margin: float, fdr: float) -> str:
     """Say whether the effects carry over, and which features depart from what they let expect."""
     sentences = []
@@ -398,59 +271,7 @@ def _in_words(features: pd.DataFrame, carries: pd.DataFrame, margin: float, fdr:
     return " ".join(sentences)
 
 
-def _drawn(n: int) -> np.ndarray:
-    """Return at most so many rows as distances are measured between."""
-    return np.sort(np.random.default_rng(0).permutation(n)[:MOST])
-
-
-def _ranked(
-    adata: AnnData,
-    on: Trained,
-    both: AnnData | None,
-    groups: Mapping[Any, np.ndarray],
-    control: Any,
-    effects: Sequence[Any],
-    score: Score | None,
-    n_resamples: int,
-    rng: int,
-) -> pd.DataFrame:
-    """Score every predicted pair, and what it is made of."""
-    assert both is not None and score is not None
-    of, generator = _score_of(score), np.random.default_rng(rng)
-    alone = {
-        name: of(AnnData(on.rows.in_place(on.rows[np.flatnonzero(mask)].numpy()), obs=adata.obs[mask], var=adata.var))
-        for name, mask in groups.items()
-    }
-    config_column = f"{_slots.COMBINED}_from"
-    table = {}
-    for a, b in itertools.combinations(effects, 2):
-        pair = both[
-            both.obs.iloc[:, both.obs.columns.get_loc(json.loads(both.uns[_slots.COMBINED]["config"])["groupby"])]
-            == label_of(a, b)
-        ]
-        orders = [pair[pair.obs[config_column] == str(given)] for given in (a, b)]
-        drawn = []
-        for _ in range(n_resamples):
-            drawn.append(np.mean([of(cells[generator.integers(cells.n_obs, size=cells.n_obs)]) for cells in orders]))
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        row = {"predicted": np.mean([of(cells) for cells in orders]), "low": low, "high": high}
-        row |= {"score_a": alone[a], "score_b": alone[b], "control": alone[control]}
-        table[label_of(a, b)] = row | {"agreement": both.uns[_slots.COMBINED]["pairs"]["agreement"][label_of(a, b)]}
-    return pd.DataFrame(table).T.sort_values("predicted", ascending=False, kind="stable")
-
-
-def _score_of(score: Score) -> Callable[[AnnData], float]:
-    """Return the score as a function of cells."""
-    if callable(score):
-        return lambda cells: float(score(cells))
-    if isinstance(score, str):
-        return lambda cells: float(np.asarray(cells[:, score].X).mean())
-
-    def inside(cells: AnnData) -> float:
-        mask = np.ones(cells.n_obs, dtype=bool)
-        for name, (low, high) in score.items():
-            x = np.asarray(cells[:, name].X).ravel()
-            mask &= (x >= (-np.inf if low is None else low)) & (x <= (np.inf if high is None else high))
-        return float(mask.mean())
-
-    return inside
+def _mask(rows: np.ndarray, n: int) -> np.ndarray:
+    mask = np.zeros(n, dtype=bool)
+    mask[rows] = True
+    return mask
