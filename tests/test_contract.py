@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from neuronedit._pack import pack, unpack
 from neuronedit._types import within
 from neuronedit.baselines import BASELINES
-from neuronedit.edits import AXES, EDITS
+from neuronedit.edits import AXES, EDITS, MAPS
 from neuronedit.metrics import AGREEMENTS, METRICS
 from neuronedit.spaces import SCHEDULES, SPACES, Training
 
@@ -71,6 +72,14 @@ def test_edit_survives_silent_neurons_and_tiny_populations(method):
     source, target = population(n=2, seed=1), population(n=3, seed=2)
     source[:, 0], target[:, 1] = 0, 5
     assert torch.isfinite(method(source, target)(population(seed=3))).all()
+
+
+def test_edit_can_be_saved(method):
+    """What an edit returns is a row of MAPS: as JSON and arrays, and back, it is the same map."""
+    source, target, query = population(seed=1), population(seed=2, location=1), population(seed=3)
+    move = method(source, target)
+    again = unpack(*pack(move, {}), {}, torch.device("cpu"))
+    assert type(again) in MAPS.values() and torch.equal(again(query), move(query))
 
 
 def short(name):
