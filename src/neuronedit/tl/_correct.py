@@ -352,7 +352,7 @@ def _scores(on: Trained, outputs: Outputs, moves: Sequence[Move], held_out: np.n
             continue
         before, after, truth = (x[i].numpy() for x, i in ((on.rows, own), (corrected, own), (corrected, there)))
         distances = {"before": energy_distance(before, truth), "after": energy_distance(after, truth)}
-        closed = gap_closed(energy_distance, *(x[some_of(len(x))] for x in (before, truth, after)))
+        closed = gap_closed(energy_distance, *(x[some_of(len(x))] for x in (before, truth, after)), n_splits=20)
         rows[move.batch] = {"n_cells": len(own)} | distances | {"closed": closed}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["n_cells", "before", "after", "closed"])
 

@@ -59,7 +59,7 @@ def measure(
         predicted = lesson.carriers[0](cells[given]).cpu().double().numpy()
         mean[f"{of[effect]} on {of[given]}"] = predicted.mean(0)
         few = (x[some_of(len(x))] for x in (numpy[of[given]], numpy["both"], predicted))
-        closed.append(gap_closed(energy_distance, *few))
+        closed.append(gap_closed(energy_distance, *few, n_splits=20))
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in mean}
     for _ in tqdm(range(n_resamples), unit="resample", disable=not progress_bar):
         rows = {role: generator.integers(len(x), size=len(x)) for role, x in numpy.items()}
