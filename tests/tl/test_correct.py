@@ -210,6 +210,15 @@ def test_controls_as_truth_values_and_a_path_on_top():
     assert list(adata.uns["edited"]["order"]) == ["corrected", "edited"]
 
 
+def test_controls_alone(tmp_path):
+    adata = batches()
+    adata = adata[adata.obs["role"] == "control"].copy()
+    ne.tl.correct(adata, "batch", **HOW, reference="b1")
+    np.testing.assert_allclose(left(adata, batch="b2", person="control"), SHIFTS["b1"], atol=0.2)
+    assert adata.uns["corrected"]["batches"]["n_samples"].eq(0).all() and not len(adata.uns["corrected"]["samples"])
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+
+
 def one_control(adata):
     adata.obs["role"] = np.where(adata.obs["batch"] == "b1", adata.obs["role"], "sample")
 

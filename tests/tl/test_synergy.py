@@ -221,3 +221,12 @@ def test_sachs_inhibitors_do_not_carry_over(data_dir):
         ne.tl.synergy(adata, "condition", **how)
         verdict = adata.uns["synergy"]["verdict"]
         assert verdict.startswith(f"CD3CD28+{inhibitor} does not carry over to cells of CD3CD28+ICAM2: ")
+
+
+def test_a_poor_space_calls_no_departure_that_is_its_own_error():
+    """Two principal components cannot hold the effects, and the prediction is wrong by it: nothing is found, and nothing wrongly."""
+    for rng in range(3):
+        adata = simulated(0.0, n=800, rng=rng)
+        ne.tl.train(adata, space="pca", n_components=2)
+        ne.tl.synergy(adata, "condition", **BOTH, residual=False, n_resamples=10)
+        assert not adata.uns["synergy"]["features"]["departs"].any()

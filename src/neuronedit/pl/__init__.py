@@ -1,7 +1,9 @@
 """Plots: read slots and layers, draw, return Axes."""
 
 from ._biaxial import biaxial
+from ._combination import combination
 from ._compare import compare
+from ._coverage import coverage
 from ._densities import densities
 from ._history import history
 from ._marker_shift import marker_shift
@@ -9,5 +11,19 @@ from ._neurons import neurons
 from ._selection import selection
 from ._shift import shift
 from ._support import support
+from ._synergy import synergy
 
-__all__ = ["biaxial", "compare", "densities", "history", "marker_shift", "neurons", "selection", "shift", "support"]
+__all__ = [
+    "biaxial",
+    "combination",
+    "compare",
+    "coverage",
+    "densities",
+    "history",
+    "marker_shift",
+    "neurons",
+    "selection",
+    "shift",
+    "support",
+    "synergy",
+]

@@ -86,31 +86,56 @@ def biaxial(
     check_features(adata, x, y)
     labels, groups = _labels(adata, groupby, groups)
     shown = np.flatnonzero(labels >= 0)
-    draw, share = lookup(KINDS, kind or ("points" if len(shown) <= MOST_POINTS else "contours"), "kind")
     colors = colors_of(adata, groupby, groups, palette)
-    cells = {layer: values_of(adata, layer, names=(x, y)) for layer in layers}
-    axes = panels(len(layers), ax, sharex=True, sharey=True)
-    limits = _limits(np.concatenate([values[shown] for values in cells.values()]), share)
-    style = {"size": point_size or np.clip(40_000 / len(shown), 1.0, 12.0), "alpha": alpha, "limits": limits}
+    cells = [(values_of(adata, layer, names=(x, y))[shown], labels[shown]) for layer in layers]
+    axes = draw_populations(cells, list(colors.values()), kind=kind, point_size=point_size, alpha=alpha, ax=ax)
 
     for layer, panel in zip(layers, axes, strict=True):
-        draw(panel, cells[layer][shown], labels[shown], [colors[group] for group in groups], style)
-        panel.set(xlim=limits[:, 0], ylim=limits[:, 1], title="measured" if layer is None else layer)
+        panel.set_title("measured" if layer is None else layer)
         panel.set_xlabel(axis_label(x, units(adata, layer, [x])))
         panel.label_outer()
-        panel.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(axis_label(y, units(adata, layers[0], [y])))
-    handles = [Line2D([], [], marker="o", linestyle="", markersize=6, color=colors[group]) for group in groups]
-    axes[-1].legend(handles, groups, title=groupby, frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    legend_beside(axes[-1], colors, title=groupby)
     return finish(axes, show=show, return_fig=return_fig)
 
 
-def _points(panel: Axes, values: np.ndarray, labels: np.ndarray, colors: list[str], style: dict[str, Any]) -> None:
+def draw_populations(
+    cells: Sequence[tuple[np.ndarray, np.ndarray]],
+    colors: Sequence[str],
+    *,
+    kind: str | None,
+    point_size: float | None,
+    alpha: float,
+    ax: Axes | Sequence[Axes] | None,
+    room: float = 1.4,
+) -> list[Axes]:
+    """Draw cells, ``(n_cells, 2)``, and the numbers of their groups, a panel each, all to the same scale."""
+    n_cells = max(len(labels) for _, labels in cells)
+    draw, share = lookup(KINDS, kind or ("points" if n_cells <= MOST_POINTS else "contours"), "kind")
+    axes = panels(len(cells), ax, room=room, sharex=True, sharey=True)
+    limits = _limits(np.concatenate([values for values, _ in cells]), share)
+    style = {"size": point_size or np.clip(40_000 / n_cells, 1.0, 12.0), "alpha": alpha, "limits": limits}
+    for (values, labels), panel in zip(cells, axes, strict=True):
+        draw(panel, values, labels, colors, style)
+        panel.set(xlim=limits[:, 0], ylim=limits[:, 1])
+        panel.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def legend_beside(panel: Axes, colors: Mapping[Any, str], **options: Any) -> None:
+    """Name the groups on the right of a panel."""
+    handles = [Line2D([], [], marker="o", linestyle="", markersize=6, color=color) for color in colors.values()]
+    panel.legend(handles, list(colors), frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5), **options)
+
+
+def _points(panel: Axes, values: np.ndarray, labels: np.ndarray, colors: Sequence[str], style: dict[str, Any]) -> None:
     """Draw every cell."""
     cloud(panel, values, np.array(colors)[labels], s=style["size"], alpha=style["alpha"])
 
 
-def _contours(panel: Axes, values: np.ndarray, labels: np.ndarray, colors: list[str], style: dict[str, Any]) -> None:
+def _contours(
+    panel: Axes, values: np.ndarray, labels: np.ndarray, colors: Sequence[str], style: dict[str, Any]
+) -> None:
     """Draw the curves that enclose given shares of each group's cells, from a smoothed histogram."""
     for group, color in enumerate(colors):
         cells = values[labels == group]

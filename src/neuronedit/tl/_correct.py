@@ -34,6 +34,9 @@ POOLED = "all controls"
 CONTROL = "control"
 """How controls are marked, unless the caller says otherwise."""
 
+UNKNOWN = {"outside": np.nan, "flagged": 0, "expected": np.nan, "expected_se": np.nan, "n_clipped": 0, "verdict": ""}
+"""What is said of a batch of which nothing is known."""
+
 LISTED = 3
 """Samples that the verdict names."""
 
@@ -187,7 +190,11 @@ def correct(
         encode_others(on.spaces[0], on.rows, np.zeros(adata.n_obs, dtype=bool), outputs, device)
         for move in tqdm(moves, unit="batch", disable=not shown(progress_bar)):
             index = {role: np.flatnonzero(mask) for role, mask in move.roles.items()}
-            row = {"how": move.how, "n_controls": len(index["source"]), "n_samples": len(index["query"])}
+            row: dict[str, Any] = UNKNOWN | {
+                "how": move.how,
+                "n_controls": len(index["source"]),
+                "n_samples": len(index["query"]),
+            }
             if move.learns:
                 targets = Rows(outputs.edited[0], on.rows.order) if move.to_corrected else None
                 learning = index if len(index["query"]) else index | {"query": index["source"]}
@@ -206,7 +213,8 @@ def correct(
                 far = pd.Series(outputs.distance[index["query"]] > 1, index=samples[index["query"]])
                 found = _coverage(on, index, samples)
                 covered[move.batch] = pd.Series(found.beyond, index=on.names)
-                own = pd.DataFrame({"composition": found.ratio, "lacking": found.lacking}).fillna({"lacking": ""})
+                own = pd.DataFrame({"composition": found.ratio})
+                own["lacking"] = [found.lacking.get(name, "") for name in own.index]
                 own["n_cells"], own["outside"] = far.groupby(level=0).size(), far.groupby(level=0).mean()
                 own["flagged"] = own["composition"] > 1
                 of_samples.append(own.rename_axis("sample").reset_index().assign(batch=move.batch))
@@ -377,10 +385,9 @@ def _tables(
         "verdict",
     ]
     table = pd.DataFrame.from_dict(batches, orient="index", columns=columns).sort_index()
-    table = table.fillna({"flagged": 0, "n_clipped": 0, "verdict": ""}).astype({"flagged": int, "n_clipped": int})
-    table = table.astype({"outside": float, "expected": float, "expected_se": float})
     columns = ["batch", "sample", "n_cells", "outside", "composition", "flagged", "lacking"]
     rows = pd.concat(samples)[columns] if samples else pd.DataFrame(columns=columns)
+    rows = rows.astype({"flagged": bool, "composition": float})
     rows.index = pd.Index(rows["batch"] + ": " + rows["sample"], dtype=str)
     every = pd.concat(features) if features else pd.DataFrame(columns=["batch", "feature"])
     every.index = pd.Index(every["batch"] + ": " + every["feature"], dtype=str)

@@ -18,9 +18,6 @@ from ._combine import some_of
 RECURS = 0.5
 """Share of an effect that must recur: below it, means are predicted better by leaving the effect out."""
 
-CHANGED = 0.05
-"""False discovery rate at which a treatment alone is said to change a feature."""
-
 
 @dataclass(frozen=True)
 class Found:
@@ -80,8 +77,9 @@ def departures(found: Found, names: Sequence[str], margin: float, fdr: float) ->
     predicted = (mean[orders[0]] + mean[orders[1]]) / 2
     noise = (found.drawn[orders[0]] + found.drawn[orders[1]]).std(0, ddof=1) / 2
     apart = (mean[orders[0]] - mean[orders[1]]) / 2
+    bent = predicted - (mean["a"] + mean["b"] - mean["control"])
     difference = mean["both"] - predicted
-    se = np.sqrt(noise**2 + found.sd["both"] ** 2 / found.n["both"] + apart**2)
+    se = np.sqrt(noise**2 + found.sd["both"] ** 2 / found.n["both"] + apart**2 + bent**2)
     sd = found.unit
     p_value = beyond(difference, se, margin * sd)
     q_value = false_discovery_control(p_value)
@@ -100,7 +98,7 @@ def beyond(difference: np.ndarray, se: np.ndarray, margin: np.ndarray) -> np.nda
     return np.where(se > 0, np.minimum(p_value, 1.0), np.where(np.abs(difference) > margin, 0.0, 1.0))
 
 
-def carries_over(found: Found, both_ways: Sequence[tuple[Any, Any]], margin: float) -> pd.DataFrame:
+def carries_over(found: Found, both_ways: Sequence[tuple[Any, Any]], margin: float, fdr: float) -> pd.DataFrame:
     """Say how much of each effect recurs in the cells of the other treatment, over the features that it changes."""
     rows = {}
     names = {"a": both_ways[0][0], "b": both_ways[0][1]}
@@ -108,7 +106,7 @@ def carries_over(found: Found, both_ways: Sequence[tuple[Any, Any]], margin: flo
     for (effect, given), closed in zip((("b", "a"), ("a", "b")), found.closed, strict=True):
         change = found.mean[effect] - found.mean["control"]
         se = np.sqrt(sum(found.sd[role] ** 2 / found.n[role] for role in (effect, "control")))
-        changed = false_discovery_control(beyond(change, se, margin * sd)) <= CHANGED
+        changed = false_discovery_control(beyond(change, se, margin * sd)) <= fdr
 
         def share(
             means: Mapping[str, np.ndarray], effect: str = effect, given: str = given, on: np.ndarray = changed

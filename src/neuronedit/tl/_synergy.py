@@ -137,10 +137,14 @@ def synergy(
 
     Notes
     -----
-    The p-value is of :math:`|\delta| \le` margin. Its standard error has three parts: the prediction's, by bootstrap over
-    cells of control and both treatments; the measured mean's; and half of the difference between the two orders, which is
-    what the prediction is known to be wrong by. Means also change when a treatment kills one kind of cell: that is seen as a
-    departure, too.
+    The p-value is of :math:`|\delta| \le` margin. Its standard error has four parts: the prediction's, by bootstrap over
+    cells of control and both treatments; the measured mean's; half of the difference between the two orders; and the
+    difference between the prediction and the sum of the effects on the mean. The last two are what the prediction may be
+    wrong by, as far as that can be seen: a space that was trained too briefly loses power, but calls nothing a departure that
+    is its own error. Means also change when a treatment kills one kind of cell: that is seen as a departure, too.
+
+    A space that has seen the measured combination may predict a part of the departure. To be strict, train on all other
+    cells and bring these in with :func:`neuronedit.tl.embed`.
 
     References
     ----------
@@ -195,7 +199,7 @@ def synergy(
             lessons = [learn_effect(adata, on, way, few, control, given, effect, strata) for given, effect in both_ways]
             found = measure(cells, lessons, control, both_ways, measured, n_resamples, generator, shown(progress_bar))
         features = departures(found, on.names, margin, fdr).loc[adata.var_names]
-        carries = carries_over(found, both_ways, margin)
+        carries = carries_over(found, both_ways, margin, fdr)
         verdict = _in_words(features, carries, margin, fdr)
         result = {"features": features, "carries_over": carries}
     logger.log(logging.WARNING if "not carry over" in verdict else logging.INFO, "%s", verdict)
