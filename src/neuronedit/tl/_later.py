@@ -84,11 +84,12 @@ def lesson_of(known: Known, adata: AnnData, layer: str | None, device: torch.dev
     check_cofactor(known.model, known.layer, adata, layer)
     spaces = {key: recall(known.model, key)[0].to(device) for key in known.keys}
     learnt, features = known.record["learnt"], known.record["features"].loc[names]
+    said = f"Learnt before, on other cells ({known.name}). {learnt['said']}".strip()
     carriers, inside, away = unpack(str(learnt["map"]), learnt["arrays"], spaces, device)
     change, missed, wrong = (
         features[name].to_numpy() for name in ("control_change", "mean_error", "wrong_on_held_out")
     )
-    return Lesson(carriers, inside, away, change, missed, wrong, str(learnt["said"])), Trained(
+    return Lesson(carriers, inside, away, change, missed, wrong, said), Trained(
         known.keys, list(spaces.values()), names, layer, rows_of(adata, layer, names), device
     )
 
