@@ -12,7 +12,7 @@ from .._nets import SLOPE
 
 
 def dense_backward(stack: Sequence[nn.Module], batch_size: int) -> Callable[[Tensor], Tensor]:
-    """Return the function that leaves the gradients of the mean squared reconstruction error in the parameters.
+    """Return the function that leaves the gradients of the mean squared reconstruction error in those of the parameters.
 
     Parameters
     ----------
@@ -26,14 +26,17 @@ def dense_backward(stack: Sequence[nn.Module], batch_size: int) -> Callable[[Ten
     ``(n_cells, n_features) -> loss``
     """
     layers = [layer for layer in stack if isinstance(layer, nn.Linear)]
-    weights, biases = [layer.weight.detach() for layer in layers], [layer.bias.detach() for layer in layers]
     for layer in layers:
         for parameter in layer.parameters():
             parameter.grad = torch.zeros_like(parameter)
-    outputs, gradients = ([weight.new_empty(batch_size, len(weight)) for weight in weights] for _ in range(2))
+    outputs, gradients = (
+        [layer.weight.new_empty(batch_size, layer.out_features, requires_grad=False) for layer in layers]
+        for _ in range(2)
+    )
 
     @torch.no_grad()
     def backward(x: Tensor) -> Tensor:
+        weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
         inputs, out, grad = [x], [o[: len(x)] for o in outputs], [g[: len(x)] for g in gradients]
         for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             torch.addmm(bias, inputs[i], weight.T, out=out[i])

@@ -142,7 +142,7 @@ def train(
     held_out, kept = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
     n_epochs = training.epochs(len(kept))
     n_steps = n_epochs * math.ceil(len(kept) / training.batch_size)
-    optimizer = torch.optim.Adam(module.parameters(), lr=training.lr, fused=True)
+    optimizer = torch.optim.Adam([flattened(module)], lr=training.lr, fused=True)
     backward = backward or _by_autograd(module, loss)
     history: History = {"train_loss": [], "interrupted": False} | ({"validation_loss": []} if n_held_out else {})
     best, best_epoch, best_weights, step = math.inf, 0, None, 0
@@ -175,13 +175,29 @@ def train(
         logger.warning("Training was interrupted after %d of %d steps; the weights so far are kept.", step, n_steps)
     if best_weights is not None:
         module.load_state_dict(best_weights)
+    module.zero_grad()
     module.requires_grad_(False)
     return history
 
 
+def flattened(module: nn.Module) -> nn.Parameter:
+    """Put all parameters of a module into one buffer, and their gradients into another, so that Adam has one to step.
+
+    The module's own parameters become views of it.
+    """
+    parameters = list(module.parameters())
+    flat = nn.Parameter(torch.cat([p.detach().reshape(-1) for p in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    start = 0
+    for p in parameters:
+        own = slice(start, start := start + p.numel())
+        p.data, p.grad = flat.data[own].view_as(p), flat.grad[own].view_as(p)
+    return flat
+
+
 def _by_autograd(module: nn.Module, loss: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     def backward(batch: Tensor) -> Tensor:
-        module.zero_grad()
+        module.zero_grad(set_to_none=False)
         value = loss(batch)
         value.backward()
         return value.detach()
