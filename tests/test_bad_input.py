@@ -209,15 +209,6 @@ def test_not_an_anndata(call):
         call(pd.DataFrame({"a": [1.0, 2.0]}))
 
 
-@pytest.mark.parametrize("call", [train(), edit()])
-def test_backed(trained, tmp_path, call):
-    trained.write_h5ad(tmp_path / "cells.h5ad")
-    backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
-    with pytest.raises(ValueError, match="backed mode; read it into memory first"):
-        call(backed)
-    backed.file.close()
-
-
 @pytest.mark.parametrize("shape", [(0, 4), (5, 0)])
 def test_no_cells_or_no_features(shape):
     adata = anndata.AnnData(np.zeros(shape, dtype=np.float32))

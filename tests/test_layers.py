@@ -22,9 +22,22 @@ ALLOWED = {
     "baselines": {"numpy", "ot", "torch", "_types", "_nets", "edits", "spaces", "selection"}
     | {"anndata", "cytonormpy", "pertpy", "scvi"},  # peers' packages take cells as AnnData
     "metrics": {"numpy", "scipy", "sklearn"},
-    "_adata": {"anndata", "numpy", "pandas", "scipy", "torch", "_slots", "_types", "_check", "spaces"},
+    "_adata": {"anndata", "dask", "h5py", "numpy", "pandas", "scipy", "torch", "_slots", "_types", "_check", "spaces"},
     "pp": {"anndata", "numpy", "pandas", "scipy", "_slots", "_check", "_adata"},
-    "tl": {"anndata", "numpy", "pandas", "scipy", "torch", "tqdm", "_slots", "_types", "_nets", "_check", "_adata"}
+    "tl": {
+        "anndata",
+        "numpy",
+        "pandas",
+        "scipy",
+        "torch",
+        "tqdm",
+        "zarr",
+        "_slots",
+        "_types",
+        "_nets",
+        "_check",
+        "_adata",
+    }
     | {"_maps", "_pack", "edits", "spaces", "selection", "baselines", "metrics", "io"},
     "pl": {"anndata", "matplotlib", "numpy", "pandas", "scipy", "_slots", "_check"},
     "io": {"anndata", "flowio", "numpy", "pandas", "safetensors", "_slots", "_check"},

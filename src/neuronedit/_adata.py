@@ -4,14 +4,16 @@ import hashlib
 import itertools
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
+from anndata.abc import CSRDataset
 from scipy import sparse
 from torch import Tensor
 
@@ -22,27 +24,58 @@ from .spaces import SPACES, FittedSpace
 
 logger = logging.getLogger(__name__)
 
+SPAN = 1024
+"""Rows of a file that are read together, even if not all of them are wanted."""
+
+WAVE = 8
+"""Blocks of a dask array that are computed at the same time."""
+
 CHUNK = 4096
 """Cells that are encoded, edited and decoded at a time."""
 
 
 class Rows:
-    """The cells of a matrix, dense or sparse, read a block of rows at a time as float32 tensors.
+    """The cells of a matrix, read a block of rows at a time as float32 tensors, wherever they are.
 
-    ``order`` says where the features that are read stand in the matrix; `None`: as they are.
+    In memory, dense or sparse; in a file, as anndata's backed mode has them; or in a dask array. ``order`` says where the
+    features that are read stand in the matrix; `None`: as they are. ``span`` rows are best read together.
     """
 
     def __init__(self, matrix: Any, order: np.ndarray | None = None) -> None:
         self.matrix = matrix.tocsr() if sparse.issparse(matrix) and matrix.format != "csr" else matrix
         self.shape: tuple[int, int] = matrix.shape
-        self.order = None if order is None or (order == np.arange(len(order))).all() else order
         self.dtype = np.result_type(matrix.dtype, np.float32)
+        self.order = None if order is None or (order == np.arange(len(order))).all() else order
+        self.in_memory = isinstance(self.matrix, np.ndarray) or sparse.issparse(self.matrix)
+        self.span = 1 if self.in_memory else max(_longest(matrix), SPAN)
+        self._kept: tuple[int, int, Any] = (0, 0, None)
 
     def __getitem__(self, rows: slice | np.ndarray, /) -> Tensor:
-        block = self.matrix[rows]
+        block = self.matrix[rows] if self.in_memory else self._from_afar(np.arange(self.shape[0])[rows])
         block = block.toarray() if sparse.issparse(block) else np.asarray(block)
         block = block if self.order is None else block[:, self.order]
         return torch.from_numpy(np.array(block, dtype=np.float32, order="C"))  # a copy: nobody can write into adata
+
+    def _from_afar(self, rows: np.ndarray) -> Any:
+        """Read rows of a file or a dask array: runs of them that lie close, in order, and each run at once."""
+        wanted, back = np.unique(rows, return_inverse=True)
+        runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > SPAN) + 1)
+        parts = [self._run(int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in runs]
+        together = sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
+        return together[back]
+
+    def _run(self, start: int, stop: int) -> Any:
+        """Read consecutive rows; of a dask array whole chunks, the last of which are kept: the next rows are likely there."""
+        if not hasattr(self.matrix, "dask"):
+            return self.matrix[start:stop]
+        first, last, kept = self._kept
+        if start < first or stop > last:
+            ends = np.cumsum((0, *self.matrix.chunks[0]))
+            first, last = int(ends[ends <= start][-1]), int(ends[ends >= stop][0])
+            kept = self.matrix[first:last].compute()
+            kept = kept.tocsr() if sparse.issparse(kept) else kept
+            self._kept = first, last, kept
+        return kept[start - first : stop - first]
 
     def in_place(self, block: np.ndarray) -> np.ndarray:
         """Return a block of cells with the features where they stand in the matrix."""
@@ -50,7 +83,26 @@ class Rows:
 
     def dense_copy(self) -> np.ndarray:
         """Return all cells in a floating type that loses nothing of them."""
-        return np.array(self.matrix.toarray() if sparse.issparse(self.matrix) else self.matrix, dtype=self.dtype)
+        block = self.matrix if self.in_memory else self._from_afar(np.arange(self.shape[0]))
+        return np.array(block.toarray() if sparse.issparse(block) else block, dtype=self.dtype)
+
+    def each(
+        self, jobs: Iterable[tuple[tuple[int, int], Callable[[Any], Any]]]
+    ) -> Iterator[tuple[tuple[int, int], Any]]:
+        """Yield what each job makes of its rows, from the first to before the last, in order.
+
+        Jobs on a dask array are computed where dask computes, a few at a time.
+        """
+        if not hasattr(self.matrix, "dask"):
+            for (first, last), job in jobs:
+                yield (first, last), job(self.matrix[first:last] if self.in_memory else self._run(first, last))
+            return
+        import dask
+
+        jobs = iter(jobs)
+        while wave := list(itertools.islice(jobs, WAVE)):
+            found = dask.compute(*(dask.delayed(job)(self.matrix[first:last]) for (first, last), job in wave))
+            yield from zip((rows for rows, _ in wave), found, strict=True)
 
 
 def check_adata(adata: AnnData) -> None:
@@ -58,23 +110,39 @@ def check_adata(adata: AnnData) -> None:
     if not isinstance(adata, AnnData):
         named = "; name one of its modalities, mod=..." if hasattr(adata, "mod") else ""
         raise TypeError(f"adata must be an AnnData; it is a {type(adata).__name__}{named}.")
-    if adata.isbacked:
-        raise ValueError("adata is in backed mode; read it into memory first: adata = adata.to_memory().")
     if not adata.var_names.is_unique:
         twice = adata.var_names[adata.var_names.duplicated()].unique()
         raise ValueError(f"var_names are not unique: {some(twice)}; call adata.var_names_make_unique() first.")
 
 
-def modality(data: Any, mod: str | None) -> AnnData:
-    """Return the modality of a MuData, or the AnnData itself."""
+def modality(data: Any, mod: str | None, *, copy: bool = False) -> AnnData:
+    """Return the modality of a MuData, or the AnnData itself; what is in a file cannot be copied."""
+    if copy and getattr(data, "isbacked", False):
+        raise ValueError(
+            "adata is in backed mode, which cannot be copied: leave out copy=True, or read it: adata.to_memory()."
+        )
     if mod is None:
-        return data
+        return loaded(data)
     modalities = getattr(data, "mod", None)
     if not isinstance(modalities, Mapping):
         raise TypeError(f"mod={mod!r} names a modality of a MuData; adata is a {type(data).__name__}.")
     if mod not in modalities:
         raise KeyError(f"mod: {mod!r} is not a modality; there are {some(modalities)}.")
-    return modalities[mod]
+    return loaded(modalities[mod])
+
+
+def loaded(data: Any) -> AnnData:
+    """Load what describes the cells, where anndata's lazy reader left even that in the file: obs, var and uns."""
+    if isinstance(data, AnnData) and not isinstance(data.obs, pd.DataFrame):
+        data.obs, data.var, data.uns = data.obs.to_memory(), data.var.to_memory(), _computed(dict(data.uns))
+    return data
+
+
+def _computed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _computed(part) for name, part in value.items()}
+    value = value.compute() if hasattr(value, "dask") else value
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 
 def rows_of(adata: AnnData, layer: str | None, names: Sequence[str] | None = None) -> Rows:
@@ -83,24 +151,40 @@ def rows_of(adata: AnnData, layer: str | None, names: Sequence[str] | None = Non
     matrix, name = matrix_of(adata, layer), name_of(layer)
     if 0 in matrix.shape:
         raise ValueError(f"{name} has no cells or no features: its shape is {matrix.shape}.")
-    if not isinstance(matrix, np.ndarray) and not sparse.issparse(matrix):
-        raise TypeError(f"{name} is a {type(matrix).__name__}; it must be a numpy array or a CSR or CSC matrix.")
+    if not isinstance(matrix, np.ndarray) and not sparse.issparse(matrix) and not _far(matrix):
+        raise TypeError(
+            f"{name} is a {type(matrix).__name__}; it must be a numpy array, a CSR or CSC matrix, backed, or a dask array."
+        )
     if matrix.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {matrix.dtype}; it must hold real numbers.")
     return Rows(matrix, None if names is None else adata.var_names.get_indexer(pd.Index(names)))
 
 
+def _far(matrix: Any) -> bool:
+    """Whether a matrix is in a file, or a dask array, with rows that can be read alone."""
+    in_file = isinstance(matrix, h5py.Dataset | CSRDataset)
+    return in_file or hasattr(matrix, "dask")
+
+
+def _longest(matrix: Any) -> int:
+    """Return how many rows a chunk of a dask array has at most, and none of any other matrix."""
+    return max(matrix.chunks[0]) if hasattr(matrix, "dask") else 0
+
+
 def check_finite(adata: AnnData, rows: Rows, layer: str | None) -> None:
     """Refuse NaN and infinite values, naming the first."""
-    if rows.matrix.dtype.kind != "f" or (sparse.issparse(rows.matrix) and np.isfinite(rows.matrix.data).all()):
+    if rows.matrix.dtype.kind != "f":
         return
-    for start in range(0, rows.shape[0], CHUNK):
-        bad = ~torch.isfinite(rows[start : start + CHUNK])
+    if rows.in_memory and sparse.issparse(rows.matrix) and np.isfinite(rows.matrix.data).all():
+        return
+    for start in range(0, rows.shape[0], step := max(CHUNK, rows.span)):
+        bad = ~torch.isfinite(rows[start : start + step])
         if bad.any():
             cell, feature = bad.nonzero()[0].tolist()
+            names = adata.var_names if rows.order is None else adata.var_names[rows.order]
             raise ValueError(
                 f"{name_of(layer)} has NaN or infinite values, the first in cell {adata.obs_names[start + cell]!r}, feature"
-                f" {adata.var_names[feature]!r}; drop or impute them first."
+                f" {names[feature]!r}; drop or impute them first."
             )
 
 

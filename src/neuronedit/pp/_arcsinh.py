@@ -10,7 +10,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from .. import _slots
-from .._adata import check_finite, modality, rows_of
+from .._adata import Rows, check_finite, modality, rows_of
 from .._check import check_features, name_of
 
 
@@ -61,13 +61,14 @@ def arcsinh(
     array([[0.  , 0.88],
            [3.  , 5.3 ]])
     """
-    adata = modality(adata, mod)
+    adata = modality(adata, mod, copy=copy)
     rows = rows_of(adata, layer)
     if _slots.cofactor(layer) in adata.var:
         raise ValueError(f"{name_of(layer)} is arcsinh-transformed already; undo it with ne.pp.inverse_arcsinh first.")
     if key_added is not None and key_added in adata.layers and key_added != layer:
         raise ValueError(f"layers[{key_added!r}] exists; choose another key_added.")
     cofactors = _cofactors(adata, cofactor)
+    _check_writable(rows, layer)
     check_finite(adata, rows, layer)
     adata = adata.copy() if copy else adata
     into = layer if key_added is None else key_added
@@ -119,13 +120,14 @@ def inverse_arcsinh(
     array([[  0.,   5.],
            [ 50., 500.]])
     """
-    adata = modality(adata, mod)
+    adata = modality(adata, mod, copy=copy)
     rows = rows_of(adata, layer)
     column = _slots.cofactor(layer)
     if column not in adata.var:
         raise KeyError(f"{name_of(layer)} was not transformed by ne.pp.arcsinh: {column!r} is not in adata.var.")
     if key_added is not None and key_added in adata.layers and key_added != layer:
         raise ValueError(f"layers[{key_added!r}] exists; choose another key_added.")
+    _check_writable(rows, layer)
     adata = adata.copy() if copy else adata
     cofactors = adata.var[column].to_numpy()
     into = layer if key_added is None else key_added
@@ -133,6 +135,12 @@ def inverse_arcsinh(
         adata.var = adata.var.drop(columns=column)
     _write(adata, into, _transform(rows.matrix, cofactors, lambda x, c: np.sinh(x) * c))
     return adata if copy else None
+
+
+def _check_writable(rows: Rows, layer: str | None) -> None:
+    """Refuse what is in a file: it would have to be written there."""
+    if not rows.in_memory and not hasattr(rows.matrix, "map_blocks"):
+        raise ValueError(f"{name_of(layer)} is in a file (backed mode); transform it in memory, or as a dask array.")
 
 
 def _cofactors(adata: AnnData, cofactor: Any) -> np.ndarray:
@@ -151,6 +159,8 @@ def _transform(matrix: Any, cofactors: np.ndarray, function: Callable[[Any, Any]
     """Apply a function that keeps 0 at 0 to the columns that have a cofactor."""
     dtype = matrix.dtype if matrix.dtype.kind == "f" else np.dtype(np.float32)
     cofactors = cofactors.astype(dtype)
+    if hasattr(matrix, "map_blocks"):  # a dask array stays one
+        return matrix.map_blocks(_transform, cofactors, function, dtype=dtype, meta=np.empty((0, 0), dtype=dtype))
     if sparse.issparse(matrix):
         matrix = matrix.tocsr()
         values, used = matrix.data.astype(dtype), cofactors[matrix.indices]

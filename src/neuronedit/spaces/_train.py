@@ -208,11 +208,26 @@ def _by_autograd(module: nn.Module, loss: Callable[[Tensor], Tensor]) -> Callabl
 def _batches(
     cells: Cells, rows: np.ndarray, training: Training, generator: torch.Generator, n_rows: int = 65_536
 ) -> Any:
-    """Yield the rows once, in a new order, a minibatch at a time out of shuffled contiguous copies."""
+    """Yield the rows once, in a new order, a minibatch at a time out of shuffled contiguous copies.
+
+    Where rows are best read in spans, spans are shuffled, and the rows of at least four of them.
+    """
+    span = getattr(cells, "span", 1)
+    n_rows = max(n_rows, 4 * span)
     n_rows = max(n_rows - n_rows % training.batch_size, training.batch_size)
-    order = rows[torch.randperm(len(rows), generator=generator).numpy()]
+    order = rows[_shuffled(len(rows), span, generator)]
     for start in range(0, len(order), n_rows):
-        yield from cells[order[start : start + n_rows]].to(training.device).split(training.batch_size)
+        block = order[start : start + n_rows]
+        mixed = torch.randperm(len(block), generator=generator) if span > 1 else slice(None)
+        read = cells[np.sort(block) if span > 1 else block][mixed]  # from afar: read in order, then mixed
+        yield from read.to(training.device).split(training.batch_size)
+
+
+def _shuffled(n: int, span: int, generator: torch.Generator) -> np.ndarray:
+    """Return the numbers below ``n`` in a new order, ``span`` consecutive ones together."""
+    first = torch.randperm(-(-n // span), generator=generator).numpy() * span
+    order = (first[:, None] + np.arange(span)).ravel()
+    return order[order < n]
 
 
 def _mean_loss(loss: Callable[[Tensor], Tensor], cells: Cells, rows: np.ndarray, training: Training) -> float:

@@ -156,7 +156,14 @@ def combine(
             lesson = learn_effect(adata, on, way, groups, control, given, effect, strata)
             block = Outputs.of([np.empty((len(index[given]), adata.n_vars), dtype=on.rows.dtype)], n_neurons)
             carried = carry_over(
-                lesson, on.rows, index[given], block, device, strengths=[strength], limits=limits, start=0
+                lesson,
+                on.rows,
+                index[given],
+                block,
+                device,
+                strengths=[strength],
+                limits=limits,
+                place=np.arange(len(index[given])),
             )
         features = per_feature(pd.Index(on.names), lesson.control_change, carried, lesson.missed, lesson.wrong)
         row = {"from": str(given), "effect": str(effect), "n_cells": carried.n_cells, "outside": carried.outside}

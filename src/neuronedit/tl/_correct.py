@@ -168,7 +168,7 @@ def correct(
     >>> adata.uns["corrected"]["batches"]["how"].to_dict()
     {'batch_1': 'control to batch_2', 'batch_2': 'reference'}
     """
-    adata = modality(adata, mod)
+    adata = modality(adata, mod, copy=copy)
     limits, device = limits_of(bounds), find_device(accelerator)
     if not np.isfinite(strength):
         raise ValueError(f"strength must be a finite number; it is {strength!r}.")

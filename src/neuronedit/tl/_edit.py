@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from .._nets import fast_matmul, find_device
 from ._carry import Labels, Lesson, Outputs, Trained, carry_over, encode_others, learn, resampled, trained
 from ._later import lesson_of, model_of, record_of
 from ._learn import Options, way_of
+from ._store import Store, opened
 from ._verdict import in_words, per_feature
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ def edit(
     layer: str | None = None,
     key: str | Sequence[str] = _slots.MODEL,
     key_added: str = _slots.EDITED,
+    write_to: str | PathLike[str] | None = None,
     accelerator: str = "auto",
     mod: str | None = None,
     copy: bool = False,
@@ -128,6 +131,10 @@ def edit(
         first one's.
     key_added
         Name of the layer, and of the record in ``uns``.
+    write_to
+        Write into a new zarr store at this path, 65,536 cells at a time, and leave ``adata`` as it is: for cells that are not in
+        memory, or too many for a second layer. The store is an AnnData (without X) that :func:`anndata.read_zarr` reads. If it
+        is interrupted, the same call goes on where it stopped; rows that were not written yet are NaN.
     accelerator
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
     mod
@@ -198,10 +205,14 @@ def edit(
     >>> adata.layers["edited"].shape
     (800, 35)
     """
-    adata = modality(adata, mod)
+    adata = modality(adata, mod, copy=copy)
     strengths, limits = _strengths(strength), limits_of(bounds)
     if n_resamples < 0:
         raise ValueError(f"n_resamples must be at least 0; it is {n_resamples}.")
+    if write_to is not None and (n_resamples or copy):
+        raise ValueError("with write_to= the edited cells go into a new store: n_resamples and copy cannot be given.")
+    if write_to is not None and Path(write_to).exists():
+        opened(write_to)
     device = find_device(accelerator)
     if model is None:
         options = Options(axes, neurons, residual, strata=strata is not None, pairs=pairs is not None)
@@ -236,46 +247,52 @@ def edit(
         check_free(adata, key_added, model=name, layers=layers + [sd_layer] * (n_resamples > 0))
     check_finite(adata, plan.on.rows, plan.on.layer)
 
-    index = plan.query.nonzero()[0]
-    with fast_matmul(), torch.no_grad():
-        lesson = plan.learn()
-        outputs = Outputs.of([plan.on.rows.dense_copy() for _ in layers], len(lesson.inside.low))
-        carried = carry_over(lesson, plan.on.rows, index, outputs, device, strengths=strengths, limits=limits)
-        encode_others(plan.on.spaces[0], plan.on.rows, plan.query, outputs, device)
-        sd, se = resampled(lesson.learnt, plan.on.rows, index, device, n=n_resamples, rng=rng, strength=strengths[-1])
-    features = per_feature(
-        pd.Index(plan.on.names), lesson.control_change, carried, lesson.missed, lesson.wrong, se
-    ).loc[adata.var_names]
-    verdict = in_words(lesson.said, features, carried)
-    abstained = lesson.selected is not None and lesson.selected.strength == 0
-    logger.log(logging.WARNING if abstained or carried.outside > FAR else logging.INFO, "%s", verdict)
-
-    adata = adata.copy() if copy else adata
-    outputs.write(adata, key_added, layers, plan.on.layer)
-    if n_resamples:
-        adata.layers[sd_layer] = np.zeros_like(outputs.edited[-1])
-        adata.layers[sd_layer][index] = sd
-    asked = {
-        "edit": name_of_choice(edit),
-        "strata": strata,
-        "pairs": pairs,
-        "axes": name_of_choice(axes),
-        "neurons": neurons,
-        "residual": residual,
-        "edit_params": edit_params,
+    config: dict[str, Any] = {
+        "groupby": groupby,
+        "query": query,
+        "layer": plan.on.layer,
+        "strength": strength,
+        "inverse": inverse,
     }
-    config = {"groupby": groupby, "query": query, "layer": plan.on.layer, "strength": strength, "inverse": inverse}
-    config |= {"bounds": bounds, "n_resamples": n_resamples, "rng": rng, "key": plan.on.keys} | asked | plan.config
-    adata.uns[key_added] = {
+    config |= {"bounds": bounds, "n_resamples": n_resamples, "rng": rng, "key": plan.on.keys, "strata": strata}
+    config |= {"edit": name_of_choice(edit), "pairs": pairs, "axes": name_of_choice(axes), "neurons": neurons}
+    config |= {"residual": residual, "edit_params": edit_params} | plan.config
+    record: dict[str, Any] = {
         "config": json.dumps(config, default=plain),
         "n_cells": plan.n_cells,
-        "n_clipped": carried.n_clipped,
-        "features": features,
-        "verdict": verdict,
         "layers": np.array(layers + [sd_layer] * (n_resamples > 0), dtype=str),
         "order": np.array([*order_of(adata, plan.on.layer), key_added], dtype=str),
         _slots.VERSION: version("neuronedit"),
-    } | record_of(lesson, strengths[-1], dict(zip(plan.on.keys, plan.on.spaces, strict=True)))
+    }
+
+    index, on = plan.query.nonzero()[0], plan.on
+    with fast_matmul(), torch.no_grad():
+        lesson = plan.learn()
+        record |= record_of(lesson, strengths[-1], dict(zip(on.keys, on.spaces, strict=True)))
+        if write_to is None:
+            outputs = Outputs.of([on.rows.dense_copy() for _ in layers], len(lesson.inside.low))
+            carried = carry_over(lesson, on.rows, index, outputs, device, strengths=strengths, limits=limits)
+            encode_others(on.spaces[0], on.rows, plan.query, outputs, device)
+        else:
+            store = Store.of(adata, on, lesson, write_to, key_added, layers, record)
+            carried = store.write(on, plan.query, lesson, strengths=strengths, limits=limits)
+        sd, se = resampled(lesson.learnt, on.rows, index, device, n=n_resamples, rng=rng, strength=strengths[-1])
+    features = per_feature(pd.Index(on.names), lesson.control_change, carried, lesson.missed, lesson.wrong, se)
+    features = features.loc[adata.var_names]
+    verdict = in_words(lesson.said, features, carried)
+    abstained = lesson.selected is not None and lesson.selected.strength == 0
+    logger.log(logging.WARNING if abstained or carried.outside > FAR else logging.INFO, "%s", verdict)
+    record |= {"n_clipped": carried.n_clipped, "features": features, "verdict": verdict}
+
+    if write_to is not None:
+        store.finish(record)
+        return None
+    adata = adata.copy() if copy else adata
+    outputs.write(adata, key_added, layers, on.layer)
+    if n_resamples:
+        adata.layers[sd_layer] = np.zeros_like(outputs.edited[-1])
+        adata.layers[sd_layer][index] = sd
+    adata.uns[key_added] = record
     return adata if copy else None
 
 

@@ -74,7 +74,7 @@ def embed(
     >>> new.obsm["X_neurons"].shape
     (800, 8)
     """
-    adata = modality(adata, mod)
+    adata = modality(adata, mod, copy=copy)
     check_adata(adata)
     trained, name = read_model(model)
     space, trained_on = recall(trained, key)

@@ -161,7 +161,7 @@ def synergy(
     >>> table.index[table["departs"]].tolist()
     ['p4EBP1', 'pERK']
     """
-    adata = modality(adata, mod)
+    adata = modality(adata, mod, copy=copy)
     device = find_device(accelerator)
     on = trained(adata, key, layer, device)
     groups = treatments(adata, groupby, control, effects)

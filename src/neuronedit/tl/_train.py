@@ -44,7 +44,8 @@ def train(
     Parameters
     ----------
     adata
-        Cells by features.
+        Cells by features: in memory, backed, or with dask arrays. What is not in memory is read in shuffled blocks, and only its
+        neurons are kept.
     space
         ``"autoencoder"`` (as published), ``"pca"``, ``"identity"`` (edit the features themselves), or a class like those
         in ``ne.spaces``.
@@ -94,7 +95,7 @@ def train(
     ------
     ValueError, TypeError, KeyError
         Before any work, and with ``adata`` unchanged, when the data cannot be used: no such layer, NaN or infinite
-        values, duplicated ``var_names``, backed mode, an unknown space or parameter.
+        values, duplicated ``var_names``, an unknown space or parameter.
 
     Notes
     -----
@@ -112,7 +113,7 @@ def train(
     >>> adata.obsm["X_neurons"].shape
     (800, 8)
     """
-    adata = modality(adata, mod)
+    adata = modality(adata, mod, copy=copy)
     rows = rows_of(adata, layer)
     fitted = lookup(SPACES, space, "space")
     check_parameters(fitted.fit, space_params, f"the space {space!r}")
@@ -153,7 +154,7 @@ def train(
 
 def _warn_of_raw_values(rows: Any, limit: float = 100.0) -> None:
     """Warn of values that no usual transformation gives."""
-    highest = float(rows.matrix.max())
+    highest = float(rows.matrix.max() if rows.in_memory else rows[: rows.span].max())
     if highest > limit:
         logger.warning(
             "The largest value is %.4g: are these raw counts or intensities? Transform them first, for example with"

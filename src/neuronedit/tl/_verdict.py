@@ -30,6 +30,18 @@ class Carried:
     after: np.ndarray
     outside: float
 
+    def and_then(self, more: "Carried") -> "Carried":
+        """Return what was done to these cells and more of them."""
+        n = self.n_cells + more.n_cells
+        share = more.n_cells / n
+        before, after, outside = (
+            getattr(self, name) + share * (getattr(more, name) - getattr(self, name))
+            for name in ("before", "after", "outside")
+        )
+        squares = [part.sd**2 + part.before**2 for part in (self, more)]
+        variance = squares[0] + share * (squares[1] - squares[0]) - before**2
+        return Carried(n, self.n_clipped + more.n_clipped, before, np.sqrt(np.maximum(variance, 0)), after, outside)
+
 
 def per_feature(
     names: pd.Index,
