@@ -1,12 +1,15 @@
 """The training loop: gradients, schedules, validation, early stopping, interruption, awkward sizes."""
 
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import mse_loss
 
+import neuronedit as ne
 from neuronedit._nets import dense, fast_matmul
 from neuronedit.spaces import Autoencoder, Training
 from neuronedit.spaces._base import moments
@@ -143,3 +146,28 @@ def test_fast_matmul_computes_in_float32():
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         Training(**settings)
+
+
+RANK = """
+import hashlib, torch, neuronedit as ne
+torch.set_num_threads(1)
+torch.distributed.init_process_group("gloo")
+adata = ne.datasets.simulate_batches(n_cells=500)
+ne.tl.train(adata, widths=(24, 6), max_epochs=10, batch_size=50, accelerator="cpu", progress_bar=False)
+weights = b"".join(weight.tobytes() for weight in adata.uns["neuronedit"]["weights"].values())
+print("RANK", hashlib.sha256(weights).hexdigest(), adata.uns["neuronedit"]["history"]["train_loss"][-1], flush=True)
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_train_the_same_weights_as_one_would(tmp_path):
+    """Two processes with 50 cells a step each are one with 100: the same loss, and both have the same weights."""
+    (tmp_path / "rank.py").write_text(RANK)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "rank.py"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    said = [line.split()[1:] for line in run.stdout.splitlines() if line.startswith("RANK")]
+    assert len(said) == 2, run.stderr
+    assert said[0] == said[1]
+    adata = ne.datasets.simulate_batches(n_cells=500)
+    ne.tl.train(adata, widths=(24, 6), max_epochs=10, batch_size=100, accelerator="cpu")
+    assert float(said[0][1]) == pytest.approx(adata.uns["neuronedit"]["history"]["train_loss"][-1], rel=0.1)

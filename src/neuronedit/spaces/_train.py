@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from tqdm.auto import tqdm
 
 from .._nets import fast_matmul
@@ -109,6 +109,10 @@ def train(
     Every epoch visits the cells in a new order, a shuffled copy of up to 65,536 of them at a time. Ctrl-C ends training
     and keeps the weights so far.
 
+    Where a process group of torch.distributed is initialized (as under ``torchrun``), each process trains on its share of
+    the cells with its own minibatches, and gradients are averaged: the weights are the same in all of them. All processes
+    must be given the same cells and seed.
+
     Parameters
     ----------
     module
@@ -140,9 +144,12 @@ def train(
     order = torch.randperm(cells.shape[0], generator=generator).numpy()
     n_held_out = round(training.validation_size * len(order))
     held_out, kept = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
-    n_epochs = training.epochs(len(kept))
+    rank, n_ranks = (distributed.get_rank(), distributed.get_world_size()) if _is_distributed() else (0, 1)
+    kept = kept[rank::n_ranks][: len(kept) // n_ranks]
+    n_epochs = training.epochs(len(kept) * n_ranks)
     n_steps = n_epochs * math.ceil(len(kept) / training.batch_size)
-    optimizer = torch.optim.Adam([flattened(module)], lr=training.lr, fused=True)
+    flat = flattened(module)
+    optimizer = torch.optim.Adam([flat], lr=training.lr, fused=True)
     backward = backward or _by_autograd(module, loss)
     history: History = {"train_loss": [], "interrupted": False} | ({"validation_loss": []} if n_held_out else {})
     best, best_epoch, best_weights, step = math.inf, 0, None, 0
@@ -156,9 +163,10 @@ def train(
                     for group in optimizer.param_groups:
                         group["lr"] = rate
                     total += backward(batch) * len(batch)
+                    _averaged(flat.grad, n_ranks)
                     optimizer.step()
                     step += 1
-                history["train_loss"].append(total.item() / len(kept))
+                history["train_loss"].append(_averaged(total, n_ranks).item() / len(kept))
                 shown = {"loss": history["train_loss"][-1]}
                 if n_held_out:
                     history["validation_loss"].append(_mean_loss(loss, cells, held_out, training))
@@ -178,6 +186,19 @@ def train(
     module.zero_grad()
     module.requires_grad_(False)
     return history
+
+
+def _is_distributed() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _averaged(values: Tensor | None, n_ranks: int) -> Tensor:
+    """Replace values by their mean over all processes."""
+    assert values is not None
+    if n_ranks > 1:
+        distributed.all_reduce(values)
+        values /= n_ranks
+    return values
 
 
 def flattened(module: nn.Module) -> nn.Parameter:
