@@ -27,7 +27,10 @@ logger = logging.getLogger(__name__)
 SPAN = 1024
 """Rows of a file that are read together, even if not all of them are wanted."""
 
-WAVE = 8
+RUN = 65_536
+"""Rows of a file that are read at once, at most."""
+
+WAVE = 4
 """Blocks of a dask array that are computed at the same time."""
 
 CHUNK = 4096
@@ -59,7 +62,8 @@ class Rows:
     def _from_afar(self, rows: np.ndarray) -> Any:
         """Read rows of a file or a dask array: runs of them that lie close, in order, and each run at once."""
         wanted, back = np.unique(rows, return_inverse=True)
-        runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > SPAN) + 1)
+        apart = (np.diff(wanted) > SPAN) | (np.diff(wanted // RUN) > 0)
+        runs = np.split(wanted, np.flatnonzero(apart) + 1)
         parts = [self._run(int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in runs]
         together = sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
         return together[back]
@@ -238,7 +242,11 @@ def check_free(
 def encode(space: Space, rows: Rows, index: np.ndarray, device: torch.device) -> Tensor:
     """Return the neurons of some cells, a chunk at a time."""
     with torch.no_grad():
-        return torch.cat([space.encode(rows[part].to(device)) for part in chunks(index)])
+        first = space.encode(rows[index[:1]].to(device))
+        neurons = first.new_empty(len(index), first.shape[1])
+        for part, to in zip(chunks(index), neurons.split(CHUNK), strict=True):
+            to.copy_(space.encode(rows[part].to(device)))
+    return neurons
 
 
 def chunks(index: np.ndarray) -> list[np.ndarray]:

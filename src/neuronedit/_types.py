@@ -28,6 +28,18 @@ class Space(Protocol):
     def decode(self, z: Tensor, /) -> Tensor: ...
 
 
+def encoded(space: Space, x: Tensor, /, *, n_rows: int = 4096) -> Tensor:
+    """Encode many cells, so many at a time: wide layers of all of them at once would fill the memory."""
+    parts = x.split(n_rows)
+    first = space.encode(parts[0])
+    if len(parts) == 1:
+        return first
+    neurons = first.new_empty(len(x), first.shape[1])
+    for part, to in zip(parts, neurons.split(n_rows), strict=True):
+        to.copy_(space.encode(part))
+    return neurons
+
+
 class Cells(Protocol):
     """Cells read a block of rows at a time, as float32. A tensor is one; so is whatever can index its rows."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .._maps import Mean
-from .._types import Map, Scaled, Space
+from .._types import Map, Scaled, Space, encoded
 from ..edits import Pair
 from ..edits._neighbors import draw
 from ..edits._pairs import energy
@@ -214,7 +214,7 @@ def _left_out(
     """Predict every part that has enough cells, and return how much of what the query resembles is in one."""
     rows = draw(len(pair.source), MOST, seed).numpy(), draw(len(pair.target), MOST, seed).numpy()
     pair = pair.only(*rows)
-    encoded = _encoded(spaces, pair)
+    neurons_in = _encoded(spaces, pair)
     names, members, novelties, predictions = [], [], [], []
     for name, labels in parts.items():
         inside = labels[0][rows[0]], labels[1][rows[1]]
@@ -223,7 +223,7 @@ def _left_out(
             continue
         part, rest = pair.only(*inside), pair.only(*outside)
         cells, truth = (x[draw(len(x), MOST_SCORED, seed)] for x in (part.source, part.target))
-        known = {space: neurons.only(*outside) for space, neurons in encoded.items()}
+        known = {space: neurons.only(*outside) for space, neurons in neurons_in.items()}
         maps = learn(candidates, spaces, known, rest.source.mean(0) - part.source.mean(0))
         names.append(name)
         members.append(inside[0])
@@ -244,7 +244,7 @@ def _left_out(
 def _encoded(spaces: Mapping[str, Space], pair: Pair) -> dict[str, Pair]:
     """Return the pair's neurons in every space."""
     return {
-        name: pair._replace(source=space.encode(pair.source), target=space.encode(pair.target))
+        name: pair._replace(source=encoded(space, pair.source), target=encoded(space, pair.target))
         for name, space in spaces.items()
     }
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import _slots
 from .._adata import CHUNK, Rows, chunks, encode, features_of, recall, rows_of
 from .._check import some
-from .._types import Scaled
+from .._types import Scaled, encoded
 from ..edits import Distance, Support, distance, support
 from ..edits._neighbors import draw
 from ._learn import Carrier, Cells, Learnt, Way
@@ -21,9 +21,9 @@ from ._verdict import Carried, said_of
 MOST_SEEN = 20_000
 """Query cells that are looked at to see how they differ from the source."""
 
-MOST_LEARNT, MOST_VALUES = 500_000, 2**27
-"""Cells, and values, of source and of target that an edit is learnt from: of 500,000 cells every percentile's rank is off by less
-than 0.002 (Dvoretzky-Kiefer-Wolfowitz, 95 %)."""
+MOST_LEARNT, MOST_VALUES = 200_000, 2**27
+"""Cells, and values, of source and of target that an edit is learnt from: of 200,000 cells every percentile's rank is off by at
+most 0.003 (Dvoretzky-Kiefer-Wolfowitz, 95 %)."""
 
 Labels = tuple[np.ndarray, np.ndarray]
 """Of the source's and of the target's cells."""
@@ -117,7 +117,7 @@ def learn(
     strata, pairs = (None if labels is None else (labels[0][kept[0]], labels[1][kept[1]]) for labels in (strata, pairs))
     cells = Cells(source, target, query, strata, pairs)
     learnt = [way(space, cells) for space in trained.spaces]
-    z = trained.spaces[0].encode(source)
+    z = encoded(trained.spaces[0], source)
     selected, n_features = learnt[0].selected, trained.rows.shape[1]
     missed, wrong = np.full(n_features, np.nan), np.zeros(n_features, dtype=bool)
     if selected is not None and selected.parts:

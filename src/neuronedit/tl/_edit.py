@@ -71,7 +71,8 @@ def edit(
     groupby
         Column of ``obs``.
     source, target
-        The pair in which the change was observed: a value or list of values of ``groupby``, or a dict of obs column ->
+        The pair in which the change was observed (of more than 200,000 cells on either side so many are drawn, with which every
+        percentile's rank is known to 0.003): a value or list of values of ``groupby``, or a dict of obs column ->
         value or values, all of which must hold (``{"batch": "A", "individual": "control"}``).
     query
         The cells to carry the change over to, given in the same way. `None`: every cell outside the target; with ``model``,
@@ -132,7 +133,7 @@ def edit(
     key_added
         Name of the layer, and of the record in ``uns``.
     write_to
-        Write into a new zarr store at this path, 65,536 cells at a time, and leave ``adata`` as it is: for cells that are not in
+        Write into a new zarr store at this path, 32,768 cells at a time, and leave ``adata`` as it is: for cells that are not in
         memory, or too many for a second layer. The store is an AnnData (without X) that :func:`anndata.read_zarr` reads. If it
         is interrupted, the same call goes on where it stopped; rows that were not written yet are NaN.
     accelerator

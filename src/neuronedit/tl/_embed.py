@@ -56,7 +56,7 @@ def embed(
 
     Returns
     -------
-    `None`, or the new AnnData with ``copy=True``. Written are ``obsm["X_neurons"]`` and ``uns["neuronedit"]``, as by
+    `None`, or the new AnnData with ``copy=True``. Written are ``obsm["X_neurons"]`` (of cells in memory) and ``uns["neuronedit"]``, as by
     :func:`neuronedit.tl.train`, except that the space keeps the history and the settings of its training.
 
     Raises
@@ -87,9 +87,11 @@ def embed(
     check_free(adata, key_added, layers=[])
     device = find_device(accelerator)
 
-    neurons = encode(space.to(device), rows, np.arange(adata.n_obs), device).cpu().numpy()
+    every = np.arange(adata.n_obs)
+    neurons = encode(space.to(device), rows, every, device).cpu().numpy() if rows.in_memory else None
 
     adata = adata.copy() if copy else adata
     adata.uns[key_added] = copying.deepcopy(trained.uns[key])
-    adata.obsm[_slots.neurons(key_added)] = neurons
+    if neurons is not None:
+        adata.obsm[_slots.neurons(key_added)] = neurons
     return adata if copy else None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._check import check_parameters, lookup
 from .._maps import Only, Seen
-from .._types import Method, Space, Within
+from .._types import Method, Space, Within, encoded
 from ..edits import AXES, EDITS, Pair, by_pairs, by_strata, on_all, percentile
 from ..selection import Selected, select
 
@@ -69,9 +69,9 @@ def one_edit(edit: Any, options: Options, params: dict[str, Any]) -> Way:
     learn = by_strata(along) if options.strata else on_all(along)
 
     def way(space: Space, cells: Cells) -> Learnt:
-        pair = Pair(space.encode(cells.source), space.encode(cells.target), *_codes(cells.strata, cells))
+        pair = Pair(encoded(space, cells.source), encoded(space, cells.target), *_codes(cells.strata, cells))
         pair = pair._replace(source_pairs=(of := _codes(cells.pairs, cells))[0], target_pairs=of[1])
-        own = by_pairs(learn, space.encode(cells.query)) if cells.pairs else learn
+        own = by_pairs(learn, encoded(space, cells.query)) if cells.pairs else learn
 
         def again(pair: Pair) -> Within:
             moves = own(pair)

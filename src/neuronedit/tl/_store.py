@@ -22,7 +22,7 @@ from ._verdict import Carried
 
 logger = logging.getLogger(__name__)
 
-BLOCK = 65_536
+BLOCK = 32_768
 """Cells that are held in memory at a time."""
 
 PROGRESS = "neuronedit"

@@ -44,8 +44,8 @@ def train(
     Parameters
     ----------
     adata
-        Cells by features: in memory, backed, or with dask arrays. What is not in memory is read in shuffled blocks, and only its
-        neurons are kept.
+        Cells by features: in memory, backed, or with dask arrays. What is not in memory is read in shuffled blocks, and
+        its neurons are not kept: they may be more than fit.
     space
         ``"autoencoder"`` (as published), ``"pca"``, ``"identity"`` (edit the features themselves), or a class like those
         in ``ne.spaces``.
@@ -85,7 +85,7 @@ def train(
     `None`, or the new AnnData with ``copy=True``. Written are
 
     ``obsm["X_neurons"]``
-        Neurons of every cell, ``(n_obs, n_neurons)`` float32. With another ``key_added``: ``obsm["X_neurons_<key_added>"]``.
+        Neurons of every cell, ``(n_obs, n_neurons)`` float32, if cells are in memory. With another ``key_added``: ``obsm["X_neurons_<key_added>"]``.
     ``uns["neuronedit"]``
         The model: space, settings, weights, feature names, loss history, shape and SHA-256 of the training data (of at most
         10,000 cells, evenly spaced), versions. It is saved by ``write_h5ad`` and
@@ -132,7 +132,8 @@ def train(
     _warn_of_raw_values(rows)
 
     trained = fitted.fit(rows, training, **space_params)
-    neurons = encode(trained, rows, np.arange(adata.n_obs), training.device).cpu().numpy()
+    every = np.arange(adata.n_obs)
+    neurons = encode(trained, rows, every, training.device).cpu().numpy() if rows.in_memory else None
 
     adata = adata.copy() if copy else adata
     name = next((name for name, row in SPACES.items() if row is fitted), fitted.__name__)
@@ -148,7 +149,8 @@ def train(
         "device": str(training.device),
     }
     remember(adata, key_added, name, trained, layer, settings, rows)
-    adata.obsm[_slots.neurons(key_added)] = neurons
+    if neurons is not None:
+        adata.obsm[_slots.neurons(key_added)] = neurons
     return adata if copy else None
 
 
