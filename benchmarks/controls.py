@@ -34,6 +34,7 @@ METHODS = {
     "neuron editing": ("neurons", {"edit": "percentile"}),
     "neuron editing, within strata": ("neurons", {"edit": "percentile", "strata": "lineage"}),
     "auto": ("neurons", {"edit": "auto"}),
+    "auto, with strata": ("neurons", {"edit": "auto", "strata": "lineage"}),
 }
 
 

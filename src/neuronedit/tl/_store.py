@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 import zarr
-from anndata import AnnData, settings
+from anndata import AnnData
 from anndata.io import write_elem
 
 from .. import _slots
@@ -61,7 +61,7 @@ class Store:
         for layer in layers if _slots.cofactor(on.layer) in var else ():
             var[_slots.cofactor(layer)] = var[_slots.cofactor(on.layer)]
         uns = {key: adata.uns[key] for key in on.keys if key in adata.uns}
-        group = zarr.open_group(path, mode="w", zarr_format=settings.zarr_write_format)
+        group = zarr.open_group(path, mode="w", zarr_format=3)
         write_elem(group, "/", AnnData(obs=obs, var=var, uns=uns))
         room = [("layers", layer, adata.n_vars, on.rows.dtype) for layer in layers]
         room.append(("obsm", _slots.neurons_edited(key_added), len(lesson.inside.low), np.dtype(np.float32)))
