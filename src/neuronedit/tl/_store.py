@@ -123,7 +123,6 @@ class Store:
     def finish(self, record: dict[str, Any]) -> None:
         """Write the record of the edit, once all cells are there."""
         write_elem(self.group.require_group("uns"), self.key_added, record)
-        zarr.consolidate_metadata(self.group.store)
 
     def _array(self, where: str, name: str) -> Any:
         return self.group[f"{where}/{name}"]
