@@ -61,8 +61,9 @@ class Store:
         for layer in layers if _slots.cofactor(on.layer) in var else ():
             var[_slots.cofactor(layer)] = var[_slots.cofactor(on.layer)]
         uns = {key: adata.uns[key] for key in on.keys if key in adata.uns}
-        group = zarr.open_group(path, mode="w", zarr_format=3)
-        write_elem(group, "/", AnnData(obs=obs, var=var, uns=uns))
+        AnnData(obs=obs, var=var, uns=uns).write_zarr(path)
+        (Path(path) / ".zmetadata").unlink(missing_ok=True)  # a copy of what is about to change
+        group = zarr.open_group(path, mode="r+", use_consolidated=False)
         room = [("layers", layer, adata.n_vars, on.rows.dtype) for layer in layers]
         room.append(("obsm", _slots.neurons_edited(key_added), len(lesson.inside.low), np.dtype(np.float32)))
         for where, name, width, dtype in room:
