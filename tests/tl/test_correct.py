@@ -181,9 +181,15 @@ def test_it_is_tl_edit_batch_by_batch(trained):
 
 
 def test_auto_expects_something_of_each_batch(trained):
-    ne.tl.correct(trained, "batch", control_key="role", reference="batch_2", strata="cell_type")
+    ne.tl.correct(trained, "batch", control_key="role", reference="batch_2", strata="cell_type", edit="auto")
     row = trained.uns["corrected"]["batches"].loc["batch_1"]
     assert 0 < row["expected"] <= 1 and "strata of 'cell_type'" in row["verdict"]
+
+
+def test_by_default_it_is_learnt_within_strata_if_they_are_named(trained):
+    for strata, edit in ((None, "auto"), ("cell_type", "percentile")):
+        ne.tl.correct(trained, "batch", control_key="role", reference="batch_2", strata=strata)
+        assert json.loads(trained.uns["corrected"]["config"])["edit"] == edit
 
 
 def test_order_of_rows_and_categories_does_not_matter():

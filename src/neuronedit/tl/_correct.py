@@ -51,7 +51,7 @@ def correct(
     sample_key: str | None = None,
     bridge: Mapping[Any, Any] | None = None,
     held_out_controls: Selection | None = None,
-    edit: Any = "auto",
+    edit: Any = None,
     strata: str | None = None,
     axes: Any = "neurons",
     residual: bool = True,
@@ -97,8 +97,10 @@ def correct(
         Controls that are not used but scored, as a dict of obs column -> value(s), ``{"sample": ["HD1", "HD6"]}``: how far
         those of each batch come to those of the reference.
     edit, strata, axes, residual, **edit_params
-        How each batch's edit is learnt, as in :func:`neuronedit.tl.edit`. By default each is chosen for its batch; one edit by
-        name, ``"percentile"``, is several times faster.
+        How each batch's edit is learnt, as in :func:`neuronedit.tl.edit`. `None`: ``"percentile"`` within ``strata``, if they are
+        named: cell types, then, that controls and samples share. Without strata ``"auto"``, which chooses for each batch.
+        Do not give ``"auto"`` cell types as strata here: it would ask whether the correction of some carries over to others,
+        which it need not.
     strength
         Share of the correction.
     bounds
@@ -168,6 +170,7 @@ def correct(
     >>> adata.uns["corrected"]["batches"]["how"].to_dict()
     {'batch_1': 'control to batch_2', 'batch_2': 'reference'}
     """
+    edit = edit if edit is not None else "auto" if strata is None else "percentile"
     adata = modality(adata, mod, copy=copy)
     limits, device = limits_of(bounds), find_device(accelerator)
     if not np.isfinite(strength):
