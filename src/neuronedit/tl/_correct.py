@@ -273,8 +273,8 @@ def _design(
 ) -> tuple[list[Move], np.ndarray]:
     """Return how each batch is corrected, those that others wait for first, and which controls are held out."""
     labels = labels_of(adata, batch_key)
-    names = [name for name in labels.unique() if (labels == name).any()]
-    names = sorted(names, key=str)
+    names = sorted(labels.unique(), key=str)
+    cells_of = {name: (labels == name).to_numpy() for name in names}
     controls = _controls(adata, control_key, control)
     held_out = np.zeros(adata.n_obs, dtype=bool)
     if held_out_controls is not None:
@@ -286,18 +286,20 @@ def _design(
         for name in given:
             if name not in names:
                 raise ValueError(f"{what}: {name!r} is not in obs[{batch_key!r}]; it has {some(names)}.")
-    n_controls = {name: int((used & (labels == name).to_numpy()).sum()) for name in names}
+    n_controls = {name: int((used & cells_of[name]).sum()) for name in names}
     if reference is not None and n_controls[reference] < 2:
         raise ValueError(f"the reference {reference!r} has {n_controls[reference]} control cells; it needs at least 2.")
     if sum(n >= 2 for n in n_controls.values()) < 2:
         raise ValueError(f"fewer than two batches of obs[{batch_key!r}] have controls: there is nothing to learn from.")
-    goal = used if reference is None else used & (labels == reference).to_numpy()
+    goal = used if reference is None else used & cells_of[reference]
     to = POOLED if reference is None else str(reference)
 
+    roles_of = {
+        name: {"source": used & cells, "target": goal, "query": cells & ~used} for name, cells in cells_of.items()
+    }
     moves: dict[Any, Move] = {}
     for name in names:
-        cells = (labels == name).to_numpy()
-        roles = {"source": used & cells, "target": goal, "query": cells & ~used}
+        cells, roles = cells_of[name], roles_of[name]
         if name == reference:
             moves[name] = Move(str(name), "reference", cells, roles, "", learns=False)
         elif name not in bridge and n_controls[name] >= 2:
@@ -308,8 +310,7 @@ def _design(
             moves[name] = Move(str(name), f"control to {to}", cells, roles, str(name), learns=True)
     known = list(moves)
     for name in names:
-        cells = (labels == name).to_numpy()
-        roles = {"source": used & cells, "target": goal, "query": cells & ~used}
+        cells, roles = cells_of[name], roles_of[name]
         if name in known:
             continue
         if name not in bridge:
