@@ -5,6 +5,8 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -30,8 +32,8 @@ SPAN = 1024
 RUN = 65_536
 """Rows of a file that are read at once, at most."""
 
-WAVE = 4
-"""Blocks of a dask array that are computed at the same time."""
+WAVE = 2
+"""Blocks of a dask array that are computed at the same time; more where a cluster has room for them."""
 
 CHUNK = 4096
 """Cells that are encoded, edited and decoded at a time."""
@@ -64,7 +66,10 @@ class Rows:
         wanted, back = np.unique(rows, return_inverse=True)
         apart = (np.diff(wanted) > SPAN) | (np.diff(wanted // RUN) > 0)
         runs = np.split(wanted, np.flatnonzero(apart) + 1)
-        parts = [self._run(int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in runs]
+        if hasattr(self.matrix, "dask") and wanted[-1] - wanted[0] > self.span:
+            parts = self._at_once(runs)
+        else:
+            parts = [self._run(int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in runs]
         together = sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
         return together[back]
 
@@ -81,6 +86,13 @@ class Rows:
             self._kept = first, last, kept
         return kept[start - first : stop - first]
 
+    def _at_once(self, runs: Sequence[np.ndarray]) -> Sequence[Any]:
+        """Read rows of many chunks of a dask array where dask computes: only what is wanted comes back."""
+        import dask
+
+        pick = dask.delayed(lambda block, rows: block[rows], pure=False)
+        return dask.compute(*(pick(self.matrix[run[0] : run[-1] + 1], run - run[0]) for run in runs))
+
     def in_place(self, block: np.ndarray) -> np.ndarray:
         """Return a block of cells with the features where they stand in the matrix."""
         return block if self.order is None else block[:, np.argsort(self.order)]
@@ -95,7 +107,7 @@ class Rows:
     ) -> Iterator[tuple[tuple[int, int], Any]]:
         """Yield what each job makes of its rows, from the first to before the last, in order.
 
-        Jobs on a dask array are computed where dask computes, a few at a time.
+        Jobs on a dask array are computed where dask computes, a few at a time, and the next few while these are used.
         """
         if not hasattr(self.matrix, "dask"):
             for (first, last), job in jobs:
@@ -103,10 +115,27 @@ class Rows:
             return
         import dask
 
-        jobs = iter(jobs)
-        while wave := list(itertools.islice(jobs, WAVE)):
+        def compute(wave: list[tuple[tuple[int, int], Callable[[Any], Any]]]) -> list[tuple[tuple[int, int], Any]]:
             found = dask.compute(*(dask.delayed(job)(self.matrix[first:last]) for (first, last), job in wave))
-            yield from zip((rows for rows, _ in wave), found, strict=True)
+            return list(zip((rows for rows, _ in wave), found, strict=True))
+
+        jobs, at_once = iter(jobs), max(WAVE, 2 * _n_remote())
+        waves = iter(lambda: list(itertools.islice(jobs, at_once)), [])
+        with ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(compute, next(waves, []))
+            while found := coming.result():
+                coming = ahead.submit(compute, next(waves, []))
+                yield from found
+
+
+def _n_remote() -> int:
+    """Return how many blocks the cluster of dask.distributed computes at the same time, where there is one."""
+    try:
+        from distributed import get_client
+
+        return sum(get_client().nthreads().values())
+    except (ImportError, ValueError):
+        return 0
 
 
 def check_adata(adata: AnnData) -> None:
@@ -181,15 +210,21 @@ def check_finite(adata: AnnData, rows: Rows, layer: str | None) -> None:
         return
     if rows.in_memory and sparse.issparse(rows.matrix) and np.isfinite(rows.matrix.data).all():
         return
-    for start in range(0, rows.shape[0], step := max(CHUNK, rows.span)):
-        bad = ~torch.isfinite(rows[start : start + step])
-        if bad.any():
-            cell, feature = bad.nonzero()[0].tolist()
+    step = max(CHUNK, rows.span)
+    spans = ((start, min(start + step, rows.shape[0])) for start in range(0, rows.shape[0], step))
+    for (start, _), bad in rows.each((span, partial(_first_bad, order=rows.order)) for span in spans):
+        if bad is not None:
             names = adata.var_names if rows.order is None else adata.var_names[rows.order]
             raise ValueError(
-                f"{name_of(layer)} has NaN or infinite values, the first in cell {adata.obs_names[start + cell]!r}, feature"
-                f" {names[feature]!r}; drop or impute them first."
+                f"{name_of(layer)} has NaN or infinite values, the first in cell {adata.obs_names[start + bad[0]]!r},"
+                f" feature {names[bad[1]]!r}; drop or impute them first."
             )
+
+
+def _first_bad(block: Any, order: np.ndarray | None) -> tuple[int, int] | None:
+    """Return where the first value of a block is that is not finite."""
+    bad = ~torch.isfinite(Rows(block, order)[:])
+    return tuple(bad.nonzero()[0].tolist()) if bad.any() else None
 
 
 def groups_of(
@@ -244,14 +279,20 @@ def encode(space: Space, rows: Rows, index: np.ndarray, device: torch.device) ->
     with torch.no_grad():
         first = space.encode(rows[index[:1]].to(device))
         neurons = first.new_empty(len(index), first.shape[1])
-        for part, to in zip(chunks(index), neurons.split(CHUNK), strict=True):
-            to.copy_(space.encode(rows[part].to(device)))
+        for part in chunks(np.arange(len(index))):
+            neurons[part[0] : part[-1] + 1] = space.encode(rows[index[part]].to(device))
     return neurons
 
 
 def chunks(index: np.ndarray) -> list[np.ndarray]:
-    """Cut an index into parts of at most `CHUNK` cells."""
-    return [index[start : start + CHUNK] for start in range(0, len(index), CHUNK)]
+    """Cut an index into parts of `CHUNK` cells and the rest into powers of two.
+
+    oneDNN keeps a compiled product for every number of rows that it has met: of any number, they would fill the memory.
+    """
+    ends = [0]
+    while left := len(index) - ends[-1]:
+        ends.append(ends[-1] + min(CHUNK, 1 << (left.bit_length() - 1)))
+    return [index[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def remember(

@@ -20,7 +20,7 @@ def dense(widths: Sequence[int], *, generator: Generator, last: bool = False) ->
         layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
         for parameter in layer.parameters():
             nn.init.uniform_(parameter, -(fan_in**-0.5), fan_in**-0.5, generator=generator)
-        layers += [layer, nn.LeakyReLU(SLOPE)]
+        layers += [layer, nn.LeakyReLU(SLOPE, inplace=True)]
     return nn.Sequential(*(layers[:-1] if last else layers))
 
 

@@ -10,6 +10,7 @@ import pytest
 from scipy import sparse
 
 import neuronedit as ne
+from neuronedit._adata import chunks
 
 PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 PERCENTILE = PAIR | {"edit": "percentile"}
@@ -229,3 +230,12 @@ def test_a_dask_cluster_gives_the_same(trained, tmp_path):
     stored = anndata.read_zarr(tmp_path / "edited.zarr")
     np.testing.assert_allclose(stored.layers["edited"], expected.layers["edited"], atol=1e-5)
     assert json.loads(stored.uns["edited"]["config"])["edit"] == "percentile"
+
+
+def test_any_number_of_cells_is_cut_into_few_sizes():
+    sizes = set()
+    for n in (0, 1, 63, 4095, 4096, 4097, 10_001):
+        parts = chunks(np.arange(n))
+        assert np.array_equal(np.concatenate([np.arange(0), *parts]), np.arange(n))
+        sizes |= {len(part) for part in parts}
+    assert sizes <= {2**power for power in range(13)}

@@ -10,7 +10,7 @@ from anndata import AnnData
 from torch import Tensor
 
 from .. import _slots
-from .._adata import CHUNK, Rows, chunks, encode, features_of, recall, rows_of
+from .._adata import CHUNK, Rows, chunks, features_of, recall, rows_of
 from .._check import some
 from .._types import Scaled, encoded
 from ..edits import Distance, Support, distance, support
@@ -76,8 +76,9 @@ class Trained:
     device: torch.device
 
     def read(self, index: np.ndarray) -> Tensor:
-        """Return some cells, read a chunk at a time."""
-        return torch.cat([self.rows[part].to(self.device) for part in chunks(index)])
+        """Return some cells, at most 128 MiB of them read at a time."""
+        n = max(1, 2**25 // self.rows.shape[1])
+        return torch.cat([self.rows[index[i : i + n]].to(self.device) for i in range(0, len(index), n)])
 
 
 def trained(adata: AnnData, key: str | Sequence[str], layer: str | None, device: torch.device) -> Trained:
@@ -195,9 +196,9 @@ def carry_over(
 
 def encode_others(space: Any, rows: Rows, edited: np.ndarray, outputs: Outputs, device: torch.device) -> None:
     """Write the neurons of the cells that were not edited, given the mask of those that were."""
-    others = np.flatnonzero(~edited)
-    if len(others):
-        outputs.neurons[others] = encode(space, rows, others, device).cpu().numpy()
+    with torch.no_grad():
+        for part in chunks(np.flatnonzero(~edited)):
+            outputs.neurons[part] = space.encode(rows[part].to(device)).cpu().numpy()
 
 
 def scaled(carrier: Any, strength: float) -> Any:

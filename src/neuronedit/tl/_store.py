@@ -17,6 +17,7 @@ from anndata.io import write_elem
 
 from .. import _slots
 from .._adata import Rows, fingerprint
+from .._nets import fast_matmul
 from ._carry import Lesson, Outputs, Trained, carry_over, encode_others
 from ._verdict import Carried
 
@@ -61,16 +62,18 @@ class Store:
         for layer in layers if _slots.cofactor(on.layer) in var else ():
             var[_slots.cofactor(layer)] = var[_slots.cofactor(on.layer)]
         uns = {key: adata.uns[key] for key in on.keys if key in adata.uns}
-        AnnData(obs=obs, var=var, uns=uns).write_zarr(path)
+        AnnData(var=var, uns=uns).write_zarr(path)
         (Path(path) / ".zmetadata").unlink(missing_ok=True)  # a copy of what is about to change
         group = zarr.open_group(path, mode="r+", use_consolidated=False)
+        n_rows = min(BLOCK, adata.n_obs)
+        write_elem(group, "obs", obs, dataset_kwargs={"chunks": (n_rows,)})  # whole, its names would fill the memory
         room = [("layers", layer, adata.n_vars, on.rows.dtype) for layer in layers]
         room.append(("obsm", _slots.neurons_edited(key_added), len(lesson.inside.low), np.dtype(np.float32)))
         for where, name, width, dtype in room:
             array = group.require_group(where).create_array(
                 name,
                 shape=(adata.n_obs, width),
-                chunks=(min(BLOCK, adata.n_obs), width),
+                chunks=(n_rows, width),
                 dtype=dtype,
                 fill_value=np.nan,
             )
@@ -143,7 +146,7 @@ def _edited(
 ) -> tuple[Outputs, Carried | None]:
     """Edit a block of cells where they are in the query: all that is needed is given, so it may run anywhere."""
     rows = Rows(block, order)
-    with torch.no_grad():
+    with fast_matmul(), torch.no_grad():
         outputs = Outputs.of([rows.dense_copy() for _ in range(n_layers)], len(lesson.inside.low))
         own, carried = np.flatnonzero(query), None
         if len(own):
