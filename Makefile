@@ -44,11 +44,13 @@ bench: $(VENV)/test.stamp
 	$(INSTALL) --editable '.[bench]' || echo "The packages of peers could not be installed: they are skipped."
 ifdef QUICK
 	$(BIN)/python benchmarks/training.py --quick
+	$(BIN)/python benchmarks/speed.py --quick
 	$(BIN)/python benchmarks/paper.py --quick
 	$(BIN)/python benchmarks/controls.py --quick --methods "mean shift" "neuron editing" "neuron editing, within strata"
 else
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/holdout.py
+	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/controls.py --every 3
 	$(BIN)/python benchmarks/paper.py
 endif

@@ -16,12 +16,11 @@ from neuronedit.spaces import Autoencoder, Training
 
 
 def plain(cells, seed, *, epochs=None, seconds=None, validation=None):
-    """The loop that everybody writes first; it may also stop after so many seconds."""
+    """The loop that everybody writes first, on a tensor or a dataset; it may also stop after so many seconds."""
     space = Autoencoder(n_features=cells.shape[1], widths=(500, 250, 50), seed=seed)
     optimizer = torch.optim.Adam(space.parameters(), lr=1e-3)
-    loader = DataLoader(
-        TensorDataset(cells), batch_size=100, shuffle=True, generator=torch.Generator().manual_seed(seed)
-    )
+    cells = TensorDataset(cells) if isinstance(cells, torch.Tensor) else cells
+    loader = DataLoader(cells, batch_size=100, shuffle=True, generator=torch.Generator().manual_seed(seed))
     start, n = time.perf_counter(), 0
     while True:
         total = 0.0

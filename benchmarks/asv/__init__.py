@@ -1,0 +1,1 @@
+"""Benchmarks that asv compares between versions."""
