@@ -1,8 +1,8 @@
 """Batch correction from controls, on controls that were left out: does it hold, and is it said beforehand where it does not?
 
 ``python benchmarks/controls.py`` leaves two healthy donors of each batch of imubac_krieg out of the controls, in all 100 ways, corrects
-Data23 to Data29, and holds the left-out donors of Data23 against those of Data29, who are other people. It writes ``controls.csv`` and
-``docs/controls_table.md``. ``--quick`` takes every tenth split, and writes nothing.
+Data23 to Data29, and holds the left-out donors of Data23 against those of Data29, who are other people. It writes ``controls.csv``,
+of which the docs are made. ``--quick`` takes every tenth split, and writes nothing.
 """
 
 import argparse
@@ -120,8 +120,13 @@ def run(adata, held, methods):
         }
 
 
-def report(results):
-    """The tables for the docs: scores over all splits that were run, over those that all methods were run on, and the flags."""
+def read(path=HERE / "controls.csv"):
+    """Return the results so far."""
+    return pd.read_csv(path)
+
+
+def page(results):
+    """Return the tables as Markdown: scores over all splits that were run, over those that all methods were run on, and the flags."""
     split = results["query"] + results["truth"]
     common = split.map(split.value_counts()) == results["method"].nunique()
     lines = scores(results)
@@ -164,7 +169,7 @@ def main():
     logging.getLogger("neuronedit").setLevel(logging.ERROR)
     path, rows = HERE / "controls.csv", []
     if path.exists() and not options.quick:
-        rows = pd.read_csv(path).to_dict("records")
+        rows = read(path).to_dict("records")
     done = {(row["method"], row["query"], row["truth"]) for row in rows}
     adata = cells()
     for held in splits()[:: 10 if options.quick else options.every]:
@@ -172,10 +177,7 @@ def main():
         rows += run(adata, held, missing)
         if missing and not options.quick:
             pd.DataFrame(rows).to_csv(path, index=False, float_format="%.4g")
-    text = report(pd.DataFrame(rows))
-    print(text)
-    if not options.quick:
-        (HERE.parent / "docs" / "controls_table.md").write_text(text)
+    print(page(pd.DataFrame(rows)))
 
 
 if __name__ == "__main__":

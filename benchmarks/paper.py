@@ -1,7 +1,7 @@
-"""The paper's Tables 2 and 3 with every method, on data that can be had: a CSV, and a page for the docs.
+"""The paper's Tables 2 and 3 with every method, on data that can be had: a CSV, of which the docs are made.
 
 ``python benchmarks/paper.py`` runs what is not in the CSV yet; ``--quick`` is a look at one task of each kind in minutes, with
-short training, and writes no page. Nothing was tuned on the truths that are scored here.
+short training, and is only printed. Nothing was tuned on the truths that are scored here.
 """
 
 import argparse
@@ -23,6 +23,9 @@ import neuronedit as ne
 from neuronedit.baselines import BASELINES, QUICK
 
 HERE = Path(__file__).parent
+STEPS, SLOW_STEPS = 10_000, 2_000
+"""Of the autoencoders, and of the adversarial methods."""
+
 METRICS = ["change_correlation", "mean_correlation", "variance_correlation"]
 METRICS += ["energy_distance", "mean_wasserstein", "variance_ratio"]
 PAPER_2 = {  # correlation of the change observed in the controls with the change applied to the samples
@@ -205,11 +208,14 @@ def order_of(results, table, metric, paper):
     return lines
 
 
-def page(results, steps, slow_steps):
-    """Return the Markdown page."""
+def read(path=HERE / "paper.csv"):
+    """Return the results so far."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
+def page(results, steps=STEPS, slow_steps=SLOW_STEPS):
+    """Return the tables as Markdown."""
     lines = [
-        "<!-- written by benchmarks/paper.py; do not edit -->",
-        "",
         "Mean over tasks ± standard deviation over seeds (none where a method has no seed; – where"
         " it failed or the value is not defined). Autoencoders were"
         f" trained for {steps:,} steps, GANs and the regularized autoencoder (`mmd_autoencoder`) for {slow_steps:,}."
@@ -245,25 +251,20 @@ def page(results, steps, slow_steps):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one task of each kind, one seed, short training, no page")
+    parser.add_argument("--quick", action="store_true", help="one task of each kind, one seed, short training")
     parser.add_argument("--methods", nargs="+", choices=BASELINES, default=list(BASELINES))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=10_000, help="of the autoencoders")
-    parser.add_argument("--slow-steps", type=int, default=2_000, help="of the adversarial methods")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of the autoencoders")
+    parser.add_argument("--slow-steps", type=int, default=SLOW_STEPS, help="of the adversarial methods")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="tasks at a time, one thread each")
     parser.add_argument("--csv", type=Path, default=HERE / "paper.csv", help="results, kept and added to")
-    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "paper_tables.md")
     options = parser.parse_args()
     tasks, seeds, steps, slow_steps = TASKS, options.seeds, options.steps, options.slow_steps
     if options.quick:
         tasks = list({task.data: task for task in reversed(TASKS) if task.data != "imubac_krieg"}.values())
         seeds, steps, slow_steps, options.csv = 1, 1_000, 200, None
 
-    results = (
-        pd.read_csv(options.csv, keep_default_na=False, na_values=[""])
-        if options.csv and options.csv.exists()
-        else pd.DataFrame()
-    )
+    results = read(options.csv) if options.csv and options.csv.exists() else pd.DataFrame()
     done = (
         set() if results.empty else set(results[["data", "task", "seed", "method"]].itertuples(index=False, name=None))
     )
@@ -284,11 +285,7 @@ def main():
                 results.round(4).to_csv(options.csv, index=False)
     if results.empty:
         raise SystemExit("Nothing was run.")
-    text = page(results, steps, slow_steps)
-    if options.quick:
-        print(text)
-    else:
-        options.page.write_text(text)
+    print(page(results, steps, slow_steps))
 
 
 if __name__ == "__main__":

@@ -1,28 +1,58 @@
 """Sphinx settings."""
 
+import os
+import sys
 from importlib.metadata import version as installed
+from pathlib import Path
+
+import matplotlib
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+matplotlib.use("agg")
+os.environ.pop("MPLBACKEND", None)  # the kernels of notebooks show figures in their own way
 
 project = "neuronedit"
+description = "Carry an observed change over to cells in which it was never observed"
 author = "the neuronedit developers"
 copyright = f"2026, {author}"
 release = version = installed("neuronedit")
 
 extensions = [
+    "built",
+    "mathml",
+    "alt_text",
+    "llms",
     "myst_nb",
+    "notfound.extension",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
     "sphinxcontrib.bibtex",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "paper_tables.md"]  # the tables are included in comparison.md
+exclude_patterns = ["_build", "_ext", "built", "gallery/**/*.ipynb", "gallery/**/*.py", "jupyter_execute"]
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:.*", r"(anndata|collections|matplotlib|mudata|numpy|pandas|scanpy|torch)\..*"),  # no links over the network
+    ("py:class", r"Candidate\(.*"),  # the value of a constant
+]
+
 html_theme = "sphinx_book_theme"
 html_title = project
+html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "https://neuronedit.readthedocs.io/en/latest/")
 html_static_path = ["_static"]
-html_theme_options = {"repository_url": "https://github.com/scverse/neuronedit", "use_repository_button": True}
+html_css_files = ["site.css"]
+html_copy_source = True
+html_theme_options = {
+    "repository_url": "https://github.com/scverse/neuronedit",
+    "use_repository_button": True,
+    "navbar_persistent": [],  # the search is in the sidebar
+}
+html_math_renderer = "mathml"
+notfound_urls_prefix = "/en/latest/" if "READTHEDOCS" in os.environ else "/"
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
@@ -35,8 +65,27 @@ bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "plain"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
-nb_execution_mode = "cache"
-nb_execution_raise_on_error = True
 
-# Links to other projects need the network; without it they stay plain text.
-intersphinx_mapping = {}
+# A tutorial that fails, or whose conclusion no longer holds, fails the build.
+nb_execution_mode = "force"
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
+nb_output_stderr = "remove"  # progress bars
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": "/",
+    "subsection_order": ["../examples/tasks", "../examples/plots"],
+    "image_scrapers": ("alt_text.described",),
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "capture_repr": (),
+    "download_all_examples": False,
+    "notebook_extensions": set(),
+    "min_reported_time": 1e9,
+    "show_memory": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+    "thumbnail_size": (400, 260),
+}

@@ -1,0 +1,85 @@
+"""What is made anew for every build, into ``docs/built/``: benchmark tables, cards, the table of array types, the first figure."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+DOCS = Path(__file__).parents[1]
+BUILT = DOCS / "built"
+
+ORDER = ["batch_correction", "drug_combinations", "unseen_cell_type", "which_method", "large_data"]
+"""Of the tutorials; others follow by name."""
+
+CARD = """:::{{grid-item-card}} {title}
+:link: {name}
+:link-type: doc
+
+{sentence}
+:::
+"""
+
+
+def write(name, text):
+    """Write a file, if it says something new."""
+    path = BUILT / name
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def benchmarks():
+    """Write the tables of the comparison from the CSV files of the benchmarks."""
+    sys.path.insert(0, str(DOCS.parent / "benchmarks"))
+    import controls
+    import holdout
+    import paper
+
+    for name, module in (("paper", paper), ("holdout", holdout), ("controls", controls)):
+        write(f"{name}_tables.md", module.page(module.read()))
+    holdout.draw(holdout.chosen(holdout.read()), BUILT / "holdout.png")
+
+
+def tutorials():
+    """Write the cards of the tutorials, and their place in the contents."""
+    there = {path.stem: path for path in (DOCS.parent / "tutorials").glob("*.md") if path.stem != "index"}
+    names = [name for name in ORDER if name in there] + sorted(set(there) - set(ORDER))
+    cards = [CARD.format(name=name, title=title, sentence=text) for name in names for title, text in [head(there[name])]]
+    grid = "::::{grid} 1 1 2 2\n:gutter: 3\n\n" + "\n".join(cards) + "::::\n"
+    toctree = "\n".join(["```{toctree}", ":hidden:", ":maxdepth: 1", "", *names, "```", ""])
+    write("tutorials.md", f"{grid}\n{toctree}" if names else "\n")
+
+
+def head(path):
+    """Return the title of a tutorial and the first paragraph below it."""
+    lines = path.read_text().split("---\n", 2)[-1].splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("# "))
+    rest = "\n".join(lines[at + 1 :]).strip()
+    return lines[at].removeprefix("# ").strip(), " ".join(rest.split("\n\n", 1)[0].split())
+
+
+def first_figure():
+    """Draw the figure of the first page: what `make demo` draws."""
+    if not (BUILT / "biaxial.png").exists():
+        from neuronedit._cli import main
+
+        with tempfile.TemporaryDirectory() as folder:
+            if main(["demo", "--output", folder]):
+                raise RuntimeError("neuronedit demo failed")
+            (BUILT / "biaxial.png").write_bytes((Path(folder) / "biaxial.png").read_bytes())
+
+
+def make(app):
+    """Write all of it."""
+    import array_types
+
+    BUILT.mkdir(exist_ok=True)
+    benchmarks()
+    tutorials()
+    first_figure()
+    if not (BUILT / "array_types.md").exists():
+        write("array_types.md", array_types.table())
+
+
+def setup(app):
+    """Write before anything is read."""
+    app.connect("config-inited", lambda app, config: make(app), priority=100)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
