@@ -89,7 +89,7 @@ def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = 
 
 
 def load_model(path: str | PathLike[str]) -> AnnData:
-    """Read what :func:`save_model` wrote.
+    """Read what :func:`neuronedit.io.save_model` wrote.
 
     Parameters
     ----------
