@@ -2,15 +2,18 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CHROMIUM ?= $(or $(shell command -v chromium),$(shell command -v google-chrome),/usr/bin/chromium)
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help demo test lint types docs bench clean
+.PHONY: help demo test lint types docs docs-test bench clean
 
 help:
 	@echo "make demo   train, edit and compare on simulated cells; writes demo/"
 	@echo "            DATA=cells.h5ad GROUPBY=batch SOURCE=a TARGET=b QUERY=c does it on your file (COFACTOR=5: arcsinh first)"
 	@echo "make test   run the tests"
-	@echo "make lint types docs"
+	@echo "make lint types"
+	@echo "make docs   build the site from nothing, tutorials and gallery included (QUICK=1: what changed, and no tutorial is run)"
+	@echo "make docs-test   open the built site in chromium, on a wide and on a narrow screen"
 	@echo "make bench  redo the tables of the docs, in hours (QUICK=1: a look at them, in minutes)"
 
 $(VENV)/%.stamp: pyproject.toml constraints.txt
@@ -38,7 +41,19 @@ types: $(VENV)/lint.stamp
 	$(BIN)/mypy
 
 docs: $(VENV)/docs.stamp
-	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+ifdef QUICK
+	$(BIN)/python -m sphinx -W --keep-going -n -D nb_execution_mode=off -D plot_gallery=0 -b html docs docs/_build/html
+else
+	rm -rf docs/_build docs/built docs/gallery docs/generated
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
+endif
+
+docs/_build/html/index.html:
+	$(MAKE) docs
+
+docs-test: docs/_build/html/index.html $(VENV)/docs-test.stamp
+	test -x '$(CHROMIUM)' || apt-get install --yes --no-install-recommends chromium
+	CHROMIUM='$(CHROMIUM)' $(BIN)/python -m pytest docs/test_site.py -q
 
 bench: $(VENV)/test.stamp
 	$(INSTALL) --editable '.[bench]' || echo "The packages of peers could not be installed: they are skipped."
@@ -56,4 +71,4 @@ else
 endif
 
 clean:
-	rm -rf $(VENV) demo docs/_build docs/generated
+	rm -rf $(VENV) demo docs/_build docs/built docs/gallery docs/generated docs/screenshots

@@ -1,0 +1,136 @@
+"""The built site in a real browser, on a wide and on a narrow screen: nothing is broken, nothing sticks out, search finds.
+
+``make docs-test`` runs it. ``CHROMIUM`` names the browser. Screenshots are written to ``docs/screenshots``.
+"""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+HTML = Path(__file__).parent / "_build" / "html"
+SHOTS = Path(__file__).parent / "screenshots"
+TUTORIALS = sorted(path.stem for path in (HTML / "tutorials").glob("*.html") if path.stem != "index")
+PAGES = {
+    "front": "index.html",
+    "tutorials": "tutorials/index.html",
+    "api of edit": "generated/neuronedit.tl.edit.html",
+    "api": "api.html",
+    "gallery": "gallery/index.html",
+    "example": "gallery/tasks/b_edit.html",
+    "method": "method.html",
+    "comparison": "comparison.html",
+    "coming from ComBat": "guide/from_combat.html",
+    "not found": "404.html",
+} | ({"tutorial": f"tutorials/{TUTORIALS[0]}.html"} if TUTORIALS else {})
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+BROKEN = "() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+UNNAMED = "() => [...document.querySelectorAll('.bd-article img')].filter(i => !i.alt.trim()).map(i => i.src)"
+LOAD = """async () => {
+    for (const image of document.images) { image.loading = 'eager'; }
+    await Promise.all([...document.images].map(i => i.decode().catch(() => {})));
+}"""
+WIDER = """() => {
+    const width = document.documentElement.clientWidth;
+    const scrolled = e => e && (['auto', 'scroll', 'hidden'].includes(getComputedStyle(e).overflowX) || scrolled(e.parentElement));
+    if (document.documentElement.scrollWidth <= width) { return []; }
+    return [...document.querySelectorAll('body *')]
+        .filter(e => e.getBoundingClientRect().right > width + 1 && !scrolled(e.parentElement))
+        .slice(0, 5).map(e => `${e.tagName}.${e.className}: ${(e.textContent || '').trim().slice(0, 40)}`);
+}"""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serve files, and say nothing."""
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="session")
+def site():
+    """Serve the built site."""
+    assert (HTML / "index.html").exists(), "There is no site: make docs."
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=HTML))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Start the browser."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    assert path, "There is no browser: install chromium, or name one with CHROMIUM."
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=[*FLAGS, "--disable-sync"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=lambda p: f"{p[0]}-{p[1]}")
+def page(request, browser, site):
+    """Open a tab that reaches the site alone, and fails the test for whatever goes wrong in it."""
+    width, scheme = request.param
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    context.add_init_script("localStorage.setItem('mode', 'auto')")
+    page, wrong, abroad = context.new_page(), [], []
+
+    def route(route):
+        if route.request.url.startswith((site, "data:", "blob:")):
+            return route.continue_()
+        abroad.append(route.request.url)
+        return route.abort()
+
+    def said(message):
+        if message.type == "error" and not any(url == message.location.get("url") for url in abroad):
+            wrong.append(f"console: {message.text} ({message.location.get('url')})")
+
+    context.route("**/*", route)
+    page.on("console", said)
+    page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
+    page.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+    page.on(
+        "requestfailed", lambda r: wrong.append(f"{r.failure}: {r.url}") if r.url.startswith(site) else None
+    )
+    page.shot = lambda name: page.screenshot(path=SHOTS / f"{name.replace(' ', '_')}-{width}-{scheme}.png")
+    SHOTS.mkdir(exist_ok=True)
+    yield page
+    context.close()
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_whole(page, site, name):
+    page.goto(site + PAGES[name], wait_until="load")
+    page.evaluate(LOAD)
+    page.shot(name)
+    assert page.locator("h1").count() >= 1
+    assert page.evaluate(BROKEN) == []
+    assert page.evaluate(UNNAMED) == []
+    assert page.evaluate(WIDER) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_search_finds(page, site):
+    page.goto(site + "search.html?q=biaxial", wait_until="load")
+    page.wait_for_selector("#search-results li", timeout=20_000)
+    page.wait_for_function("document.querySelectorAll('#search-results li').length > 2", timeout=20_000)
+    links = page.locator("#search-results li a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    page.shot("search")
+    assert any("neuronedit.pl.biaxial" in link for link in links), links
+    assert page.evaluate(WIDER) == []
+
+
+def test_front_page_leads_everywhere(page, site):
+    page.goto(site, wait_until="load")
+    links = page.locator(".sd-card a").evaluate_all("all => all.map(a => a.href)")
+    assert len(links) >= 6
+    for link in links:
+        assert page.goto(link, wait_until="load").status == 200
