@@ -111,3 +111,11 @@ def test_every_candidate_runs_on_constant_features():
     source[:, 0] = target[:, 0] = 1
     found, moved = chosen(source, target, source[:50], (labels, labels))
     assert np.isfinite(found.scores).all() and torch.isfinite(moved).all()
+
+
+def test_what_was_chosen_is_said_in_a_line():
+    source, target, labels = strata([[2.0, 0, 0, 0]] * 3)
+    found, _ = chosen(source, target, source[:100] + 1, (labels, labels))
+    said = repr(found)
+    assert said.startswith("Selected(strata: ") and "expected=" in said
+    assert "\n" not in said and len(said) < 200

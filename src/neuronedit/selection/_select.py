@@ -90,6 +90,14 @@ class Selected:
     wrong: np.ndarray = field(default_factory=nothing)
     tested: float = 0.0
 
+    def __repr__(self) -> str:
+        """Say in a line what was chosen; arrays and cells are left out."""
+        best = sorted(zip(self.weights, self.candidates, strict=True), reverse=True)[:3]
+        names = ", ".join(f"{name} {weight:.2f}" for weight, name in best)
+        expected = "" if np.isnan(self.expected) else f", expected={self.expected:.2f} ± {self.expected_se:.2f}"
+        more = ", …" if len(self.candidates) > len(best) else ""
+        return f"Selected({self.how}: {names}{more}; strength={self.strength:.2g}{expected}, {len(self.parts)} parts)"
+
 
 def select(
     space: Space,
