@@ -255,7 +255,7 @@ def groups_of(
         if (n := int(groups[role].sum())) < 2:
             raise ValueError(f"{role} has {n} cell; percentiles need at least 2 cells, and are noise below about 100.")
         if n < 100 and role != "truth":
-            logger.warning("%s has only %d cells: its percentiles are mostly noise.", role, n)
+            logger.warning("%s has only %d cells: its percentiles are mostly noise; edit='shift' needs fewer.", role, n)
     return groups
 
 

@@ -223,7 +223,7 @@ def treatments(adata: AnnData, groupby: str, control: Any, effects: Sequence[Any
                 f"{name!r} has {n} cell; percentiles need at least 2 cells, and are noise below about 100."
             )
         if n < 100:
-            logger.warning("%r has only %d cells: its percentiles are mostly noise.", name, n)
+            logger.warning("%r has only %d cells: its percentiles are mostly noise; edit='shift' needs fewer.", name, n)
     return groups
 
 

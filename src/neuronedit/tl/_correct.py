@@ -305,7 +305,9 @@ def _design(
         elif name not in bridge and n_controls[name] >= 2:
             if n_controls[name] < 100:
                 logger.warning(
-                    "The control of %s has only %d cells: its percentiles are mostly noise.", name, n_controls[name]
+                    "The control of %s has only %d cells: its percentiles are mostly noise; edit='shift' needs fewer.",
+                    name,
+                    n_controls[name],
                 )
             moves[name] = Move(str(name), f"control to {to}", cells, roles, str(name), learns=True)
     known = list(moves)
