@@ -96,9 +96,7 @@ def page(request, browser, site):
     page.on("console", said)
     page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
     page.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
-    page.on(
-        "requestfailed", lambda r: wrong.append(f"{r.failure}: {r.url}") if r.url.startswith(site) else None
-    )
+    page.on("requestfailed", lambda r: wrong.append(f"{r.failure}: {r.url}") if r.url.startswith(site) else None)
     page.shot = lambda name: page.screenshot(path=SHOTS / f"{name.replace(' ', '_')}-{width}-{scheme}.png")
     SHOTS.mkdir(exist_ok=True)
     yield page

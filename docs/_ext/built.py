@@ -42,7 +42,9 @@ def tutorials():
     """Write the cards of the tutorials, and their place in the contents."""
     there = {path.stem: path for path in (DOCS.parent / "tutorials").glob("*.md") if path.stem != "index"}
     names = [name for name in ORDER if name in there] + sorted(set(there) - set(ORDER))
-    cards = [CARD.format(name=name, title=title, sentence=text) for name in names for title, text in [head(there[name])]]
+    cards = [
+        CARD.format(name=name, title=title, sentence=text) for name in names for title, text in [head(there[name])]
+    ]
     grid = "::::{grid} 1 1 2 2\n:gutter: 3\n\n" + "\n".join(cards) + "::::\n"
     toctree = "\n".join(["```{toctree}", ":hidden:", ":maxdepth: 1", "", *names, "```", ""])
     write("tutorials.md", f"{grid}\n{toctree}" if names else "\n")

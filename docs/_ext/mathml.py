@@ -26,8 +26,6 @@ def display(translator: HTML5Translator, node):
     raise nodes.SkipNode
 
 
-
-
 def setup(app):
     """Register the renderer."""
     app.add_html_math_renderer("mathml", (inline, None), (display, None))
