@@ -400,6 +400,7 @@ def draw(auto, path, lowest=-0.7):
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize="small")
     figure.savefig(path, dpi=150)
+    plt.close(figure)  # the gallery would take it for one of its own
 
 
 def main():
