@@ -72,6 +72,7 @@ def first_figure():
 def make(app):
     """Write all of it."""
     import array_types
+    import matplotlib.pyplot as plt
 
     BUILT.mkdir(exist_ok=True)
     benchmarks()
@@ -79,6 +80,7 @@ def make(app):
     first_figure()
     if not (BUILT / "array_types.md").exists():
         write("array_types.md", array_types.table())
+    plt.close("all")  # or the first example would show them
 
 
 def setup(app):
