@@ -69,6 +69,12 @@ myst_heading_anchors = 3
 # A tutorial that fails, or whose conclusion no longer holds, fails the build.
 nb_execution_mode = "force"
 nb_execution_timeout = 600
+only = os.environ.get("TUTORIALS", "").split()  # names of those to run; none: all
+nb_execution_excludepatterns = [
+    f"tutorials/{path.name}"
+    for path in sorted((Path(__file__).parents[1] / "tutorials").glob("*.md"))
+    if only and path.stem not in only
+]
 nb_execution_raise_on_error = True
 nb_output_stderr = "remove"  # progress bars
 
