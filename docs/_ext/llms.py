@@ -17,7 +17,7 @@ def write(app, error):
         return
     parts = {name: [] for name in ("Pages", "User guide", "Tutorials", "Gallery", "API")}
     base = (app.config.html_baseurl or "").rstrip("/")
-    for name in sorted(app.env.found_docs):
+    for name in sorted(app.env.found_docs - {"404"}):
         title = app.env.titles[name].astext()
         part = next((heading for start, heading in PARTS.items() if name.startswith(start)), "Pages")
         link = f"{base}/{name}.html" if base else f"{name}.html"
