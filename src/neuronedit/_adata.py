@@ -131,7 +131,7 @@ class Rows:
 def _n_remote() -> int:
     """Return how many blocks the cluster of dask.distributed computes at the same time, where there is one."""
     try:
-        from distributed import get_client
+        from dask.distributed import get_client
 
         return sum(get_client().nthreads().values())
     except (ImportError, ValueError):
