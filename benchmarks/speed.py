@@ -28,7 +28,7 @@ from neuronedit.spaces import Autoencoder, Training
 
 HERE = Path(__file__).parent
 WIDTHS = (500, 250, 50)
-OTHERS = ("quantile", "mean_shift", "gaussian_ot", "combat", "mnn", "cca", "cytonorm")
+OTHERS = ("quantile", "mean_shift", "gaussian_ot", "ot", "combat", "mnn", "cca", "cytonorm")
 PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 
 
@@ -218,11 +218,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--data", nargs="*", default=list(DATA), help="only these; the results of others are kept")
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     options = parser.parse_args()
     logging.getLogger("neuronedit").setLevel(logging.ERROR)
     rows = []
-    for data in DATA:
+    for data in options.data:
         largest = max(options.sizes) if data == "35 markers" else 100_000
         for n in [4_000, 8_000] if options.quick else [n for n in options.sizes if n <= largest]:
             rows += measure(data, n, 1 if options.quick else options.repeats)
@@ -231,6 +232,9 @@ def main():
                 flush=True,
             )
     rows = pd.DataFrame(rows)
+    if (HERE / "speed.csv").exists() and set(options.data) < set(DATA):
+        kept = read()
+        rows = pd.concat([kept[~kept["data"].isin(options.data)], rows])
     print(page(rows))
     if not options.quick:
         rows.to_csv(HERE / "speed.csv", index=False, float_format="%.4g")

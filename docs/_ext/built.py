@@ -32,8 +32,9 @@ def benchmarks():
     import controls
     import holdout
     import paper
+    import speed
 
-    for name, module in (("paper", paper), ("holdout", holdout), ("controls", controls)):
+    for name, module in (("paper", paper), ("holdout", holdout), ("controls", controls), ("speed", speed)):
         write(f"{name}_tables.md", module.page(module.read()))
     holdout.draw(holdout.chosen(holdout.read()), BUILT / "holdout.png")
 

@@ -59,7 +59,8 @@ class Rows:
         block = self.matrix[rows] if self.in_memory else self._from_afar(np.arange(self.shape[0])[rows])
         block = block.toarray() if sparse.issparse(block) else np.asarray(block)
         block = block if self.order is None else block[:, self.order]
-        return torch.from_numpy(np.array(block, dtype=np.float32, order="C"))  # a copy: nobody can write into adata
+        made = np.array if isinstance(rows, slice) else np.asarray  # never a view: nobody can write into adata
+        return torch.from_numpy(made(block, dtype=np.float32, order="C"))
 
     def _from_afar(self, rows: np.ndarray) -> Any:
         """Read rows of a file or a dask array: runs of them that lie close, in order, and each run at once."""

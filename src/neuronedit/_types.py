@@ -4,7 +4,7 @@ A space turns cells into neurons and back. `within` runs a method on the neurons
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -12,6 +12,15 @@ from torch import Tensor
 
 Map = Callable[[Tensor], Tensor]
 """Carries cells: ``(n_cells, n_features) -> (n_cells, n_features)``."""
+
+
+class Brief:
+    """A dataclass that prints the shape of a tensor in place of its numbers."""
+
+    def __repr__(self) -> str:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        shown = (f"{k}={tuple(v.shape) if isinstance(v, Tensor) else repr(v)}" for k, v in values.items())
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 class Method(Protocol):
@@ -47,6 +56,11 @@ class Cells(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
     def __getitem__(self, rows: slice | np.ndarray, /) -> Tensor: ...
+
+
+def block_size(n_features: int) -> int:
+    """Return how many cells to read at once: 32 MB of float32 at most, which a processor's cache may hold."""
+    return max(1, min(65_536, 2**23 // max(1, n_features)))
 
 
 class Edited(NamedTuple):

@@ -76,3 +76,8 @@ def test_more_bins_than_cells_and_columns_apart():
 def test_bad_n_bins(n_bins):
     with pytest.raises(ValueError, match="n_bins must be at least 1"):
         percentile(column([0, 1]), column([0, 1]), n_bins=n_bins)
+
+
+def test_what_is_learnt_is_printed_in_a_line():
+    cells = torch.zeros(20, 3)
+    assert repr(percentile(cells, cells, n_bins=4)) == "Percentiles(knots=(3, 5), shifts=(3, 5))"

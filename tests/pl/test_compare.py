@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import neuronedit as ne
+from neuronedit.pl._figure import ink
 
 METHODS = ["neuron_editing", "mean_shift", "identity", "gan", "mnn"]
 VALUES = {
@@ -94,8 +95,8 @@ def test_what_lies_beyond_is_a_triangle_with_its_number(table):
 def test_what_failed_is_grey(table):
     axes = ne.pl.compare(table)
     assert [text.get_text() for text in axes[2].texts] == ["undefined", "failed"]
-    assert axes[0].texts[1].get_position()[1] == 4 and axes[0].texts[1].get_color() == "0.5"
-    assert [label.get_color() for label in axes[0].get_yticklabels()][3:] == ["black", "0.5"]
+    assert axes[0].texts[1].get_position()[1] == 4 and axes[0].texts[1].get_color() == ink(0.5)
+    assert [label.get_color() for label in axes[0].get_yticklabels()][3:] == ["black", ink(0.5)]
 
 
 def test_legend_says_what_is_there_and_stands_outside(table):

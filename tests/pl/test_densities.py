@@ -6,7 +6,7 @@ import pytest
 from scipy import sparse
 
 import neuronedit as ne
-from neuronedit.pl._densities import STYLES, _density
+from neuronedit.pl._densities import STYLES, _density, style
 
 PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 
@@ -57,9 +57,9 @@ def test_the_curves_are_those_of_the_named_cells(adata):
     cells = [adata.X[group == name, i] for name in ("control_1", "control_2", "sample_2", "sample_1")]
     cells.append(query(adata, "edited")[:, i])
     assert len(ax.lines) == 5
-    for line, values, style in zip(ax.lines, cells, STYLES.values(), strict=True):
+    for line, values, role in zip(ax.lines, cells, STYLES, strict=True):
         np.testing.assert_allclose(line.get_xydata().T, _density(values), atol=1e-4)
-        assert line.get_color() == style["color"]
+        assert line.get_color() == style(role)["color"]
     names = [text.get_text() for text in ax.get_legend().get_texts()]
     assert names == ["source: control_1", "target: control_2", "truth: sample_2", "query: sample_1", "query, edited"]
 

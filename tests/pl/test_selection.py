@@ -8,6 +8,7 @@ import pytest
 from anndata import read_h5ad
 
 import neuronedit as ne
+from neuronedit.pl._figure import ink
 
 CANDIDATES = ["identity", "mean_shift", "quantile", "transport", "neuron_editing"]
 PARTS = ["B", "NK", "T"]
@@ -129,7 +130,7 @@ def test_weights_times_strength(adata, strength):
 def test_at_most_so_many_but_all_that_have_a_weight(adata):
     scores, weights = ne.pl.selection(adata, most=1)
     assert list(labels(scores).values()) == ["combination", "neuron_editing", "mean_shift", "transport", "2 more"]
-    assert scores.get_yticklabels()[-1].get_color() == "0.5"
+    assert scores.get_yticklabels()[-1].get_color() == ink(0.5)
     assert len(bars(weights)) == 3 and len(intervals(scores)) == 4
     assert "more" not in list(labels(ne.pl.selection(adata, most=5)[0]).values())[-1]
 

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 import neuronedit as ne
+from neuronedit.pl._figure import ink
 from neuronedit.pl._support import INSIDE, OUTSIDE
 
 OUTER = {"a": 0.1, "b": 0.5, "c": 0.0}
@@ -80,7 +81,7 @@ def test_a_hill_has_the_shape_of_its_distances(adata):
 def test_medians_and_the_edge(adata):
     ax = ne.pl.support(adata, groupby="type")
     medians = adata.obs.groupby("type", observed=True)["edited_distance"].median()
-    drawn = {max(line.get_ydata()): line.get_xdata()[0] for line in ax.lines if line.get_color() == "black"}
+    drawn = {max(line.get_ydata()): line.get_xdata()[0] for line in ax.lines if line.get_color() == ink(0)}
     assert drawn == pytest.approx({0: medians["b"], 1: medians["a"], 2: medians["c"]})
     assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"] == [1]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["edge of the source", "median", "outside"]

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._types import Brief
 
-@dataclass(frozen=True, eq=False)
-class Stretch:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Stretch(Brief):
     """The map ``x -> (x - center) * factor + goal``, each ``(n_features,)``."""
 
     center: Tensor

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._types import Brief
 
-@dataclass(frozen=True, eq=False)
-class Linear:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Linear(Brief):
     """The map ``x -> (x - center) @ matrix + goal``; ``matrix`` is ``(n_features, n_features)``, the others ``(n_features,)``."""
 
     center: Tensor

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, cdist
 
+from .._types import Brief
 
-@dataclass(frozen=True, eq=False)
-class Nearest:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Nearest(Brief):
     """Moves a cell by the mean of the ``moves`` of the ``n_neighbors`` nearest ``cells``; both are ``(n, n_neurons)``."""
 
     cells: Tensor

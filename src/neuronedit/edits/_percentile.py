@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._types import Brief
 
-@dataclass(frozen=True, eq=False)
-class Percentiles:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Percentiles(Brief):
     """How far each neuron moves at its percentiles: ``knots``, the source's, and ``shifts``, each ``(n_neurons, n_bins + 1)``."""
 
     knots: Tensor

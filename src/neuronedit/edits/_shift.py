@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .._types import Brief
 
-@dataclass(frozen=True, eq=False)
-class Shift:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Shift(Brief):
     """The map ``z -> z + vector``; ``vector`` is ``(n_neurons,)``."""
 
     vector: Tensor

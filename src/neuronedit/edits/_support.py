@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._types import Brief
 from ._neighbors import draw
 
 
-@dataclass(frozen=True, eq=False)
-class Support:
+@dataclass(frozen=True, eq=False, repr=False)
+class Support(Brief):
     """Gives the share of a cell's neurons from ``low`` to ``high``, each ``(n_neurons,)``."""
 
     low: Tensor
@@ -20,8 +21,8 @@ class Support:
         return ((z >= self.low) & (z <= self.high)).float().mean(1)
 
 
-@dataclass(frozen=True, eq=False)
-class Distance:
+@dataclass(frozen=True, eq=False, repr=False)
+class Distance(Brief):
     """Gives the mean distance of a cell to the ``n_neighbors`` nearest ``cells``, divided by what is ``usual``."""
 
     cells: Tensor

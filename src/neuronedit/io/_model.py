@@ -65,7 +65,8 @@ def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = 
     record = None if edit is None else _record(adata, edit, "edit", "features", "ne.tl.edit")
     if record is not None and "learnt" not in record:
         raise ValueError(
-            f"uns[{edit!r}] cannot be saved: it was edited by a function that returns no row of ne.edits.MAPS, or by a model."
+            f"uns[{edit!r}] holds no edit that can be saved: it was made by ne.tl.correct, by a function that returns no row of"
+            " ne.edits.MAPS, or with model=. Save an edit that ne.tl.edit learnt, for one batch say, or with edit=None the space alone."
         )
     keys = [key or _slots.MODEL] if record is None else list(json.loads(str(record["config"]))["key"])
     kept: dict[str, Any] = {name: _record(adata, name, "trained space", "weights", "ne.tl.train") for name in keys}

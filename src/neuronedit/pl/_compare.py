@@ -9,13 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from .._check import some
-from ._figure import OKABE_ITO, finish, panels
+from ._figure import OKABE_ITO, aim, finish, ink, nought, panels
 
 COLUMNS = ["method", "seed", "metric", "value", "low", "high", "distance", "error"]
 
 BLUE = OKABE_ITO[0]
-IDEAL: dict[str, Any] = {"color": "0.3", "linestyle": "--", "linewidth": 1}
-LEFT_ALONE: dict[str, Any] = {"color": "0.6", "linewidth": 0.8}
 
 LIMITS = (-1.0, 2.0)
 """What an axis shows at most."""
@@ -88,9 +86,9 @@ def compare(
         shown["one seed"] = Line2D([], [], marker="o", linestyle="", color=BLUE, markersize=2.5)
     if table["low"].notna().any():
         shown["95 % interval"] = Line2D([], [], color=BLUE, linewidth=5, alpha=0.35, solid_capstyle="butt")
-    shown["ideal"] = Line2D([], [], **IDEAL)
+    shown["ideal"] = Line2D([], [], **aim())
     if table["distance"].notna().any():
-        shown["cells left alone"] = Line2D([], [], **LEFT_ALONE)
+        shown["cells left alone"] = Line2D([], [], **nought())
     beside = axes[min(len(axes), 4) - 1]
     beside.legend(shown.values(), shown.keys(), frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1))
     return finish(axes, show=show, return_fig=return_fig)
@@ -108,16 +106,16 @@ def _draw(panel: Axes, rows: pd.DataFrame, methods: list[Any]) -> None:
     seen = np.concatenate([rows["value"], means.to_numpy().ravel(), [0.0, 1.0] if is_distance else [1.0]])
     low, high = np.nanmin(np.clip(seen, *LIMITS)), np.nanmax(np.clip(seen, *LIMITS))
     margin = 0.08 * (high - low) or 0.1
-    panel.axvline(1, zorder=1, **IDEAL)
+    panel.axvline(1, zorder=1, **aim())
     if is_distance:
-        panel.axvline(0, zorder=1, **LEFT_ALONE)
+        panel.axvline(0, zorder=1, **nought())
     panel.set(xlim=(low - margin, high + margin), ylim=(len(methods) - 0.4, -0.6))
     panel.set_xlabel("share of the gap closed" if is_distance else "score")
     panel.set_yticks(range(len(methods)), [str(method) for method in methods])
     for label, value in zip(panel.get_yticklabels(), means["value"], strict=False):  # inner panels have no labels
         if np.isnan(value):
-            label.set_color("0.5")
-    panel.grid(axis="y", color="0.92")
+            label.set_color(ink(0.5))
+    panel.grid(axis="y", color=ink(0.92))
     panel.spines[["top", "right", "left"]].set_visible(False)
     panel.tick_params(axis="y", length=0)
 
@@ -126,8 +124,8 @@ def _draw(panel: Axes, rows: pd.DataFrame, methods: list[Any]) -> None:
         value, *interval = means.loc[method]
         if np.isnan(value):
             reason = "failed" if (own["error"] != "").any() else "undefined"
-            blank = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-            panel.text((low + high) / 2, y, reason, color="0.5", ha="center", va="center", bbox=blank)
+            blank = {"facecolor": ink(1), "edgecolor": "none", "pad": 1}
+            panel.text((low + high) / 2, y, reason, color=ink(0.5), ha="center", va="center", bbox=blank)
             continue
         panel.plot(interval, [y, y], color=BLUE, linewidth=5, alpha=0.35, solid_capstyle="butt", zorder=2)
         if len(own) > 1:

@@ -12,11 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .. import _slots
-from ._figure import OKABE_ITO, finish, panels
+from ._figure import OKABE_ITO, aim, finish, ink, panels
 
 SAMPLE: dict[str, Any] = {"marker": "o", "color": OKABE_ITO[0]}
 FLAGGED: dict[str, Any] = {"marker": "D", "color": OKABE_ITO[1]}
-EDGE: dict[str, Any] = {"color": "0.3", "linestyle": "--", "linewidth": 1}
 
 LEAST = 0.05
 """Share of cells that the scale of colours reaches at least, so that nothing usual is dark."""
@@ -114,14 +113,14 @@ def _heatmap(panel: Axes, shares: pd.DataFrame, hidden: int) -> QuadMesh:
     n, n_features = shares.shape
     edges = np.arange(n_features + 1) - 0.5, np.arange(n + 1) - 0.5
     top = max(LEAST, float(np.nanmax(shares.to_numpy(), initial=0)))
-    style: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "vmax": top, "edgecolors": "white", "linewidth": 0.5}
+    style: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "vmax": top, "edgecolors": ink(1), "linewidth": 0.5}
     mesh = panel.pcolormesh(*edges, shares.to_numpy(dtype=float), **style)
     names = [*map(str, shares.columns), *([f"{hidden} more"] if hidden else [])]
     panel.set_xticks(np.arange(len(names)), names, rotation=90)
     panel.set_xlim(-0.5, len(names) - 0.5)
     panel.tick_params(axis="x", length=0)
     if hidden:
-        panel.get_xticklabels()[-1].set_color("0.5")
+        panel.get_xticklabels()[-1].set_color(ink(0.5))
     return mesh
 
 
@@ -149,22 +148,22 @@ def _dots(panel: Axes, samples: pd.DataFrame, batches: list[Any]) -> None:
     shown = {}
     for name, which, style in (("sample", ~flagged, SAMPLE), ("flagged sample", flagged, FLAGGED)):
         if (which & ~np.isnan(values)).any():
-            panel.scatter(values[which], rows[which], s=26, alpha=0.75, linewidths=0.4, edgecolors="white", **style)
+            panel.scatter(values[which], rows[which], s=26, alpha=0.75, linewidths=0.4, edgecolors=ink(1), **style)
             shown[name] = Line2D([], [], linestyle="", alpha=0.75, markeredgewidth=0, **style)
     most = max(np.nanmax(values), float(known), 0.02)
     panel.set_xlim(-0.04 * most, 1.06 * most)
     panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    panel.grid(axis="y", color="0.92")
+    panel.grid(axis="y", color=ink(0.92))
     panel.set_axisbelow(True)
     if not known:
         panel.set_xlabel("share of cells outside\nthe control")
         panel.xaxis.set_major_formatter(FuncFormatter(_percent))
     else:
         panel.set_xlabel("distance of composition\nfrom the controls'")
-        shown["controls from each other\nat most"] = Line2D([], [], **EDGE)
-        panel.axvline(1, zorder=1, **EDGE)
+        shown["controls from each other\nat most"] = Line2D([], [], **aim())
+        panel.axvline(1, zorder=1, **aim())
         for y in set(range(len(batches))) - set(rows[~np.isnan(values)]):
-            blank = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-            said: dict[str, Any] = {"color": "0.5", "fontsize": "small", "va": "center", "bbox": blank}
+            blank = {"facecolor": ink(1), "edgecolor": "none", "pad": 1}
+            said: dict[str, Any] = {"color": ink(0.5), "fontsize": "small", "va": "center", "bbox": blank}
             panel.annotate("fewer than 3 controls", (0.03, y), xycoords=panel.get_yaxis_transform(), **said)
     panel.legend(shown.values(), shown.keys(), frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1))

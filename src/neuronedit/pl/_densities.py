@@ -11,13 +11,13 @@ from scipy import ndimage
 
 from .. import _slots
 from .._check import check_features, matrix_of, select
-from ._figure import ROLES, finish, panels, units, values_of
+from ._figure import ROLES, finish, ink, panels, units, values_of
 from ._record import describe, edited
 
 STYLES: dict[str, dict[str, Any]] = {
     "source": {"color": ROLES["source"], "linewidth": 1.0},
     "target": {"color": ROLES["target"], "linewidth": 1.0},
-    "truth": {"color": "black", "linewidth": 1.4, "linestyle": (0, (3, 1.5))},
+    "truth": {"linewidth": 1.4, "linestyle": (0, (3, 1.5))},
     "query": {"color": ROLES["query"], "linewidth": 1.6},
     "edited": {"color": ROLES["edited"], "linewidth": 1.6},
 }
@@ -110,7 +110,7 @@ def densities(
 
     for i, (feature, panel) in enumerate(zip(features, axes, strict=True)):
         for role in drawn:
-            panel.plot(*_density(cells[role][:, i]), **STYLES[role])
+            panel.plot(*_density(cells[role][:, i]), **style(role))
         low, high = np.array([np.quantile(values[:, i], [0.001, 0.999]) for values in cells.values()]).T
         margin = 0.05 * (high.max() - low.min()) or 1.0
         panel.set_title(feature, fontsize="medium")
@@ -119,7 +119,7 @@ def densities(
         panel.set_ylim(bottom=0)
         panel.spines[["top", "right", "left"]].set_visible(False)
     axes[0].set_ylabel("density")
-    handles = [Line2D([], [], **STYLES[role]) for role in drawn]
+    handles = [Line2D([], [], **style(role)) for role in drawn]
     beside = axes[min(len(axes), 4) - 1]
     beside.legend(handles, [names[role] for role in drawn], frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1))
     return finish(axes, show=show, return_fig=return_fig)
@@ -137,3 +137,8 @@ def _density(values: np.ndarray, n_bins: int = 200) -> tuple[np.ndarray, np.ndar
     ends = edges[[0, 0, -1, -1]]
     x = np.concatenate([ends[:2], (edges[1:] + edges[:-1]) / 2, ends[2:]])
     return x, np.concatenate([[0], density[:1], density, density[-1:], [0]])
+
+
+def style(role: str) -> dict[str, Any]:
+    """Return how a role is drawn; one without a colour of its own as text is."""
+    return {"color": ink(0)} | STYLES[role]

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from anndata import AnnData
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from scipy import sparse
 
 from .. import _slots
@@ -19,6 +19,23 @@ OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "
 
 ROLES = {"source": "#92C5DE", "target": "#F4A582", "query": "#0571B0", "edited": "#B2182B"}
 """The paper's colours, light for the controls and dark for the query, in shades that are told apart without red and green."""
+
+
+def ink(shade: float) -> str:
+    """Return a grey from the colour of text, 0, to white, 1; where text is light, as in a dark style, to black."""
+    red, green, blue = to_rgb(plt.rcParams["text.color"])
+    ground = float(red + green + blue < 1.5)
+    return to_hex((red + shade * (ground - red), green + shade * (ground - green), blue + shade * (ground - blue)))
+
+
+def aim() -> dict[str, Any]:
+    """Return the style of a line to be reached, or not to be crossed."""
+    return {"color": ink(0.3), "linestyle": "--", "linewidth": 1}
+
+
+def nought() -> dict[str, Any]:
+    """Return the style of a line where nothing happened."""
+    return {"color": ink(0.6), "linewidth": 0.8}
 
 
 def values_of(
@@ -84,8 +101,9 @@ def colors_of(adata: AnnData, groupby: str, groups: Sequence[Any], palette: Any)
         known = dict(zip(adata.obs[groupby].cat.categories, stored, strict=False))
         if all(group in known for group in groups):
             return {group: to_hex(known[group]) for group in groups}
+    told_apart = [ink(0) if color == "#000000" else color for color in OKABE_ITO]
     colors = palette or (
-        OKABE_ITO if len(groups) <= len(OKABE_ITO) else plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(groups)))
+        told_apart if len(groups) <= len(OKABE_ITO) else plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(groups)))
     )
     if len(colors) < len(groups):
         raise ValueError(f"palette has {len(colors)} colours for {len(groups)} groups.")

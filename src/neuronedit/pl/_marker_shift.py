@@ -12,7 +12,7 @@ from matplotlib.legend import Legend
 
 from .. import _slots
 from .._check import name_of_choice
-from ._figure import OKABE_ITO, finish, units, values_of
+from ._figure import OKABE_ITO, finish, ink, units, values_of
 from ._record import edited
 
 DISTANCES = (4.0, 10.0, 16.0, 22.0)
@@ -86,7 +86,7 @@ def marker_shift(
         _, ax = plt.subplots(figsize=(4.2, 4.2), layout="constrained")
 
     ax.scatter(changes[:, 0], changes[:, 1], s=16, color=OKABE_ITO[0], linewidths=0, zorder=3)
-    ax.axline((0, 0), slope=1, color="0.4", linestyle="--", linewidth=1, label="applied = observed")
+    ax.axline((0, 0), slope=1, color=ink(0.4), linestyle="--", linewidth=1, label="applied = observed")
     low, high = changes.min(), changes.max()
     margin = 0.12 * (high - low) or 1.0
     ax.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")
@@ -135,7 +135,7 @@ def _name(ax: Axes, points: np.ndarray, names: Sequence[str], which: Iterable[in
                 boxes = np.vstack([boxes, place])
                 if len(leader):
                     ends = ax.transData.inverted().transform([pixels[i], pixels[i] + step * distance])
-                    ax.plot(*ends.T, color="0.6", linewidth=0.6, zorder=2)
+                    ax.plot(*ends.T, color=ink(0.6), linewidth=0.6, zorder=2)
                 break
         else:
             text.remove()

@@ -10,12 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .. import _slots
-from ._figure import OKABE_ITO, finish, panels
+from ._figure import OKABE_ITO, aim, finish, ink, nought, panels
 from ._record import config_of
 
 BLUE, ORANGE = OKABE_ITO[:2]
-IDEAL: dict[str, Any] = {"color": "0.3", "linestyle": "--", "linewidth": 1}
-LEFT_ALONE: dict[str, Any] = {"color": "0.6", "linewidth": 0.8}
 
 LIMITS = (-1.0, 1.2)
 """What the axis of scores shows at most."""
@@ -120,7 +118,7 @@ def selection(
         left.grid(visible=False)
         left.spines["bottom"].set_visible(False)
         said = "the pair is\ntoo small to hold out\na part of it"
-        left.text(0.5, sum(left.get_ylim()) / 2, said, color="0.4", ha="center", va="center")
+        left.text(0.5, sum(left.get_ylim()) / 2, said, color=ink(0.4), ha="center", va="center")
         return finish(axes, show=show, return_fig=return_fig)
 
     rows = {y: np.asarray(record["scores"])[i] for y, i in places.items()}
@@ -167,23 +165,23 @@ def _frame(
     for panel in axes:
         panel.set_yticks(list(labels), list(labels.values()))
         panel.set_ylim(max(labels) + 0.6, -0.6)
-        panel.grid(axis="y", color="0.92")
+        panel.grid(axis="y", color=ink(0.92))
         panel.set_axisbelow(True)
         panel.spines[["top", "right", "left"]].set_visible(False)
         panel.tick_params(axis="y", length=0)
         if combination:
-            panel.axhline(FIRST / 2, color="0.7", linewidth=0.6)
+            panel.axhline(FIRST / 2, color=ink(0.7), linewidth=0.6)
     axes[1].tick_params(axis="y", labelleft=False)
     if hidden:
-        axes[0].get_yticklabels()[-1].set_color("0.5")
+        axes[0].get_yticklabels()[-1].set_color(ink(0.5))
 
 
 def _draw(panel: Axes, rows: Mapping[float, np.ndarray], counted: np.ndarray) -> None:
     """Draw what was closed in each part, the mean over parts and its standard error."""
     seen = [0.0, 1.0]
     sizes = LARGEST * counted / counted.max()
-    panel.axvline(1, zorder=1, **IDEAL)
-    panel.axvline(0, zorder=1, **LEFT_ALONE)
+    panel.axvline(1, zorder=1, **aim())
+    panel.axvline(0, zorder=1, **nought())
     for y, values in rows.items():
         color = BLUE if y else ORANGE
         mean, error = spread(values, counted)
@@ -199,7 +197,7 @@ def _draw(panel: Axes, rows: Mapping[float, np.ndarray], counted: np.ndarray) ->
         if edge != mean:
             number, side = f"{mean:.3g}".replace("-", "−"), "left" if edge > mean else "right"
             style: dict[str, Any] = {"ha": side, "va": "center", "fontsize": "small"}
-            blank = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+            blank = {"facecolor": ink(1), "edgecolor": "none", "pad": 0.5}
             offset = (6 if edge > mean else -6, 0)
             panel.annotate(number, (edge, y), offset, textcoords="offset points", bbox=blank, **style)
     margin = 0.06 * (max(seen) - min(seen))
@@ -220,7 +218,7 @@ def _legend() -> dict[str, Any]:
         "weighted mean": Line2D([], [], **dot),
         "held-out part (size: weight)": Line2D([], [], **dot, markersize=3.5, markeredgewidth=0, alpha=0.6),
         "± standard error": Line2D([], [], color=BLUE, linewidth=5, alpha=0.35, solid_capstyle="butt"),
-        "ideal": Line2D([], [], **IDEAL),
-        "cells left alone": Line2D([], [], **LEFT_ALONE),
+        "ideal": Line2D([], [], **aim()),
+        "cells left alone": Line2D([], [], **nought()),
     }
     return {"handles": list(shown.values()), "labels": list(shown)}

@@ -11,7 +11,7 @@ from scipy import linalg
 
 from .. import _slots
 from .._check import some
-from ._figure import ROLES, cloud, finish, values_of
+from ._figure import ROLES, cloud, finish, ink, values_of
 from ._record import Edited, edited
 
 MOST_POINTS = 2_000
@@ -91,15 +91,15 @@ def shift(
         near.set_title("means, enlarged", fontsize="small")
         cloud(near, points, colors, alpha=0.25, **style)
         _square(near, means, margin=0.35)
-        ax.indicate_inset_zoom(near, edgecolor="0.4")
+        ax.indicate_inset_zoom(near, edgecolor=ink(0.4))
         _arrows(ax, means, mutation_scale=8)
     _arrows(near, means, mutation_scale=14, shrinkB=3)
-    near.scatter(means[:, 0], means[:, 1], s=40, c=list(ROLES.values()), edgecolors="white", zorder=5)
+    near.scatter(means[:, 0], means[:, 1], s=40, c=list(ROLES.values()), edgecolors=ink(1), zorder=5)
     ax.set(xlabel=labels[0], ylabel=labels[1])
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_anchor("W")
     handles = [Line2D([], [], marker="o", linestyle="", color=color) for color in ROLES.values()]
-    handles.append(Line2D([], [], marker=r"$\rightarrow$", linestyle="", color="black", markersize=14))
+    handles.append(Line2D([], [], marker=r"$\rightarrow$", linestyle="", color=ink(0), markersize=14))
     names = [*(record.names[role] for role in ROLES), "change of the mean"]
     ax.legend(handles, names, frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1.02))
     return finish([ax], show=show, return_fig=return_fig)
@@ -116,7 +116,7 @@ def _square(panel: Axes, shown: np.ndarray, margin: float) -> None:
 def _arrows(panel: Axes, means: np.ndarray, **head: float) -> None:
     """Draw what changed between the controls, and in the query."""
     for start, end in ((0, 1), (2, 3)):
-        arrow = {"arrowstyle": "-|>,head_width=0.25", "color": "black", "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0}
+        arrow = {"arrowstyle": "-|>,head_width=0.25", "color": ink(0), "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0}
         panel.annotate("", means[end], means[start], arrowprops=arrow | head)
 
 

@@ -14,12 +14,11 @@ from scipy import ndimage
 
 from .. import _slots
 from .._check import some
-from ._figure import OKABE_ITO, finish
+from ._figure import OKABE_ITO, aim, finish, ink
 from ._record import config_of
 
 INSIDE, OUTSIDE = OKABE_ITO[4], OKABE_ITO[1]
-EDGE: dict[str, Any] = {"color": "0.3", "linestyle": "--", "linewidth": 1}
-MEDIAN: dict[str, Any] = {"color": "black", "linewidth": 1.6, "solid_capstyle": "butt"}
+MEDIAN: dict[str, Any] = {"linewidth": 1.6, "solid_capstyle": "butt"}
 
 NEAREST = 0.01
 """Distances below this are drawn here: a cell that stands in the source as well has none at all."""
@@ -97,7 +96,7 @@ def support(
     low, high = np.log10(max(min(1.0, *np.ravel(ends)), NEAREST)), np.log10(max(1.0, *np.ravel(ends)))
     margin = 0.05 * (high - low) or 0.1
     ax.set(xscale="log", xlim=(10 ** (low - margin), 10 ** (high + margin)), ylim=(len(rows) - 0.6, -0.9))
-    ax.axvline(1, zorder=4, **EDGE)
+    ax.axvline(1, zorder=4, **aim())
     for y, (_, values) in enumerate(rows):
         _hill(ax, y, np.maximum(values, NEAREST))
         said = f"{_percent((values > 1).mean())} outside, n = {len(values):,}"
@@ -109,7 +108,7 @@ def support(
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.spines[["top", "right", "left"]].set_visible(False)
-    handles = [Line2D([], [], **EDGE), Line2D([], [], **MEDIAN), Patch(facecolor=OUTSIDE, alpha=0.8)]
+    handles = [Line2D([], [], **aim()), Line2D([], [], color=ink(0), **MEDIAN), Patch(facecolor=OUTSIDE, alpha=0.8)]
     names = ["edge of the source", "median", "outside"]
     ax.legend(handles, names, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return finish([ax], show=show, return_fig=return_fig)
@@ -137,8 +136,8 @@ def _hill(ax: Axes, y: float, distances: np.ndarray) -> None:
     for color, side, cells in ((INSIDE, fine <= 0, values <= 0), (OUTSIDE, fine >= 0, values > 0)):
         if cells.any():  # what is smoothed does not reach where no cell is
             ax.fill_between(10 ** fine[side], y, y - height[side], color=color, alpha=0.8, linewidth=0, zorder=2)
-    ax.plot([middle, middle], [y, y - np.interp(np.log10(middle), fine, height)], zorder=3, **MEDIAN)
-    ax.axhline(y, color="0.8", linewidth=0.6, zorder=1)
+    ax.plot([middle, middle], [y, y - np.interp(np.log10(middle), fine, height)], zorder=3, color=ink(0), **MEDIAN)
+    ax.axhline(y, color=ink(0.8), linewidth=0.6, zorder=1)
 
 
 def _percent(share: float) -> str:

@@ -14,11 +14,9 @@ from matplotlib.patches import Patch
 
 from .. import _slots
 from ._combination import COLORS
-from ._figure import axis_label, finish, panels, units
+from ._figure import aim, axis_label, finish, ink, nought, panels, units
 
 DEPARTS, STAYS = COLORS["both"], "0.55"
-NONE: dict[str, Any] = {"color": "0.6", "linewidth": 0.8}
-CONTROL: dict[str, Any] = {"color": "0.3", "linestyle": "--", "linewidth": 1}
 
 EFFECTS: dict[str, dict[str, Any]] = {
     role: {"marker": marker, "color": COLORS[role]} for role, marker in (("a", "^"), ("b", "v"))
@@ -111,15 +109,15 @@ def _departures(
     left, right = axes = panels(2, ax, size=size, room=room, sharey=True, width_ratios=(1.4, 1))
 
     margin, places = config["margin"], np.arange(len(rows))
-    left.axvspan(-margin, margin, color="0.9", linewidth=0, zorder=0)
-    for which, color, fill in ((~rows["departs"], STAYS, "white"), (rows["departs"], DEPARTS, DEPARTS)):
+    left.axvspan(-margin, margin, color=ink(0.9), linewidth=0, zorder=0)
+    for which, color, fill in ((~rows["departs"], STAYS, ink(1)), (rows["departs"], DEPARTS, DEPARTS)):
         some, y = rows[which], places[which]
         left.hlines(y, some["low"], some["high"], color=color, linewidth=1.6, zorder=2)
         left.scatter(some["difference"], y, s=30, facecolors=fill, edgecolors=color, linewidths=1.4, zorder=3)
     for column, style in zip(("effect_a", "effect_b"), effects.values(), strict=True):
         right.scatter(rows[column], places, s=30, alpha=0.9, linewidths=0, zorder=3, **style)
     for panel in axes:
-        panel.axvline(0, zorder=1, **NONE)
+        panel.axvline(0, zorder=1, **nought())
     _frame(axes, list(rows.index), hidden)
     left.set_xlabel("measured − predicted\n(standard deviations)")
     right.set_xlabel("effect alone\n(standard deviations)")
@@ -127,8 +125,8 @@ def _departures(
     line: dict[str, Any] = {"marker": "o", "markeredgewidth": 1.4, "linewidth": 1.6, "markersize": 5.5}
     shown: dict[str, Any] = {
         f"departs (FDR {config['fdr']:.0%})".replace("%", " %"): Line2D([], [], color=DEPARTS, **line),
-        "does not depart": Line2D([], [], color=STAYS, markerfacecolor="white", **line),
-        f"± {margin:g} sd, the margin": Patch(facecolor="0.9"),
+        "does not depart": Line2D([], [], color=STAYS, markerfacecolor=ink(1), **line),
+        f"± {margin:g} sd, the margin": Patch(facecolor=ink(0.9)),
     }
     shown |= {name: Line2D([], [], linestyle="", markeredgewidth=0, **style) for name, style in effects.items()}
     right.legend(shown.values(), shown.keys(), frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1))
@@ -154,7 +152,7 @@ def _ranking(table: pd.DataFrame, label: str, most: int, ax: Any) -> list[Axes]:
     size = (2.8, 0.32 * (len(rows) + (hidden > 0)) + 0.8)
     (panel,) = axes = panels(1, ax, size=size, room=room)
     places = np.arange(len(rows))
-    panel.axvline(rows["control"].iloc[0], zorder=1, **CONTROL)
+    panel.axvline(rows["control"].iloc[0], zorder=1, **aim())
     panel.hlines(places, rows["low"], rows["high"], color=DEPARTS, linewidth=5, alpha=0.35, zorder=2)
     panel.scatter(rows["predicted"], places, s=34, color=DEPARTS, zorder=4)
     shown = {
@@ -162,10 +160,10 @@ def _ranking(table: pd.DataFrame, label: str, most: int, ax: Any) -> list[Axes]:
         "95 % interval": Line2D([], [], color=DEPARTS, linewidth=5, alpha=0.35, solid_capstyle="butt"),
     }
     for role, name, style in zip(EFFECTS, ("first alone", "second alone"), EFFECTS.values(), strict=True):
-        hollow: dict[str, Any] = {"marker": style["marker"], "facecolors": "white", "edgecolors": style["color"]}
+        hollow: dict[str, Any] = {"marker": style["marker"], "facecolors": ink(1), "edgecolors": style["color"]}
         panel.scatter(rows[f"score_{role}"], places + 0.3, s=20, linewidths=1.2, zorder=3, **hollow)
-        shown[name] = Line2D([], [], linestyle="", markerfacecolor="white", markeredgewidth=1.2, markersize=5, **style)
-    shown["control"] = Line2D([], [], **CONTROL)
+        shown[name] = Line2D([], [], linestyle="", markerfacecolor=ink(1), markeredgewidth=1.2, markersize=5, **style)
+    shown["control"] = Line2D([], [], **aim())
     _frame(axes, list(rows.index), hidden)
     panel.set_xlabel(label)
     panel.legend(shown.values(), shown.keys(), frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1))
@@ -195,11 +193,11 @@ def _frame(axes: Sequence[Axes], names: Sequence[Any], hidden: int) -> None:
     for panel in axes:
         panel.set_yticks(range(len(labels)), labels)
         panel.set_ylim(len(labels) - 0.4, -0.6)
-        panel.grid(axis="y", color="0.92")
+        panel.grid(axis="y", color=ink(0.92))
         panel.set_axisbelow(True)
         panel.spines[["top", "right", "left"]].set_visible(False)
         panel.tick_params(axis="y", length=0)
     for panel in axes[1:]:
         panel.tick_params(axis="y", labelleft=False)
     if hidden:
-        axes[0].get_yticklabels()[-1].set_color("0.5")
+        axes[0].get_yticklabels()[-1].set_color(ink(0.5))

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._types import Cells
+from .._types import Cells, block_size
 from ._train import History
 
 
@@ -39,9 +39,10 @@ class FittedSpace(nn.Module, ABC):
         return {name: tensor.detach().cpu() for name, tensor in self.state_dict().items()}
 
 
-def moments(cells: Cells, n_rows: int = 65_536) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of every feature, in float64, in one pass over blocks of ``n_rows`` cells."""
+def moments(cells: Cells) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of every feature, in float64, in one pass over blocks of cells."""
     n_cells, n_features = cells.shape
+    n_rows = block_size(n_features)
     mean, squares = torch.zeros(n_features, dtype=torch.float64), torch.zeros(n_features, dtype=torch.float64)
     for start in range(0, n_cells, n_rows):
         block = cells[start : start + n_rows].cpu().double()

@@ -5,7 +5,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from .._types import Cells
+from .._types import Cells, block_size
 from ._base import FittedSpace, moments
 from ._train import Training
 
@@ -47,10 +47,11 @@ class PCA(FittedSpace):
         return cls.of(cells, n_components=n_components).to(training.device)
 
     @classmethod
-    def of(cls, cells: Cells, *, n_components: int | None = None, n_rows: int = 65_536) -> Self:
+    def of(cls, cells: Cells, *, n_components: int | None = None) -> Self:
         """Return the components of cells that are at hand, by default all of them."""
         n_cells, n_features = cells.shape
         mean, _ = moments(cells)
+        n_rows = block_size(n_features)
         covariance = torch.zeros(n_features, n_features, dtype=torch.float64)
         for start in range(0, n_cells, n_rows):
             block = cells[start : start + n_rows].cpu().double() - mean

@@ -13,7 +13,7 @@ from torch import Tensor, distributed, nn
 from tqdm.auto import tqdm
 
 from .._nets import fast_matmul
-from .._types import Cells
+from .._types import Cells, block_size
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def train(
 ) -> History:
     """Lower ``loss(batch)`` of the module with Adam, freeze the module and return the history.
 
-    Every epoch visits the cells in a new order, a shuffled copy of up to 65,536 of them at a time. Ctrl-C ends training
+    Every epoch visits the cells in a new order, shuffled copies of some of them at a time. Ctrl-C ends training
     and keeps the weights so far.
 
     Where a process group of torch.distributed is initialized (as under ``torchrun``), each process trains on its share of
@@ -226,15 +226,13 @@ def _by_autograd(module: nn.Module, loss: Callable[[Tensor], Tensor]) -> Callabl
     return backward
 
 
-def _batches(
-    cells: Cells, rows: np.ndarray, training: Training, generator: torch.Generator, n_rows: int = 65_536
-) -> Any:
+def _batches(cells: Cells, rows: np.ndarray, training: Training, generator: torch.Generator) -> Any:
     """Yield the rows once, in a new order, a minibatch at a time out of shuffled contiguous copies.
 
     Where rows are best read in spans, spans are shuffled, and the rows of at least four of them.
     """
     span = getattr(cells, "span", 1)
-    n_rows = max(n_rows, 4 * span)
+    n_rows = max(65_536, 4 * span) if span > 1 else block_size(cells.shape[1])
     n_rows = max(n_rows - n_rows % training.batch_size, training.batch_size)
     order = rows[_shuffled(len(rows), span, generator)]
     for start in range(0, len(order), n_rows):

@@ -1,0 +1,51 @@
+"""What is drawn shows in a dark style of matplotlib, too."""
+
+import matplotlib.pyplot as plt
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.text import Text
+
+import neuronedit as ne
+
+PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+
+
+def compare(adata):
+    results = ne.tl.compare(adata, "group", **PAIR, methods=["mean_shift", "quantile", "identity"], truth="sample_2")
+    return ne.pl.compare(results)
+
+
+PLOTS = {
+    "biaxial": lambda a: ne.pl.biaxial(a, x="IFNg", y="CCR6", groupby="group"),
+    "compare": compare,
+    "densities": lambda a: ne.pl.densities(a, ["IFNg"], truth="sample_2"),
+    "history": ne.pl.history,
+    "marker_shift": ne.pl.marker_shift,
+    "neurons": ne.pl.neurons,
+    "selection": ne.pl.selection,
+    "shift": ne.pl.shift,
+    "support": ne.pl.support,
+}
+
+
+@pytest.fixture(scope="module")
+def adata():
+    adata = ne.datasets.simulate_batches(n_cells=150)
+    ne.tl.train(adata, widths=(24, 6), max_epochs=2)
+    ne.tl.edit(adata, "group", **PAIR, strata="cell_type")
+    return adata
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_nothing_is_drawn_in_the_colour_of_a_dark_background(adata, name):
+    with plt.style.context("dark_background"):
+        axes = PLOTS[name](adata)
+    figure = (axes[0] if isinstance(axes, list) else axes).figure
+    grids = {line for ax in figure.axes for axis in (ax.xaxis, ax.yaxis) for line in axis.get_gridlines()}
+    words = [text for text in figure.findobj(Text) if text.get_text()]
+    lines = [line for line in figure.findobj(Line2D) if line not in grids]
+    assert words and min(max(to_rgb(one.get_color())) for one in [*words, *lines]) > 0.15
+    patches = [patch for patch in figure.findobj(Patch) if patch.get_fill() and patch.get_facecolor()[3] > 0.5]
+    assert (1, 1, 1) not in [patch.get_facecolor()[:3] for patch in patches]
