@@ -157,7 +157,11 @@ EDIT = {
 
 TRAIN = {
     "unknown layer": (nothing, train(layer="counts"), "'counts' is not in adata.layers; it has 'truth'"),
-    "unknown space": (nothing, train(space="vae"), "space='vae' is not known; choose 'autoencoder', 'pca', 'identity'"),
+    "unknown space": (
+        nothing,
+        train(space="vae"),
+        "space='vae' is not known; choose 'autoencoder', 'conv', 'pca', 'identity'",
+    ),
     "unknown parameter": (
         nothing,
         train(depth=3),
@@ -166,6 +170,12 @@ TRAIN = {
     "parameter of another space": (nothing, train(space="pca"), "'widths' is not a parameter of the space 'pca'"),
     "unknown schedule": (nothing, train(schedule="cosine"), "schedule='cosine' is not known"),
     "bad widths": (nothing, train(widths=()), "widths must hold at least one positive number"),
+    "images without a shape": (nothing, train(space="conv"), "image_shape is missing; it must be .rows, columns."),
+    "images of another shape": (
+        lambda adata: adata.uns.update(image_shape=[6, 6]),
+        train(space="conv"),
+        r"image_shape \(6, 6\) has 36 values; the images have 35 features",
+    ),
     "bad batch": (nothing, train(batch_size=0), "batch_size must be at least 1"),
     "unknown accelerator": (nothing, train(accelerator="tpu9"), "accelerator 'tpu9' is not available"),
     "NaN": (set_x(np.nan), train(), "X has NaN or infinite values, the first in cell 'c3', feature 'CD20'"),

@@ -128,7 +128,8 @@ def test_shift_is_the_same_along_any_axes(axes):
 
 
 def fitted(name, cells, **training):
-    parameters = {"widths": (12, 3)} if "widths" in inspect.signature(SPACES[name].fit).parameters else {}
+    known = {"widths": (12, 3), "image_shape": (1, cells.shape[1])}
+    parameters = {key: value for key, value in known.items() if key in inspect.signature(SPACES[name].fit).parameters}
     return SPACES[name].fit(cells, Training(max_epochs=2, **training), **parameters)
 
 

@@ -35,8 +35,11 @@ RUN = 65_536
 WAVE = 2
 """Blocks of a dask array that are computed at the same time; more where a cluster has room for them."""
 
-CHUNK = 4096
-"""Cells that are encoded, edited and decoded at a time."""
+CHUNK, MOST_IN_CHUNK = 4096, 2**24
+"""Cells, and values, that are encoded, edited and decoded at a time."""
+
+MOST_KEPT = 2**28
+"""Neurons of all cells that are kept in memory: 1 GiB."""
 
 
 class Rows:
@@ -280,19 +283,32 @@ def encode(space: Space, rows: Rows, index: np.ndarray, device: torch.device) ->
     with torch.no_grad():
         first = space.encode(rows[index[:1]].to(device))
         neurons = first.new_empty(len(index), first.shape[1])
-        for part in chunks(np.arange(len(index))):
+        for part in chunks(np.arange(len(index)), first.shape[1]):
             neurons[part[0] : part[-1] + 1] = space.encode(rows[index[part]].to(device))
     return neurons
 
 
-def chunks(index: np.ndarray) -> list[np.ndarray]:
-    """Cut an index into parts of `CHUNK` cells and the rest into powers of two.
+def neurons_of(space: Space, rows: Rows, device: torch.device) -> np.ndarray | None:
+    """Return the neurons of all cells, or nothing where cells or neurons are too many for memory."""
+    if not rows.in_memory or rows.shape[0] * n_neurons_of(space, rows, device) > MOST_KEPT:
+        return None
+    return encode(space, rows, np.arange(rows.shape[0]), device).cpu().numpy()
+
+
+def n_neurons_of(space: Space, rows: Rows, device: torch.device) -> int:
+    """Return how many neurons a space has."""
+    with torch.no_grad():
+        return space.encode(rows[:1].to(device)).shape[1]
+
+
+def chunks(index: np.ndarray, width: int = 1) -> list[np.ndarray]:
+    """Cut an index into parts of `CHUNK` cells, fewer where each has many values, and the rest into powers of two.
 
     oneDNN keeps a compiled product for every number of rows that it has met: of any number, they would fill the memory.
     """
-    ends = [0]
+    ends, most = [0], min(CHUNK, 1 << (max(1, MOST_IN_CHUNK // width).bit_length() - 1))
     while left := len(index) - ends[-1]:
-        ends.append(ends[-1] + min(CHUNK, 1 << (left.bit_length() - 1)))
+        ends.append(ends[-1] + min(most, 1 << (left.bit_length() - 1)))
     return [index[start:end] for start, end in itertools.pairwise(ends)]
 
 

@@ -15,6 +15,9 @@ COMBINED = "combined"
 SYNERGY = "synergy"
 """Default key of what measured combinations depart by from predicted ones."""
 
+IMAGE_SHAPE = "image_shape"
+"""Name in ``uns`` of the shape of images, ``(rows, columns)`` or ``(rows, columns, channels)``: X has one a row."""
+
 VERSION = "neuronedit_version"
 """Marks a record in ``uns`` as ours, with the version that wrote it."""
 

@@ -1,8 +1,10 @@
 """Data to try things on: public sets with real held-out truth, and simulations whose truth is known."""
 
 from ._bodenmiller import bodenmiller_4stim
+from ._celeba import celeba
 from ._cmu import cmu_faces
 from ._cytonorm import cytonorm_volunteers
+from ._images import simulate_images
 from ._imubac import imubac_krieg
 from ._kang import kang_counts
 from ._sachs import sachs_icam2_inhibitors
@@ -10,6 +12,7 @@ from ._simulate import simulate_batches, simulate_combination
 
 __all__ = [
     "bodenmiller_4stim",
+    "celeba",
     "cmu_faces",
     "cytonorm_volunteers",
     "imubac_krieg",
@@ -17,4 +20,5 @@ __all__ = [
     "sachs_icam2_inhibitors",
     "simulate_batches",
     "simulate_combination",
+    "simulate_images",
 ]

@@ -1,11 +1,13 @@
 """Optimal transport between Gaussians: the linear map that matches means and covariances."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from .._types import Brief
+from .._types import Brief, Map, within
+from ..spaces import PCA
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -21,7 +23,7 @@ class Linear(Brief):
         return (x - self.center) @ self.matrix + self.goal
 
 
-def gaussian_ot(source: Tensor, target: Tensor, /, *, ridge: float = 1e-3) -> Linear:
+def gaussian_ot(source: Tensor, target: Tensor, /, *, ridge: float = 1e-3) -> Map:
     r"""Map cells by the optimal transport between Gaussians with the source's and target's means and covariances.
 
     :math:`x \mapsto m_T + A (x - m_S)` with
@@ -36,7 +38,7 @@ def gaussian_ot(source: Tensor, target: Tensor, /, *, ridge: float = 1e-3) -> Li
 
     Returns
     -------
-    A linear map.
+    A linear map. Of fewer cells than features it is made along the principal axes of both, across which it is the identity.
 
     References
     ----------
@@ -49,6 +51,10 @@ def gaussian_ot(source: Tensor, target: Tensor, /, *, ridge: float = 1e-3) -> Li
     >>> ne.edits.gaussian_ot(source, source + 1)(torch.zeros(1, 2)).round().tolist()
     [[1.0, 1.0]]
     """
+    if len(source) + len(target) < source.shape[1]:
+        axes = PCA.of(torch.cat([source, target]))
+        share = axes.components.shape[1] / source.shape[1]  # the mean variance is one over fewer directions
+        return within(axes, partial(gaussian_ot, ridge=ridge * share), residual=True)(source, target)
     s, t = source.cpu().double(), target.cpu().double()
     added = ridge * s.var(0).mean() * torch.eye(s.shape[1], dtype=s.dtype)
     root = _power(torch.cov(s.T).reshape(added.shape) + added, 0.5)

@@ -19,8 +19,8 @@ from ._candidates import CANDIDATES, FALLBACK, Candidate, learn
 from ._combine import LeftOut, combine, scores, spread
 from ._parts import Labels, clusters, mixtures, novelty, resembling
 
-MOST = 4_000
-"""Cells of source and of target on which candidates are tried."""
+MOST, MOST_VALUES = 4_000, 2**24
+"""Cells, and values, of source and of target on which candidates are tried."""
 
 MOST_SCORED = 300
 """Cells of a part that are predicted and compared."""
@@ -142,7 +142,7 @@ def select(
     >>> len(chosen.candidates) == len(ne.selection.CANDIDATES)
     True
     """
-    everything = torch.cat([x[draw(len(x), MOST, seed)] for x in (source, target, query)])
+    everything = torch.cat([x[draw(len(x), _most(source), seed)] for x in (source, target, query)])
     spaces: dict[str, Space] = {
         "features": Identity(n_features=source.shape[1]),
         "components": PCA.of(everything, n_components=50),
@@ -190,6 +190,11 @@ def select(
     )
 
 
+def _most(cells: Tensor) -> int:
+    """Return how many cells of each population are looked at: fewer of those with many features."""
+    return max(2, min(MOST, MOST_VALUES // cells.shape[1]))
+
+
 def _parts(
     source: Tensor, target: Tensor, strata: tuple[Any, Any] | None, seed: int
 ) -> tuple[str, Pair, dict[str, Labels]]:
@@ -220,7 +225,8 @@ def _left_out(
     seed: int,
 ) -> tuple[list[LeftOut], float]:
     """Predict every part that has enough cells, and return how much of what the query resembles is in one."""
-    rows = draw(len(pair.source), MOST, seed).numpy(), draw(len(pair.target), MOST, seed).numpy()
+    most = _most(pair.source)
+    rows = draw(len(pair.source), most, seed).numpy(), draw(len(pair.target), most, seed).numpy()
     pair = pair.only(*rows)
     neurons_in = _encoded(spaces, pair)
     names, members, novelties, predictions = [], [], [], []

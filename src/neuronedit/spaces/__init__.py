@@ -2,21 +2,35 @@
 
 A new space is one file and one row in `SPACES`: a `FittedSpace` with `encode`, `decode`, and a class method
 ``fit(cells, training, **parameters)`` that returns it ready to use. Its constructor takes what ``config`` holds, so that
-``SPACES[name](**config)`` and the saved weights make the same space again.
+``SPACES[name](**config)`` and the saved weights make the same space again. If ``fit`` has a parameter ``image_shape``, it is
+given what ``uns["image_shape"]`` says.
 """
 
 from typing import Any
 
 from ._autoencoder import Autoencoder
 from ._base import FittedSpace
+from ._conv import Conv
 from ._identity import Identity
 from ._pca import PCA
 from ._train import SCHEDULES, History, Training, train
 
 SPACES: dict[str, Any] = {
     "autoencoder": Autoencoder,
+    "conv": Conv,
     "pca": PCA,
     "identity": Identity,
 }
 
-__all__ = ["PCA", "SCHEDULES", "SPACES", "Autoencoder", "FittedSpace", "History", "Identity", "Training", "train"]
+__all__ = [
+    "PCA",
+    "SCHEDULES",
+    "SPACES",
+    "Autoencoder",
+    "Conv",
+    "FittedSpace",
+    "History",
+    "Identity",
+    "Training",
+    "train",
+]

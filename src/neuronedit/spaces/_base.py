@@ -1,7 +1,7 @@
 """What every space shares: it is a torch module whose buffers and weights are all there is to save."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,11 @@ class FittedSpace(nn.Module, ABC):
         What the constructor was given; JSON can hold it.
     history
         What training went through; empty for a space without training.
+    usual
+        Settings of `Training` that :func:`neuronedit.tl.train` takes where the caller names none; else those of `Training`.
     """
+
+    usual: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, **config: Any) -> None:
         super().__init__()

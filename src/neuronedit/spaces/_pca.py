@@ -31,7 +31,9 @@ class PCA(FittedSpace):
 
     @classmethod
     def fit(cls, cells: Cells, training: Training, *, n_components: int = 50) -> Self:
-        """Find the components in two passes over the cells; memory grows with the square of the number of features.
+        """Find the components in two passes over the cells.
+
+        Memory grows with the square of the number of features, or of that of the cells where they are fewer.
 
         Parameters
         ----------
@@ -48,15 +50,21 @@ class PCA(FittedSpace):
 
     @classmethod
     def of(cls, cells: Cells, *, n_components: int | None = None) -> Self:
-        """Return the components of cells that are at hand, by default all of them."""
+        """Return the components of cells that are at hand, by default all of them.
+
+        Of fewer cells than features there are as many as the cells vary along.
+        """
         n_cells, n_features = cells.shape
         mean, _ = moments(cells)
-        n_rows = block_size(n_features)
-        covariance = torch.zeros(n_features, n_features, dtype=torch.float64)
-        for start in range(0, n_cells, n_rows):
-            block = cells[start : start + n_rows].cpu().double() - mean
-            covariance += block.T @ block
-        vectors = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :n_components]
+        if n_cells < n_features:
+            vectors = _of_few(cells[:].cpu().double() - mean)[:, :n_components]
+        else:
+            n_rows = block_size(n_features)
+            covariance = torch.zeros(n_features, n_features, dtype=torch.float64)
+            for start in range(0, n_cells, n_rows):
+                block = cells[start : start + n_rows].cpu().double() - mean
+                covariance += block.T @ block
+            vectors = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :n_components]
         largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
         space = cls(n_features=n_features, n_components=vectors.shape[1])
         space.mean.copy_(mean)
@@ -70,3 +78,11 @@ class PCA(FittedSpace):
     def decode(self, z: Tensor, /) -> Tensor:
         """Return the cells that the components span."""
         return z @ self.components.T + self.mean
+
+
+def _of_few(centered: Tensor) -> Tensor:
+    """Return the components of fewer cells than features, ``(n_features, n)``, out of the products of cells with each other."""
+    values, vectors = torch.linalg.eigh(centered @ centered.T)
+    values, vectors = values.flip(0), vectors.flip(1)
+    n = max(1, int((values > 1e-10 * values[0]).sum()))
+    return centered.T @ (vectors[:, :n] / values[:n].clamp_min(torch.finfo(values.dtype).tiny).sqrt())

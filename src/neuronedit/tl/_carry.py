@@ -10,7 +10,7 @@ from anndata import AnnData
 from torch import Tensor
 
 from .. import _slots
-from .._adata import CHUNK, Rows, chunks, features_of, recall, rows_of
+from .._adata import CHUNK, MOST_KEPT, Rows, chunks, features_of, n_neurons_of, recall, rows_of
 from .._check import some
 from .._types import Scaled, encoded
 from ..edits import Distance, Support, distance, support
@@ -80,6 +80,11 @@ class Trained:
         n = max(1, 2**25 // self.rows.shape[1])
         return torch.cat([self.rows[index[i : i + n]].to(self.device) for i in range(0, len(index), n)])
 
+    @property
+    def n_neurons(self) -> int:
+        """Return how many neurons a cell has, in the first space."""
+        return n_neurons_of(self.spaces[0], self.rows, self.device)
+
 
 def trained(adata: AnnData, key: str | Sequence[str], layer: str | None, device: torch.device) -> Trained:
     """Return the spaces in ``uns``, for their layer or another one."""
@@ -111,7 +116,7 @@ def learn(
 
     ``targets`` are the cells of which the target is read, if others.
     """
-    most = max(2, min(MOST_LEARNT, MOST_VALUES // trained.rows.shape[1]))
+    most = max(2, min(MOST_LEARNT, MOST_VALUES // max(trained.rows.shape[1], trained.n_neurons)))
     kept = [draw(len(index[role]), n).numpy() for role, n in (("source", most), ("target", most), ("query", MOST_SEEN))]
     source, query = trained.read(index["source"][kept[0]]), trained.read(index["query"][kept[2]])
     target = (trained if targets is None else replace(trained, rows=targets)).read(index["target"][kept[1]])
@@ -131,10 +136,13 @@ def learn(
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where edited cells are written: a layer for each strength, their neurons, and how far they lie from the source."""
+    """Where edited cells are written: a layer for each strength, their neurons, and how far they lie from the source.
+
+    Neurons that are too many for memory have no place.
+    """
 
     edited: Sequence[np.ndarray]
-    neurons: np.ndarray
+    neurons: np.ndarray | None
     support: np.ndarray
     distance: np.ndarray
 
@@ -143,7 +151,8 @@ class Outputs:
         """Return room for all cells, next to layers that hold them as they are before any edit."""
         n_cells = len(edited[0])
         unknown = (np.full(n_cells, np.nan, dtype=np.float32) for _ in range(2))
-        return cls(edited, np.empty((n_cells, n_neurons), dtype=np.float32), *unknown)
+        neurons = np.empty((n_cells, n_neurons), dtype=np.float32) if n_cells * n_neurons <= MOST_KEPT else None
+        return cls(edited, neurons, *unknown)
 
     def write(self, adata: AnnData, key_added: str, layers: Sequence[str], read_from: str | None) -> None:
         """Write all into ``adata``, and take away the layers of an edit of ours that this one takes the place of."""
@@ -154,7 +163,9 @@ class Outputs:
             adata.layers[name] = edited
             if _slots.cofactor(read_from) in adata.var:
                 adata.var[_slots.cofactor(name)] = adata.var[_slots.cofactor(read_from)]
-        adata.obsm[_slots.neurons_edited(key_added)] = self.neurons
+        adata.obsm.pop(_slots.neurons_edited(key_added), None)  # of an edit that this one takes the place of
+        if self.neurons is not None:
+            adata.obsm[_slots.neurons_edited(key_added)] = self.neurons
         adata.obs[_slots.support(key_added)] = self.support
         adata.obs[_slots.distance(key_added)] = self.distance
 
@@ -177,7 +188,8 @@ def carry_over(
     place = index if place is None else place
     by_strength = [[scaled(carrier, strength) for carrier in lesson.carriers] for strength in strengths]
     sums, n_clipped = np.zeros((3, rows.shape[1])), 0
-    for part, to in zip(chunks(index), chunks(place), strict=True):
+    width = len(lesson.inside.low)
+    for part, to in zip(chunks(index, width), chunks(place, width), strict=True):
         before = rows[part]
         for edited, (first, *more) in zip(outputs.edited, by_strength, strict=True):
             x, z, z_edited = first.carry(before.to(device))
@@ -185,7 +197,8 @@ def carry_over(
             after = x.clamp(*limits).cpu()
             edited[to] = rows.in_place(after.numpy())
         n_clipped += int(((x < limits[0]) | (x > limits[1])).sum())
-        outputs.neurons[to] = z_edited.cpu().numpy()
+        if outputs.neurons is not None:
+            outputs.neurons[to] = z_edited.cpu().numpy()
         outputs.support[to], outputs.distance[to] = (f(z).cpu().numpy() for f in (lesson.inside, lesson.away))
         sums += torch.stack([cells.double().sum(0) for cells in (before, before.square(), after)]).numpy()
     mean, squares, mean_after = sums / len(index)
@@ -196,8 +209,10 @@ def carry_over(
 
 def encode_others(space: Any, rows: Rows, edited: np.ndarray, outputs: Outputs, device: torch.device) -> None:
     """Write the neurons of the cells that were not edited, given the mask of those that were."""
+    if outputs.neurons is None:
+        return
     with torch.no_grad():
-        for part in chunks(np.flatnonzero(~edited)):
+        for part in chunks(np.flatnonzero(~edited), outputs.neurons.shape[1]):
             outputs.neurons[part] = space.encode(rows[part].to(device)).cpu().numpy()
 
 

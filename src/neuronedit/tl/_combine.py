@@ -148,7 +148,7 @@ def combine(
     check_finite(adata, on.rows, on.layer)
 
     index = {name: np.flatnonzero(mask) for name, mask in groups.items()}
-    n_neurons = on.spaces[0].encode(on.read(np.arange(1))).shape[1]
+    n_neurons = on.n_neurons
     blocks, rows = {}, []
     orders = list(itertools.permutations(effects, 2))
     for given, effect in tqdm(orders, unit="pair", disable=not shown(progress_bar)):
@@ -290,7 +290,9 @@ def _predicted(
     for column in (groupby, f"{key_added}_from", f"{key_added}_effect"):
         values = predicted.obs[column].astype(str)
         predicted.obs[column] = pd.Categorical(values, categories=values.unique())
-    predicted.obsm[_slots.neurons_edited(key_added)] = np.concatenate([blocks[order].neurons for order in orders])
+    neurons = [z for order in orders if (z := blocks[order].neurons) is not None]
+    if len(neurons) == len(orders):  # else they are too many for memory
+        predicted.obsm[_slots.neurons_edited(key_added)] = np.concatenate(neurons)
     predicted.uns = {name: copy.deepcopy(adata.uns[name]) for name in on.keys} | {key_added: record}
     if _slots.cofactor(on.layer) in adata.var:
         predicted.var[_slots.cofactor(None)] = adata.var[_slots.cofactor(on.layer)]

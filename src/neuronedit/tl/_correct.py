@@ -189,7 +189,7 @@ def correct(
     lessons: dict[str, Lesson] = {}
     batches, features, covered, of_samples = {}, [], {}, []
     with fast_matmul(), torch.no_grad():
-        outputs = Outputs.of([on.rows.dense_copy()], on.spaces[0].encode(on.read(np.arange(1))).shape[1])
+        outputs = Outputs.of([on.rows.dense_copy()], on.n_neurons)
         encode_others(on.spaces[0], on.rows, np.zeros(adata.n_obs, dtype=bool), outputs, device)
         for move in tqdm(moves, unit="batch", disable=not shown(progress_bar)):
             index = {role: np.flatnonzero(mask) for role, mask in move.roles.items()}

@@ -158,7 +158,8 @@ def edit(
         With ``n_resamples``, the standard deviation of each edited value over them; 0 for all other cells. The models of
         ``key`` take turns, so with several it knows of their differences, too. It knows of the noise of the pair, not of how well its change carries over: that is in ``features["mean_error"]``, below.
     ``obsm["X_neurons_edited"]``
-        Their neurons after the edit, ``(n_obs, n_neurons)`` float32; for all other cells their neurons.
+        Their neurons after the edit, ``(n_obs, n_neurons)`` float32; for all other cells their neurons. Left out where they
+        would take more than 1 GiB.
     ``obs["edited_support"]``
         For query cells the share of their neurons, before the edit, that lie within the range of the source's: where it
         is low the edit extrapolates. NaN for all other cells.
@@ -397,7 +398,7 @@ def _check_neurons(neurons: Sequence[int] | None, on: Trained) -> None:
     """Refuse neurons that the space does not have."""
     if neurons is None:
         return
-    n = on.spaces[0].encode(on.read(np.arange(1))).shape[1]
+    n = on.n_neurons
     if not len(neurons) or not all(isinstance(j, int | np.integer) and 0 <= j < n for j in neurons):
         raise ValueError(f"neurons must be numbers from 0 to {n - 1}; they are {neurons!r}.")
 

@@ -3,7 +3,6 @@
 import copy as copying
 from os import PathLike
 
-import numpy as np
 from anndata import AnnData
 
 from .. import _slots
@@ -12,9 +11,9 @@ from .._adata import (
     check_finite,
     check_free,
     check_same_features,
-    encode,
     features_of,
     modality,
+    neurons_of,
     recall,
     rows_of,
 )
@@ -56,7 +55,7 @@ def embed(
 
     Returns
     -------
-    `None`, or the new AnnData with ``copy=True``. Written are ``obsm["X_neurons"]`` (of cells in memory) and ``uns["neuronedit"]``, as by
+    `None`, or the new AnnData with ``copy=True``. Written are ``obsm["X_neurons"]`` (of cells in memory, up to 1 GiB) and ``uns["neuronedit"]``, as by
     :func:`neuronedit.tl.train`, except that the space keeps the history and the settings of its training.
 
     Raises
@@ -87,8 +86,7 @@ def embed(
     check_free(adata, key_added, layers=[])
     device = find_device(accelerator)
 
-    every = np.arange(adata.n_obs)
-    neurons = encode(space.to(device), rows, every, device).cpu().numpy() if rows.in_memory else None
+    neurons = neurons_of(space.to(device), rows, device)
 
     adata = adata.copy() if copy else adata
     adata.uns[key_added] = copying.deepcopy(trained.uns[key])

@@ -16,7 +16,7 @@ from anndata import AnnData
 from anndata.io import write_elem
 
 from .. import _slots
-from .._adata import Rows, fingerprint
+from .._adata import MOST_KEPT, Rows, fingerprint
 from .._nets import fast_matmul
 from ._carry import Lesson, Outputs, Trained, carry_over, encode_others
 from ._verdict import Carried
@@ -65,7 +65,7 @@ class Store:
         AnnData(var=var, uns=uns).write_zarr(path)
         (Path(path) / ".zmetadata").unlink(missing_ok=True)  # a copy of what is about to change
         group = zarr.open_group(path, mode="r+", use_consolidated=False)
-        n_rows = min(BLOCK, adata.n_obs)
+        n_rows = min(_block(lesson), adata.n_obs)
         write_elem(group, "obs", obs, dataset_kwargs={"chunks": (n_rows,)})  # whole, its names would fill the memory
         room = [("layers", layer, adata.n_vars, on.rows.dtype) for layer in layers]
         room.append(("obsm", _slots.neurons_edited(key_added), len(lesson.inside.low), np.dtype(np.float32)))
@@ -103,7 +103,8 @@ class Store:
         support, distance = (self._array("obs", name(self.key_added)) for name in (_slots.support, _slots.distance))
         n_layers, light = len(self.layers), replace(lesson, learnt=())
         how: dict[str, Any] = {"n_layers": n_layers, "strengths": strengths, "limits": limits, "device": on.device}
-        blocks = [(first, min(first + BLOCK, n)) for first in range(progress["done"], n, BLOCK)]
+        step = _block(lesson)
+        blocks = [(first, min(first + step, n)) for first in range(progress["done"], n, step)]
         jobs = (
             (
                 (first, last),
@@ -130,6 +131,11 @@ class Store:
 
     def _array(self, where: str, name: str) -> Any:
         return self.group[f"{where}/{name}"]
+
+
+def _block(lesson: Lesson) -> int:
+    """Return how many cells are written at a time: fewer than `BLOCK` where their neurons would fill the memory."""
+    return min(BLOCK, max(1, MOST_KEPT // len(lesson.inside.low)))
 
 
 def _edited(

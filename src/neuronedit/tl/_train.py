@@ -1,13 +1,14 @@
 """Train the space in which cells are edited."""
 
 import logging
+from inspect import signature
 from typing import Any
 
 import numpy as np
 from anndata import AnnData
 
 from .. import _slots
-from .._adata import check_finite, encode, modality, remember, rows_of
+from .._adata import check_finite, modality, neurons_of, remember, rows_of
 from .._check import check_parameters, lookup
 from .._nets import find_device
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
@@ -22,7 +23,7 @@ def train(
     space: str | type[FittedSpace] = "autoencoder",
     layer: str | None = None,
     max_epochs: int | None = None,
-    batch_size: int = 100,
+    batch_size: int | None = None,
     lr: float = 1e-3,
     schedule: Any = "onecycle",
     validation_size: float = 0.0,
@@ -47,15 +48,16 @@ def train(
         Cells by features: in memory, backed, or with dask arrays. What is not in memory is read in shuffled blocks, and
         its neurons are not kept: they may be more than fit.
     space
-        ``"autoencoder"`` (as published), ``"pca"``, ``"identity"`` (edit the features themselves), or a class like those
-        in ``ne.spaces``.
+        ``"autoencoder"`` (as published), ``"conv"`` (as published for images, whose shape is in ``uns["image_shape"]``: rows
+        and columns, or rows, columns and channels, the order in which they are flattened in X), ``"pca"``, ``"identity"``
+        (edit the features themselves), or a class like those in ``ne.spaces``.
     layer
         Train on this layer instead of X. It is edited later, too.
     max_epochs
-        Passes over all cells. `None`: as many as make 10,000 steps, and at least two. More lowers the reconstruction
-        error; see :func:`neuronedit.pl.history`.
+        Passes over all cells. `None`: as many as make 10,000 steps (``"conv"``: 1,000), and at least two. More lowers the
+        reconstruction error; see :func:`neuronedit.pl.history`.
     batch_size
-        Cells a step. Larger ones need more epochs for the same error.
+        Cells a step. Larger ones need more epochs for the same error. `None`: 100 (``"conv"``: 16).
     lr
         Learning rate of Adam, the highest where the schedule changes it.
     schedule
@@ -78,18 +80,20 @@ def train(
     copy
         Return a new AnnData and leave this one as it is.
     **space_params
-        ``widths=(500, 250, 50)`` of the autoencoder's layers, the last being the neurons; ``n_components=50`` of PCA.
+        ``widths=(500, 250, 50)`` of the autoencoder's layers, the last being the neurons; ``widths=(64, 128, 256)``, the
+        filters of ``"conv"``; ``n_components=50`` of PCA.
 
     Returns
     -------
     `None`, or the new AnnData with ``copy=True``. Written are
 
     ``obsm["X_neurons"]``
-        Neurons of every cell, ``(n_obs, n_neurons)`` float32, if cells are in memory. With another ``key_added``: ``obsm["X_neurons_<key_added>"]``.
+        Neurons of every cell, ``(n_obs, n_neurons)`` float32, if cells are in memory and their neurons take at most 1 GiB (of
+        images of 64 x 64 pixels: 16,384). With another ``key_added``: ``obsm["X_neurons_<key_added>"]``.
     ``uns["neuronedit"]``
         The model: space, settings, weights, feature names, loss history, shape and SHA-256 of the training data (of at most
-        10,000 cells, evenly spaced), versions. It is saved by ``write_h5ad`` and
-        ``write_zarr``.
+        10,000 cells, evenly spaced), versions. It is saved by ``write_h5ad`` and ``write_zarr``, weights of any size as plain
+        arrays: as published, those of ``"conv"`` take 5 MB, whatever the size of the images.
 
     Raises
     ------
@@ -117,30 +121,32 @@ def train(
     rows = rows_of(adata, layer)
     fitted = lookup(SPACES, space, "space")
     check_parameters(fitted.fit, space_params, f"the space {space!r}")
-    training = Training(
-        max_epochs=max_epochs,
-        batch_size=batch_size,
-        lr=lr,
-        schedule=lookup(SCHEDULES, schedule, "schedule"),
-        validation_size=validation_size,
-        early_stopping=early_stopping,
-        seed=int(np.random.default_rng(rng).integers(2**63)),
-        device=find_device(accelerator),
-        progress_bar=shown(progress_bar),
-    )
+    if _slots.IMAGE_SHAPE in adata.uns and _slots.IMAGE_SHAPE in signature(fitted.fit).parameters:
+        space_params = {_slots.IMAGE_SHAPE: adata.uns[_slots.IMAGE_SHAPE]} | space_params
+    given: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
+    given |= {
+        "max_epochs": max_epochs,
+        "lr": lr,
+        "schedule": lookup(SCHEDULES, schedule, "schedule"),
+        "validation_size": validation_size,
+        "early_stopping": early_stopping,
+        "seed": int(np.random.default_rng(rng).integers(2**63)),
+        "device": find_device(accelerator),
+        "progress_bar": shown(progress_bar),
+    }
+    training = Training(**getattr(fitted, "usual", {}) | given)
     check_finite(adata, rows, layer)
     _warn_of_raw_values(rows)
 
     trained = fitted.fit(rows, training, **space_params)
-    every = np.arange(adata.n_obs)
-    neurons = encode(trained, rows, every, training.device).cpu().numpy() if rows.in_memory else None
+    neurons = neurons_of(trained, rows, training.device)
 
     adata = adata.copy() if copy else adata
     name = next((name for name, row in SPACES.items() if row is fitted), fitted.__name__)
     SPACES[name] = fitted  # a class of the caller's own is found again by tl.edit
     settings = {
         "max_epochs": training.epochs(adata.n_obs),
-        "batch_size": batch_size,
+        "batch_size": training.batch_size,
         "lr": lr,
         "schedule": schedule if isinstance(schedule, str) else getattr(schedule, "__name__", repr(schedule)),
         "validation_size": validation_size,

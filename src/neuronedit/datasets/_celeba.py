@@ -1,0 +1,124 @@
+"""A user's own copy of CelebA, read when it is needed."""
+
+from collections.abc import Mapping
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from .. import _slots
+from .._check import listed, some
+from ._images import pixels
+
+ATTRIBUTES, IMAGES = "list_attr_celeba.txt", "img_align_celeba"
+AT_ONCE = 256
+"""Images in a chunk."""
+
+
+def celeba(
+    root: str | PathLike[str],
+    *,
+    where: Mapping[str, Any] | None = None,
+    size: int = 64,
+    crop: int | None = 178,
+) -> AnnData:
+    """Read photographs of faces with forty attributes from your own copy of CelebA, without loading them.
+
+    CelebA may be used for research that is not commercial, and is not downloaded here: get the aligned images and the list of
+    attributes from its site.
+
+    Parameters
+    ----------
+    root
+        Folder in which, or below which, are ``list_attr_celeba.txt`` and the folder ``img_align_celeba`` of JPEG files.
+    where
+        Attribute -> value or values: ``{"Male": True, "Black_Hair": True}``. All must hold. `None`: every image.
+    size
+        Rows and columns of the images, to which they are resized.
+    crop
+        Rows and columns around the middle that are kept before that; the aligned images have 218 x 178. `None`: all, squeezed
+        into a square.
+
+    Returns
+    -------
+    Images by ``size * size * 3`` values from 0 to 1, float32. X is a dask array whose images are read when they are computed;
+    ``adata.to_memory()`` reads all. ``obs``: the forty attributes, true or false, by file name. ``var``: ``row``, ``column``,
+    ``channel``. ``uns["image_shape"]``: rows, columns, channels.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the list or the images are not there.
+    KeyError, ValueError
+        When an attribute is not in the list, or no image has what ``where`` asks for.
+    ImportError
+        When dask is not installed: ``pip install 'neuronedit[dask]'``.
+
+    References
+    ----------
+    Liu et al. 2015, Deep learning face attributes in the wild, ICCV, arXiv:1411.7766.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> men = ne.datasets.celeba("celeba", where={"Male": True, "Black_Hair": True})  # doctest: +SKIP
+    """
+    try:
+        import dask.array as da
+    except ImportError as error:
+        raise ImportError("CelebA is read with dask: pip install 'neuronedit[dask]'.") from error
+    for name, side in {"size": size, "crop": 1 if crop is None else crop}.items():
+        if side < 1:
+            raise ValueError(f"{name} must be at least 1; it is {side}.")
+    obs = pd.read_csv(_below(root, ATTRIBUTES), sep=r"\s+", skiprows=1) > 0
+    for attribute, wanted in (where or {}).items():
+        if attribute not in obs:
+            raise KeyError(f"{attribute!r} is not an attribute; there are {some(obs, most=40)}.")
+        obs = obs[obs[attribute].isin(listed(wanted))]
+    if obs.empty:
+        raise ValueError(f"no image has {' and '.join(f'{name}={value!r}' for name, value in (where or {}).items())}.")
+    folder = _below(root, IMAGES)
+    folder = folder / IMAGES if (folder / IMAGES).is_dir() else folder  # as some archives unpack
+    if not (folder / obs.index[0]).is_file():
+        raise FileNotFoundError(f"{folder} has no file {obs.index[0]}, which is in {ATTRIBUTES}.")
+    paths = da.from_array(np.array([str(folder / name) for name in obs.index]), chunks=AT_ONCE)
+    shape = (size, size, 3)
+    X = paths.map_blocks(
+        partial(_read, size=size, crop=crop),
+        dtype=np.float32,
+        new_axis=1,
+        chunks=(paths.chunks[0], (int(np.prod(shape)),)),
+        meta=np.empty((0, 0), dtype=np.float32),
+    )
+    adata = AnnData(X, obs=obs, var=pixels(shape))
+    adata.uns[_slots.IMAGE_SHAPE] = np.array(shape)
+    return adata
+
+
+def _below(root: str | PathLike[str], name: str) -> Path:
+    """Find a file or folder in a folder, or below it."""
+    found = Path(root) / name
+    if not found.exists():
+        found = next((path for path in sorted(Path(root).glob(f"*/{name}"))), found)
+    if not found.exists():
+        raise FileNotFoundError(f"{name} is not in {root}, nor in a folder of it.")
+    return found
+
+
+def _read(paths: np.ndarray, *, size: int, crop: int | None) -> np.ndarray:
+    """Return images, one a row."""
+    from PIL import Image
+
+    images = np.empty((len(paths), size, size, 3), dtype=np.uint8)
+    for path, to in zip(paths, images, strict=True):
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+        if crop is not None:
+            left, top = (image.width - crop) / 2, (image.height - crop) / 2
+            image = image.crop((round(left), round(top), round(left) + crop, round(top) + crop))
+        to[:] = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=None))
+    return images.reshape(len(paths), -1) / np.float32(255)

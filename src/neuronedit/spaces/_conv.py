@@ -1,0 +1,91 @@
+"""The paper's space for images: the internal layer of a convolutional autoencoder."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from .._nets import FILTERS, check_image_shape, image_coder
+from .._types import Cells
+from ._base import FittedSpace, moments
+from ._train import Training, train
+
+AT_ONCE = 256
+"""Images that are encoded or decoded together: the layers of one of 64 x 64 pixels take about a megabyte."""
+
+
+class Conv(FittedSpace):
+    """Convolutions of size four and stride two down to the internal layer and back, LeakyReLU 0.2.
+
+    Images are rows of X, flattened in the order rows, columns, channels, as ``image.ravel()`` does. Neurons are all
+    activations of the internal layer: 256 for every 8 x 8 pixels, so each belongs to a place in the image. Sides that
+    are no multiple of 8 are padded with their last row or column, which is cut off again. Input is centred per feature
+    and divided by one scale, as in `Autoencoder`.
+    """
+
+    usual: ClassVar[dict[str, Any]] = {"batch_size": 16, "n_steps": 1_000}
+    center: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, *, n_features: int, image_shape: Sequence[int], widths: Sequence[int] = FILTERS, seed: int = 0
+    ) -> None:
+        shape = check_image_shape(image_shape, n_features)
+        super().__init__(n_features=n_features, image_shape=shape, widths=[int(width) for width in widths])
+        generator = torch.Generator().manual_seed(seed)
+        self.encoder, self.decoder = image_coder(shape, widths, generator=generator)
+        self.register_buffer("center", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(()))
+
+    @classmethod
+    def fit(
+        cls,
+        cells: Cells,
+        training: Training,
+        *,
+        image_shape: Sequence[int] | None = None,
+        widths: Sequence[int] = FILTERS,
+    ) -> Self:
+        """Train on images and return the space, frozen.
+
+        Parameters
+        ----------
+        cells
+            ``(n_images, n_features)``
+        training
+            How long, how fast and where; see `Training`. What is usual for images: ``batch_size=16``, ``n_steps=1_000``.
+        image_shape
+            ``(rows, columns)`` or ``(rows, columns, channels)``, whose product is the number of features.
+        widths
+            Filters of the encoder's layers; the decoder mirrors them. Each layer halves rows and columns.
+        """
+        shape = check_image_shape(image_shape, cells.shape[1])
+        if not len(widths) or min(widths) < 1:
+            raise ValueError(f"widths must hold at least one positive number; they are {tuple(widths)}.")
+        space = cls(n_features=cells.shape[1], image_shape=shape, widths=widths, seed=training.seed)
+        mean, variance = moments(cells)
+        space.center.copy_(mean)
+        space.scale.fill_(variance.mean().sqrt().item() or 1.0)
+        space.to(training.device)
+
+        def loss(x: Tensor) -> Tensor:
+            scaled = (x - space.center) / space.scale
+            return mse_loss(space.decoder(space.encoder(scaled)), scaled)
+
+        space.history = train(space, loss, cells, training)
+        return space
+
+    def encode(self, x: Tensor, /) -> Tensor:
+        """Return the activations of the internal layer, after its LeakyReLU, ``(n_images, n_neurons)``."""
+        return _in_blocks(lambda x: self.encoder((x - self.center) / self.scale), x)
+
+    def decode(self, z: Tensor, /) -> Tensor:
+        """Return the images that these activations stand for."""
+        return _in_blocks(self.decoder, z) * self.scale + self.center
+
+
+def _in_blocks(stack: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Run many images through layers, so many at a time that these fit in memory."""
+    return torch.cat([stack(block) for block in x.split(AT_ONCE)])
