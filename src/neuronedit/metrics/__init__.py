@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ._agreement import covariance_correlation, mean_correlation, r2, variance_correlation, variance_ratio
 from ._change import change_correlation, harmed, unharmed, variance_kept
 from ._energy import energy_distance
+from ._frechet import frechet
 from ._gap import gap_closed
 from ._median import median_difference
 from ._mmd import mmd
@@ -22,6 +23,7 @@ METRICS: dict[str, Callable[..., float]] = {
     "sliced_wasserstein": sliced_wasserstein,
     "mmd": mmd,
     "median_difference": median_difference,
+    "frechet": frechet,
 }
 
 AGREEMENTS: dict[str, Callable[..., float]] = {
@@ -45,6 +47,7 @@ __all__ = [
     "change_correlation",
     "covariance_correlation",
     "energy_distance",
+    "frechet",
     "gap_closed",
     "harmed",
     "mean_correlation",
