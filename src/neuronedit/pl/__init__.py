@@ -6,6 +6,7 @@ from ._compare import compare
 from ._coverage import coverage
 from ._densities import densities
 from ._history import history
+from ._images import image_path, images
 from ._marker_shift import marker_shift
 from ._neurons import neurons
 from ._selection import selection
@@ -20,6 +21,8 @@ __all__ = [
     "coverage",
     "densities",
     "history",
+    "image_path",
+    "images",
     "marker_shift",
     "neurons",
     "selection",
