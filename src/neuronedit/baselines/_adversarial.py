@@ -1,13 +1,13 @@
 """The alternating step of every adversarial method, and what it returns."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from .._nets import dense, fast_matmul
+from .._nets import FILTERS, check_image_shape, dense, fast_matmul, image_coder
 
 WIDTHS = (500, 250, 50, 250, 500)
 """Hidden layers of generators and discriminators, as published."""
@@ -40,9 +40,20 @@ def scaled(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
     return (source - center) / scale, (target - center) / scale, center, scale
 
 
-def network(n_in: int, n_out: int, generator: torch.Generator) -> nn.Sequential:
-    """Return a stack of dense layers of the published widths."""
-    return dense([n_in, *WIDTHS, n_out], generator=generator, last=True)
+def maker(n_features: int, image_shape: Sequence[int] | None, generator: torch.Generator) -> nn.Module:
+    """Return a network from cells to cells: dense layers of the published widths, or, for images, the published convolutions."""
+    if image_shape is None:
+        return dense([n_features, *WIDTHS, n_features], generator=generator, last=True)
+    return nn.Sequential(*image_coder(check_image_shape(image_shape, n_features), FILTERS, generator=generator))
+
+
+def judge(n_features: int, image_shape: Sequence[int] | None, generator: torch.Generator) -> nn.Module:
+    """Return a network from cells to one number: the same layers, of convolutions those down to the internal one."""
+    if image_shape is None:
+        return dense([n_features, *WIDTHS, 1], generator=generator, last=True)
+    encoder, _ = image_coder(check_image_shape(image_shape, n_features), FILTERS, generator=generator)
+    n_neurons = encoder(torch.zeros(1, n_features)).shape[1]
+    return nn.Sequential(encoder, dense([n_neurons, 1], generator=generator, last=True))
 
 
 def batches(cells: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -97,6 +108,7 @@ def one_way(
     source: Tensor,
     target: Tensor,
     build: Callable[[nn.Module], nn.Module],
+    image_shape: Sequence[int] | None,
     *,
     n_steps: int,
     batch_size: int,
@@ -106,21 +118,21 @@ def one_way(
     """Train the generator that ``build`` makes of a network against one discriminator."""
     generator = torch.Generator().manual_seed(seed)
     s, t, center, scale = scaled(source, target)
-    maker = build(network(s.shape[1], s.shape[1], generator)).to(s.device)
-    judge = network(s.shape[1], 1, generator).to(s.device)
+    makes = build(maker(s.shape[1], image_shape, generator)).to(s.device)
+    judges = judge(s.shape[1], image_shape, generator).to(s.device)
 
     def judge_loss(s: Tensor, t: Tensor) -> Tensor:
         with torch.no_grad():
-            made = maker(s)
-        return told_apart(judge, t, made)
+            made = makes(s)
+        return told_apart(judges, t, made)
 
     def maker_loss(s: Tensor, t: Tensor) -> Tensor:
-        return taken_for(judge(maker(s)), True)
+        return taken_for(judges(makes(s)), True)
 
     history = alternate(
-        maker, judge, maker_loss, judge_loss, s, t, n_steps=n_steps, batch_size=batch_size, lr=lr, generator=generator
+        makes, judges, maker_loss, judge_loss, s, t, n_steps=n_steps, batch_size=batch_size, lr=lr, generator=generator
     )
-    return TrainedMap(maker, center, scale, history)
+    return TrainedMap(makes, center, scale, history)
 
 
 def told_apart(judge: nn.Module, true: Tensor, made: Tensor) -> Tensor:

@@ -1,10 +1,12 @@
 """Two generators that must undo each other, against two discriminators."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from ._adversarial import TrainedMap, alternate, network, scaled, taken_for, told_apart
+from ._adversarial import TrainedMap, alternate, judge, maker, scaled, taken_for, told_apart
 
 
 def cyclegan(
@@ -12,6 +14,7 @@ def cyclegan(
     target: Tensor,
     /,
     *,
+    image_shape: Sequence[int] | None = None,
     n_steps: int = 10_000,
     batch_size: int = 100,
     lr: float = 1e-3,
@@ -24,6 +27,9 @@ def cyclegan(
     ----------
     source, target
         ``(n_cells, n_features)``
+    image_shape
+        ``(rows, columns)`` or ``(rows, columns, channels)`` of images, one a row: networks are convolutional, generators as
+        `spaces.Conv` and discriminators as its encoder. `None`: dense layers.
     n_steps
         Steps of the discriminators, and as many of the generators.
     batch_size, lr
@@ -52,8 +58,8 @@ def cyclegan(
     generator = torch.Generator().manual_seed(seed)
     s, t, center, scale = scaled(source, target)
     d = s.shape[1]
-    there, back = (network(d, d, generator).to(s.device) for _ in range(2))
-    of_source, of_target = (network(d, 1, generator).to(s.device) for _ in range(2))
+    there, back = (maker(d, image_shape, generator).to(s.device) for _ in range(2))
+    of_source, of_target = (judge(d, image_shape, generator).to(s.device) for _ in range(2))
 
     def judge_loss(s: Tensor, t: Tensor) -> Tensor:
         with torch.no_grad():

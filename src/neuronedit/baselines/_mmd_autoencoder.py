@@ -1,11 +1,16 @@
 """The paper's RegAE: an autoencoder whose source and target are made alike in the narrowest layer."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from .._nets import dense, fast_matmul
+from .._nets import FILTERS, check_image_shape, dense, fast_matmul, image_coder
 from ._adversarial import TrainedMap, batches, scaled
+
+WIDTHS = (500, 250, 50)
+"""Of the dense layers, as published."""
 
 
 def mmd_autoencoder(
@@ -13,7 +18,8 @@ def mmd_autoencoder(
     target: Tensor,
     /,
     *,
-    widths: tuple[int, ...] = (500, 250, 50),
+    image_shape: Sequence[int] | None = None,
+    widths: Sequence[int] | None = None,
     penalty: float = 1.0,
     n_steps: int = 10_000,
     batch_size: int = 100,
@@ -29,8 +35,11 @@ def mmd_autoencoder(
     ----------
     source, target
         ``(n_cells, n_features)``
+    image_shape
+        ``(rows, columns)`` or ``(rows, columns, channels)`` of images, one a row: the layers are convolutions, as those of
+        `spaces.Conv`. `None`: dense layers.
     widths
-        Of the encoder's layers; the decoder mirrors them.
+        Of the encoder's layers; the decoder mirrors them. `None`: 500, 250, 50, of convolutions 64, 128, 256.
     penalty
         Weight of the discrepancy, beside the mean squared error.
     n_steps, batch_size, lr
@@ -56,8 +65,12 @@ def mmd_autoencoder(
     """
     generator = torch.Generator().manual_seed(seed)
     s, t, center, scale = scaled(source, target)
-    encoder = dense([s.shape[1], *widths], generator=generator)
-    decoder = dense([*reversed(widths), s.shape[1]], generator=generator, last=True)
+    if image_shape is None:
+        encoder = dense([s.shape[1], *(widths or WIDTHS)], generator=generator)
+        decoder = dense([*reversed(widths or WIDTHS), s.shape[1]], generator=generator, last=True)
+    else:
+        shape = check_image_shape(image_shape, s.shape[1])
+        encoder, decoder = image_coder(shape, widths or FILTERS, generator=generator)
     net = nn.Sequential(encoder, decoder).to(s.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=lr)
     draws = [batches(cells, batch_size, generator) for cells in (s, t)]
@@ -80,7 +93,8 @@ def mmd_autoencoder(
 def _mmd(x: Tensor, y: Tensor) -> Tensor:
     """Squared discrepancy with a Gaussian kernel as wide as the cells are apart on average."""
     cells = torch.cat([x, y])
-    squares = (cells[:, None] - cells).square().sum(2)
+    lengths = cells.square().sum(1)
+    squares = (lengths[:, None] + lengths - 2 * cells @ cells.T).clamp_min(0)
     kernel = torch.exp(-squares / squares.detach().mean().clamp_min(1e-12))
     n = len(x)
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()

@@ -1,12 +1,22 @@
 """A generator that adds to its input, against a discriminator."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from ._adversarial import TrainedMap, one_way
 
 
 def resnet_gan(
-    source: Tensor, target: Tensor, /, *, n_steps: int = 10_000, batch_size: int = 100, lr: float = 1e-3, seed: int = 0
+    source: Tensor,
+    target: Tensor,
+    /,
+    *,
+    image_shape: Sequence[int] | None = None,
+    n_steps: int = 10_000,
+    batch_size: int = 100,
+    lr: float = 1e-3,
+    seed: int = 0,
 ) -> TrainedMap:
     """Train a generator that adds to source cells what makes a discriminator take them for the target's.
 
@@ -14,6 +24,9 @@ def resnet_gan(
     ----------
     source, target
         ``(n_cells, n_features)``
+    image_shape
+        ``(rows, columns)`` or ``(rows, columns, channels)`` of images, one a row: networks are convolutional, the generator as
+        `spaces.Conv` and the discriminator as its encoder. `None`: dense layers.
     n_steps
         Steps of the discriminator, and as many of the generator.
     batch_size, lr
@@ -36,7 +49,7 @@ def resnet_gan(
     >>> ne.baselines.resnet_gan(source, source + 1, n_steps=3)(source).shape
     torch.Size([200, 3])
     """
-    return one_way(source, target, Residual, n_steps=n_steps, batch_size=batch_size, lr=lr, seed=seed)
+    return one_way(source, target, Residual, image_shape, n_steps=n_steps, batch_size=batch_size, lr=lr, seed=seed)
 
 
 class Residual(nn.Module):
