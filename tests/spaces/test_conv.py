@@ -1,5 +1,7 @@
 """Images: the published layers, sizes that are padded, and every tool that works on cells."""
 
+from functools import cache, partial
+
 import anndata
 import numpy as np
 import pytest
@@ -113,7 +115,8 @@ def agreement(adata):
 
 def test_auto(adata):
     """Most of its candidates are learnt on fewer images than pixels or neurons."""
-    ne.tl.edit(adata, **ROLES, strata="bar_kind")
+    adata.obs["day"] = ["one", "two"] * 120
+    ne.tl.edit(adata, **ROLES, strata="day")
     assert agreement(adata) > 0.4
     assert adata.uns["edited"]["selection"]["how"] == "strata"
 
@@ -222,3 +225,20 @@ def test_residual_keeps_what_the_space_loses():
     space = Conv.fit(x, Training(max_epochs=1), image_shape=(8, 8), widths=(3,))
     same = within(space, lambda source, target: lambda z: z)(x, x)
     assert torch.equal(same(x), x)
+
+
+def test_methods_to_compare_can_share_it(adata):
+    """What is fixed with partial is not taken for what tl.compare offers, an autoencoder of dense layers."""
+    trained = []
+
+    def fit(cells, training):
+        trained.append(Conv.fit(cells, training, image_shape=(18, 16), widths=(4, 8)))
+        return trained[-1]
+
+    known = {"n_steps": 3, "fit": cache(fit)}
+    methods = {name: partial(getattr(ne.baselines, name), **known) for name in ("neuron_editing", "constant_shift")}
+    methods["gan"] = partial(ne.baselines.gan, n_steps=1, image_shape=(18, 16))
+    table = ne.tl.compare(
+        adata, **ROLES, truth={"shape": "disc", "bar": "with"}, methods=methods, metrics=["frechet"], n_bootstrap=0
+    )
+    assert len(trained) == 1 and not table["error"].any() and table["value"].notna().all()

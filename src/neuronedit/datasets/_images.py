@@ -18,9 +18,9 @@ SHAPES: dict[str, tuple[Callable[..., np.ndarray], float]] = {
 def simulate_images(n_images: int = 100, *, image_shape: Sequence[int] = (32, 32), rng: int = 0) -> AnnData:
     """Simulate squares and discs, each with a dark bar across its upper half and without it.
 
-    A stand-in for faces with and without sunglasses. The bar lies where the shape is and is as wide as it is; in half of the
-    images it is dark, in the others a shade of the shape, so no one constant image can be added to all. Learn it on
-    squares, put it on discs, which are also brighter, and compare with the truth.
+    A stand-in for faces with and without sunglasses. The bar lies where the shape is and is as wide as it is; on the brighter
+    half of the shapes it is dark, on the others a shade of the shape, so no one constant image can be added to all. Learn
+    it on squares, put it on discs, which are also brighter, and compare with the truth.
 
     Parameters
     ----------
@@ -53,10 +53,10 @@ def simulate_images(n_images: int = 100, *, image_shape: Sequence[int] = (32, 32
     parts, frames = [], []
     for shape in SHAPES:
         for bar in ("without", "with"):
-            kind = generator.choice(["dark", "shade"], size=n_images)
-            plain, barred = _draw(shape, kind == "dark", sides, generator)
+            dark = generator.uniform(size=n_images) < 0.5
+            plain, barred = _draw(shape, dark, sides, generator)
             parts.append((barred if bar == "with" else plain, barred))
-            frames.append(pd.DataFrame({"shape": shape, "bar": bar, "bar_kind": kind}))
+            frames.append(pd.DataFrame({"shape": shape, "bar": bar, "bar_kind": np.where(dark, "dark", "shade")}))
     measured, truth = (np.concatenate(layer).reshape(4 * n_images, -1) for layer in zip(*parts, strict=True))
     obs = pd.concat(frames)
     obs.index = [f"image{i}" for i in range(len(obs))]
@@ -87,7 +87,7 @@ def _draw(
     away, brighter = SHAPES[shape]
     inside = (1 / (1 + np.exp(2 * (away(y, x) - radius))))[..., None]  # pixels on the edge are half covered
     across = inside * (np.abs(y + 0.3 * radius) < 0.22 * radius)[..., None]
-    light = generator.uniform(0.55, 0.75, (n, 1, 1, n_channels)) + brighter
+    light = generator.uniform(0.5, 0.6, (n, 1, 1, n_channels)) + 0.15 * dark[:, None, None, None] + brighter
     ground = generator.uniform(0.1, 0.3, (n, 1, 1, n_channels))
     tint = np.where(dark, 0.1, 0.6)[:, None, None, None] * light
     noise = generator.normal(scale=0.02, size=(n, *sides))

@@ -231,8 +231,12 @@ def _chosen(choices: Sequence[Any] | Mapping[str, Any], table: Mapping[str, Any]
 
 
 def _predict(learn: Callable[..., Any], cells: Mapping[str, Tensor], offered: Mapping[str, Any]) -> np.ndarray:
-    """Learn the map from source to target, with what the method takes of what is offered; return the query after it."""
-    taken = {name: value for name, value in offered.items() if name in signature(learn).parameters}
+    """Learn the map from source to target, with what the method takes of what is offered; return the query after it.
+
+    What the caller fixed with `functools.partial` stays.
+    """
+    open_for = set(signature(learn).parameters) - set(getattr(learn, "keywords", {}))
+    taken = {name: value for name, value in offered.items() if name in open_for}
     move = learn(cells["source"], cells["target"], **taken)
     with torch.no_grad():
         predicted = torch.cat([move(block) for block in cells["query"].split(CHUNK)])
