@@ -108,6 +108,7 @@ def jobs(data, n):
     yield "arithmetic", lambda: floor(n, adata.n_vars, product_rate())
     yield "plain loop", lambda: plain(Densified(adata.X), 0, epochs=1)
     yield "train", lambda: timed(lambda: Autoencoder.fit(cells, Training(max_epochs=1)))
+    yield "train, bfloat16", lambda: timed(lambda: Autoencoder.fit(cells, Training(max_epochs=1, precision="bfloat16")))
     yield "encode", lambda: timed(lambda: ne.tl.embed(adata, model=adata, key_added="again"))
     yield "edit", lambda: timed(lambda: ne.tl.edit(adata, "group", **PAIR, edit="percentile"))
     if data != "35 markers" or n > 100_000:
@@ -168,12 +169,22 @@ def page(rows):
     """Return the tables as Markdown."""
     first = rows.iloc[0]
     text = f"{first['cpu']}, {first['threads']} threads, torch {first['torch']}, {first['date']}; device: {first['device']}.\n\n"
-    text += "| data | cells | train, cells/s | of the plain loop's time | times the arithmetic | encode, cells/s | edit, cells/s |\n"
-    text += "|---|---|---|---|---|---|---|\n"
+    heads = [
+        "data",
+        "cells",
+        "train, cells/s",
+        "of the plain loop's time",
+        "times the arithmetic",
+        "in bfloat16, of float32's time",
+    ]
+    heads += ["encode, cells/s", "edit, cells/s"]
+    text += f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n"
     for (data, n), own in rows.groupby(["data", "n_cells"], sort=False):
         seconds = own.set_index("what")["seconds"]
-        text += f"| {data} | {n:,} | {n / seconds['train']:,.0f} | {seconds['train'] / seconds['plain loop']:.2f} |"
-        text += f" {seconds['train'] / seconds['arithmetic']:.2f} | {n / seconds['encode']:,.0f} | {n / seconds['edit']:,.0f} |\n"
+        train = seconds["train"]
+        ratios = [train / seconds["plain loop"], train / seconds["arithmetic"], seconds["train, bfloat16"] / train]
+        shown = [data, f"{n:,}", f"{n / train:,.0f}", *(f"{ratio:.2f}" for ratio in ratios)]
+        text += f"| {' | '.join([*shown, *(f'{n / seconds[what]:,.0f}' for what in ('encode', 'edit'))])} |\n"
     grown = ", ".join(f"{what} {exponent(rows, what):.2f}" for what in ("train", "encode", "edit"))
     text += f"\nExponent of the time over the number of cells (35 markers; an epoch of training): {grown}.\n\n"
     own = rows[rows["what"].isin(["train and edit", *OTHERS])]

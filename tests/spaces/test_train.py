@@ -13,7 +13,7 @@ import neuronedit as ne
 from neuronedit._nets import dense, fast_matmul
 from neuronedit.spaces import Autoencoder, Training, _base
 from neuronedit.spaces._dense_backward import dense_backward
-from neuronedit.spaces._train import onecycle
+from neuronedit.spaces._train import PRECISIONS, onecycle
 
 
 def draw(n=200, d=6, seed=0):
@@ -172,3 +172,18 @@ def test_two_processes_train_the_same_weights_as_one_would(tmp_path):
     adata = ne.datasets.simulate_batches(n_cells=500)
     ne.tl.train(adata, widths=(24, 6), max_epochs=10, batch_size=100, accelerator="cpu")
     assert float(said[0][1]) == pytest.approx(adata.uns["neuronedit"]["history"]["train_loss"][-1], rel=0.1)
+
+
+def test_bfloat16_trains_as_well_and_is_used_for_training_alone():
+    cells = draw(2_000)
+    spaces = {p: Autoencoder.fit(cells, Training(max_epochs=5, precision=p), widths=(16, 4)) for p in PRECISIONS}
+    losses = {name: space.history["train_loss"][-1] for name, space in spaces.items()}
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+    for space in spaces.values():
+        assert {p.dtype for p in space.parameters()} == {space.decode(space.encode(cells)).dtype} == {torch.float32}
+
+
+def test_another_precision_is_refused():
+    with pytest.raises(ValueError, match="precision 'float16' is not one of 'float32', 'bfloat16'"):
+        Training(precision="float16")

@@ -35,6 +35,9 @@ def constant(done: float) -> float:
     return 1.0
 
 
+PRECISIONS = ("float32", "bfloat16")
+"""Of the products while a space is trained. Weights, and all that is done with a trained space, are float32."""
+
 SCHEDULES: dict[str, Schedule] = {"onecycle": onecycle, "constant": constant}
 
 
@@ -62,6 +65,8 @@ class Training:
         Where to compute.
     progress_bar
         Show one.
+    precision
+        A row of `PRECISIONS`.
     n_steps
         Minibatches to train on where ``max_epochs`` is not given.
     """
@@ -75,6 +80,7 @@ class Training:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress_bar: bool = False
+    precision: str = "float32"
     n_steps: int = 10_000
 
     def __post_init__(self) -> None:
@@ -82,6 +88,8 @@ class Training:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1; it is {value}.")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision {self.precision!r} is not one of {', '.join(map(repr, PRECISIONS))}.")
         if not self.lr > 0:
             raise ValueError(f"lr must be positive; it is {self.lr}.")
         if not 0 <= self.validation_size < 1:
@@ -124,7 +132,8 @@ def train(
     training
         How long, how fast and where.
     backward
-        Returns the loss of a batch and leaves its gradients in the parameters. `None`: autograd does.
+        Returns the loss of a batch and leaves its gradients in the parameters, in float32. `None`, or another precision:
+        autograd does.
 
     Returns
     -------
@@ -150,7 +159,8 @@ def train(
     n_steps = n_epochs * math.ceil(len(kept) / training.batch_size)
     flat = flattened(module)
     optimizer = torch.optim.Adam([flat], lr=training.lr, fused=True)
-    backward = backward or _by_autograd(module, loss)
+    if backward is None or training.precision != "float32":
+        backward = _by_autograd(module, loss, training)
     history: History = {"train_loss": [], "interrupted": False} | ({"validation_loss": []} if n_held_out else {})
     best, best_epoch, best_weights, step = math.inf, 0, None, 0
     bar = tqdm(total=n_epochs, desc="training", unit="epoch", disable=not training.progress_bar)
@@ -216,10 +226,13 @@ def flattened(module: nn.Module) -> nn.Parameter:
     return flat
 
 
-def _by_autograd(module: nn.Module, loss: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def _by_autograd(module: nn.Module, loss: Callable[[Tensor], Tensor], training: Training) -> Callable[[Tensor], Tensor]:
+    lowered = torch.autocast(training.device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
+
     def backward(batch: Tensor) -> Tensor:
         module.zero_grad(set_to_none=False)
-        value = loss(batch)
+        with lowered:
+            value = loss(batch)
         value.backward()
         return value.detach()
 
