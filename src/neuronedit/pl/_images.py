@@ -93,9 +93,7 @@ def images(
             raise ValueError(f"truth names {len(truth)} images; there are {len(shown)} cells.")
         rows["true"] = values_of(adata, None, _places(adata, truth, "truth"))
     original = values_of(adata, next(iter(named.values())), shown)
-    axes = _strips(list(rows.values()), shape, limits or _limits(original), ax)
-    for name, panel in zip(rows, axes, strict=True):
-        panel.set_ylabel(name, rotation=0, ha="right", va="center")
+    axes = _strips(rows, shape, limits or _limits(original), ax)
     return finish(axes, show=show, return_fig=return_fig)
 
 
@@ -163,9 +161,8 @@ def image_path(
         matrix_of(adata, layer)
     shown = _edited(adata, key, n) if cells is None else _places(adata, cells, "cells")
     path = np.stack([values_of(adata, layers[strength], shown) for strength in sorted(layers)], axis=1)
-    axes = _strips(list(path), shape, limits or _limits(values_of(adata, config["layer"], shown)), ax)
-    for name, panel in zip(adata.obs_names[shown], axes, strict=True):
-        panel.set_ylabel(name, rotation=0, ha="right", va="center")
+    rows = dict(zip(adata.obs_names[shown], path, strict=True))
+    axes = _strips(rows, shape, limits or _limits(values_of(adata, config["layer"], shown)), ax)
     width = shape[1] * (1 + GAP)
     places = shape[1] / 2 + np.arange(len(layers)) * width
     axes[-1].set_xticks(places, [f"{strength:g}" for strength in sorted(layers)])
@@ -215,16 +212,17 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def _strips(
-    rows: Sequence[np.ndarray],
+    rows: Mapping[str, np.ndarray],
     shape: tuple[int, int, int],
     limits: tuple[float, float],
     ax: Axes | Sequence[Axes] | None,
 ) -> list[Axes]:
-    """Draw the images of each row, ``(n_images, n_values)``, beside each other in an Axes of its own."""
+    """Draw the images of each row, ``(n_images, n_values)``, beside each other in an Axes of its own, with its name."""
     n_rows, n_columns, n_channels = shape
-    n, width = len(rows[0]), 0.95
-    axes = panels(len(rows), ax, columns=1, size=(width * n, width * n_rows / n_columns), room=1.3)
-    for values, panel in zip(rows, axes, strict=True):
+    n, width = max(map(len, rows.values())), 0.95
+    room = 0.5 + 0.1 * max(map(len, rows))
+    axes = panels(len(rows), ax, columns=1, size=(width * n, width * n_rows / n_columns), room=room)
+    for (name, values), panel in zip(rows.items(), axes, strict=True):
         shares = ((values.reshape(-1, *shape) - limits[0]) / (limits[1] - limits[0])).clip(0, 1)
         for i, image in enumerate(shares):
             left = i * n_columns * (1 + GAP)
@@ -237,6 +235,8 @@ def _strips(
                 interpolation="nearest",
             )
         panel.set(xlim=(0, n * n_columns * (1 + GAP) - GAP * n_columns), ylim=(n_rows, 0), xticks=[], yticks=[])
+        panel.set_ylabel(name, rotation=0, ha="right", va="center")
+        panel.set_anchor("E")  # what a column is too wide is room for the names
         panel.spines[:].set_visible(False)
         panel.tick_params(length=0)
     return axes
