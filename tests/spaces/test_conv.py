@@ -181,6 +181,14 @@ def test_bad_shape(name):
     assert not list(adata.obsm) and "neuronedit" not in adata.uns
 
 
+def test_trains_where_gradients_are_off():
+    x = few(20, 64, 0)
+    how = {"image_shape": (8, 8), "widths": (3,)}
+    with torch.no_grad():
+        space = Conv.fit(x, Training(max_epochs=2), **how)
+    assert torch.equal(space.encode(x), Conv.fit(x, Training(max_epochs=2), **how).encode(x))
+
+
 def test_a_shape_can_be_given():
     adata = ne.datasets.simulate_images(n_images=5, image_shape=(18, 16))
     del adata.uns["image_shape"]

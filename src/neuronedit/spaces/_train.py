@@ -231,7 +231,7 @@ def _by_autograd(module: nn.Module, loss: Callable[[Tensor], Tensor], training: 
 
     def backward(batch: Tensor) -> Tensor:
         module.zero_grad(set_to_none=False)
-        with lowered:
+        with torch.enable_grad(), lowered:
             value = loss(batch)
         value.backward()
         return value.detach()
