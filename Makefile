@@ -60,6 +60,7 @@ bench: $(VENV)/test.stamp
 ifdef QUICK
 	$(BIN)/python benchmarks/training.py --quick
 	$(BIN)/python benchmarks/speed.py --quick
+	$(BIN)/python benchmarks/faces.py --quick
 	$(BIN)/python benchmarks/paper.py --quick
 	$(BIN)/python benchmarks/controls.py --quick --methods "mean shift" "neuron editing" "neuron editing, within strata"
 else
@@ -67,6 +68,7 @@ else
 	$(BIN)/python benchmarks/holdout.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/controls.py --every 3
+	$(BIN)/python benchmarks/faces.py
 	$(BIN)/python benchmarks/paper.py
 endif
 

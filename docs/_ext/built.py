@@ -7,7 +7,7 @@ from pathlib import Path
 DOCS = Path(__file__).parents[1]
 BUILT = DOCS / "built"
 
-ORDER = ["batch_correction", "drug_combinations", "unseen_cell_type", "which_method", "large_data"]
+ORDER = ["batch_correction", "drug_combinations", "unseen_cell_type", "which_method", "images", "large_data"]
 """Of the tutorials; others follow by name."""
 
 CARD = """:::{{grid-item-card}} {title}
@@ -30,12 +30,13 @@ def benchmarks():
     """Write the tables of the comparison from the CSV files of the benchmarks."""
     sys.path.insert(0, str(DOCS.parent / "benchmarks"))
     import controls
+    import faces
     import holdout
     import paper
     import speed
 
-    for name, module in (("paper", paper), ("holdout", holdout), ("controls", controls), ("speed", speed)):
-        write(f"{name}_tables.md", module.page(module.read()))
+    for module in (paper, holdout, controls, faces, speed):
+        write(f"{module.__name__}_tables.md", module.page(module.read()))
     holdout.draw(holdout.chosen(holdout.read()), BUILT / "holdout.png")
 
 
