@@ -125,9 +125,9 @@ def train_and_edit(adata):
     ne.tl.edit(adata, "group", **PAIR)
 
 
-def measure(data, n, repeats):
-    """Return a row for each job: all of them in turn, so many times."""
-    every = dict(jobs(data, n))
+def measure(data, n, repeats, wanted=None):
+    """Return a row for each job, or for those wanted: all of them in turn, so many times."""
+    every = {name: job for name, job in jobs(data, n) if not wanted or name in wanted}
     times = {name: [] for name in every}
     for _ in range(repeats):
         for name, job in every.items():
@@ -230,6 +230,7 @@ def main():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--data", nargs="*", default=list(DATA), help="only these; the results of others are kept")
+    parser.add_argument("--what", nargs="*", help="only these jobs; the results of others are kept")
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     options = parser.parse_args()
     logging.getLogger("neuronedit").setLevel(logging.ERROR)
@@ -237,15 +238,18 @@ def main():
     for data in options.data:
         largest = max(options.sizes) if data == "35 markers" else 100_000
         for n in [4_000, 8_000] if options.quick else [n for n in options.sizes if n <= largest]:
-            rows += measure(data, n, 1 if options.quick else options.repeats)
+            rows += measure(data, n, 1 if options.quick else options.repeats, options.what)
             print(
                 pd.DataFrame(rows[-20:])[["data", "n_cells", "what", "seconds"]].tail(14).to_string(index=False),
                 flush=True,
             )
     rows = pd.DataFrame(rows)
-    if (HERE / "speed.csv").exists() and set(options.data) < set(DATA):
-        kept = read()
-        rows = pd.concat([kept[~kept["data"].isin(options.data)], rows])
+    if (options.what or set(options.data) < set(DATA)) and not options.quick:
+        keys = ["data", "n_cells", "what"]
+        rows = pd.concat([read(), rows]).drop_duplicates(keys, keep="last")
+        rows = rows.sort_values(
+            keys[:2], key=lambda own: own if own.name == "n_cells" else own.map(list(DATA).index), kind="stable"
+        )
     print(page(rows))
     if not options.quick:
         rows.to_csv(HERE / "speed.csv", index=False, float_format="%.4g")
