@@ -288,6 +288,12 @@ def encode(space: Space, rows: Rows, index: np.ndarray, device: torch.device) ->
     return neurons
 
 
+def copied(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a record in ``uns``; `copy.deepcopy` crashes on words read from zarr, at least in numpy 2.0."""
+    parts = {name: copied(value) if isinstance(value, Mapping) else value for name, value in record.items()}
+    return {name: value.copy() if hasattr(value, "copy") else value for name, value in parts.items()}
+
+
 def neurons_of(space: Space, rows: Rows, device: torch.device) -> np.ndarray | None:
     """Return the neurons of all cells, or nothing where cells or neurons are too many for memory."""
     if not rows.in_memory or rows.shape[0] * n_neurons_of(space, rows, device) > MOST_KEPT:

@@ -1,6 +1,5 @@
 """Predict cells under two treatments from cells under one."""
 
-import copy
 import itertools
 import json
 import logging
@@ -15,7 +14,7 @@ from anndata import AnnData
 from tqdm.auto import tqdm
 
 from .. import _slots
-from .._adata import check_finite, check_free, modality
+from .._adata import check_finite, check_free, copied, modality
 from .._check import labels_of, name_of_choice, plain, select
 from .._nets import fast_matmul, find_device
 from ..metrics import energy_distance
@@ -293,7 +292,7 @@ def _predicted(
     neurons = [z for order in orders if (z := blocks[order].neurons) is not None]
     if len(neurons) == len(orders):  # else they are too many for memory
         predicted.obsm[_slots.neurons_edited(key_added)] = np.concatenate(neurons)
-    predicted.uns = {name: copy.deepcopy(adata.uns[name]) for name in on.keys} | {key_added: record}
+    predicted.uns = {name: copied(adata.uns[name]) for name in on.keys} | {key_added: record}
     if _slots.cofactor(on.layer) in adata.var:
         predicted.var[_slots.cofactor(None)] = adata.var[_slots.cofactor(on.layer)]
     return predicted

@@ -1,6 +1,5 @@
 """Bring cells into a space that was trained on others."""
 
-import copy as copying
 from os import PathLike
 
 from anndata import AnnData
@@ -11,6 +10,7 @@ from .._adata import (
     check_finite,
     check_free,
     check_same_features,
+    copied,
     features_of,
     modality,
     neurons_of,
@@ -89,7 +89,7 @@ def embed(
     neurons = neurons_of(space.to(device), rows, device)
 
     adata = adata.copy() if copy else adata
-    adata.uns[key_added] = copying.deepcopy(trained.uns[key])
+    adata.uns[key_added] = copied(trained.uns[key])
     if neurons is not None:
         adata.obsm[_slots.neurons(key_added)] = neurons
     return adata if copy else None
