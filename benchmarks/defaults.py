@@ -93,7 +93,9 @@ def page(rows):
     rows = rows.assign(chosen=rows["family"].isin(CHOSEN_ON))
     keys = ["family", "task", "seed", "edit"]
     default = rows[rows["setting"] == "default"].set_index(keys)
-    text = f"{default.reset_index()['task'].nunique()} tasks, {rows['seed'].nunique()} seeds, {len(EDITS)} edits in the neurons; one thread.\n\n"
+    families = rows.groupby("family", sort=False)["task"].nunique()
+    listed = ", ".join(f"{family} ({n})" for family, n in families.items())
+    text = f"{families.sum()} tasks ({listed}); {len(EDITS)} edits in the neurons; seeds: {rows['seed'].nunique()}; one thread.\n\n"
     text += "| training | time | error of reconstruction | closed, families to choose on | against the default | closed, the others | against the default |\n"
     text += "|---" * 7 + "|\n"
     for name, own in rows.groupby("setting", sort=False):

@@ -30,12 +30,13 @@ def benchmarks():
     """Write the tables of the comparison from the CSV files of the benchmarks."""
     sys.path.insert(0, str(DOCS.parent / "benchmarks"))
     import controls
+    import defaults
     import faces
     import holdout
     import paper
     import speed
 
-    for module in (paper, holdout, controls, faces, speed):
+    for module in (paper, holdout, controls, faces, speed, defaults):
         write(f"{module.__name__}_tables.md", module.page(module.read()))
     holdout.draw(holdout.chosen(holdout.read()), BUILT / "holdout.png")
 
