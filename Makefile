@@ -67,6 +67,7 @@ else
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/holdout.py
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/defaults.py
 	$(BIN)/python benchmarks/controls.py --every 3
 	$(BIN)/python benchmarks/faces.py
 	$(BIN)/python benchmarks/paper.py
