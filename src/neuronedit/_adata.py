@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
@@ -107,24 +107,32 @@ class Rows:
         return np.array(block.toarray() if sparse.issparse(block) else block, dtype=self.dtype)
 
     def each(
-        self, jobs: Iterable[tuple[tuple[int, int], Callable[[Any], Any]]]
+        self, job: Callable[..., Any], step: int, *beside: np.ndarray, start: int = 0
     ) -> Iterator[tuple[tuple[int, int], Any]]:
-        """Yield what each job makes of its rows, from the first to before the last, in order.
+        """Yield what the job makes of each ``step`` rows, in order, and of these rows of what stands ``beside`` them.
 
-        Jobs on a dask array are computed where dask computes, a few at a time, and the next few while these are used.
+        Rows of a dask array are given to the job where dask computes, a few blocks at a time, and the next few while these
+        are used. A cluster is sent the job once.
         """
+        ends = ((first, min(first + step, self.shape[0])) for first in range(start, self.shape[0], step))
+        blocks = (((first, last), [array[first:last] for array in beside]) for first, last in ends)
         if not hasattr(self.matrix, "dask"):
-            for (first, last), job in jobs:
-                yield (first, last), job(self.matrix[first:last] if self.in_memory else self._run(first, last))
+            for (first, last), own in blocks:
+                yield (first, last), job(self.matrix[first:last] if self.in_memory else self._run(first, last), *own)
             return
         import dask
 
-        def compute(wave: list[tuple[tuple[int, int], Callable[[Any], Any]]]) -> list[tuple[tuple[int, int], Any]]:
-            found = dask.compute(*(dask.delayed(job)(self.matrix[first:last]) for (first, last), job in wave))
+        def compute(wave: list[tuple[tuple[int, int], list[np.ndarray]]]) -> list[tuple[tuple[int, int], Any]]:
+            found = dask.compute(*(call(sent, self.matrix[first:last], *own) for (first, last), own in wave))
             return list(zip((rows for rows, _ in wave), found, strict=True))
 
-        jobs, at_once = iter(jobs), max(WAVE, 2 * _n_remote())
-        waves = iter(lambda: list(itertools.islice(jobs, at_once)), [])
+        client = _client()
+        sent = job if client is None else client.scatter(job, broadcast=True, hash=False)
+        call, at_once = (
+            dask.delayed(_called, pure=False),
+            WAVE if client is None else 2 * sum(client.nthreads().values()),
+        )
+        waves = iter(lambda: list(itertools.islice(blocks, at_once)), [])
         with ThreadPoolExecutor(1) as ahead:
             coming = ahead.submit(compute, next(waves, []))
             while found := coming.result():
@@ -132,14 +140,18 @@ class Rows:
                 yield from found
 
 
-def _n_remote() -> int:
-    """Return how many blocks the cluster of dask.distributed computes at the same time, where there is one."""
+def _client() -> Any:
+    """Return what speaks to the cluster of dask.distributed, where there is one."""
     try:
         from dask.distributed import get_client
 
-        return sum(get_client().nthreads().values())
+        return get_client()
     except (ImportError, ValueError):
-        return 0
+        return None
+
+
+def _called(job: Callable[..., Any], *given: Any) -> Any:
+    return job(*given)
 
 
 def check_adata(adata: AnnData) -> None:
@@ -215,8 +227,7 @@ def check_finite(adata: AnnData, rows: Rows, layer: str | None) -> None:
     if rows.in_memory and sparse.issparse(rows.matrix) and np.isfinite(rows.matrix.data).all():
         return
     step = max(CHUNK, rows.span)
-    spans = ((start, min(start + step, rows.shape[0])) for start in range(0, rows.shape[0], step))
-    for (start, _), bad in rows.each((span, partial(_first_bad, order=rows.order)) for span in spans):
+    for (start, _), bad in rows.each(partial(_first_bad, order=rows.order), step):
         if bad is not None:
             names = adata.var_names if rows.order is None else adata.var_names[rows.order]
             raise ValueError(

@@ -103,16 +103,8 @@ class Store:
         support, distance = (self._array("obs", name(self.key_added)) for name in (_slots.support, _slots.distance))
         n_layers, light = len(self.layers), replace(lesson, learnt=())
         how: dict[str, Any] = {"n_layers": n_layers, "strengths": strengths, "limits": limits, "device": on.device}
-        step = _block(lesson)
-        blocks = [(first, min(first + step, n)) for first in range(progress["done"], n, step)]
-        jobs = (
-            (
-                (first, last),
-                partial(_edited, order=on.rows.order, query=query[first:last], lesson=light, space=on.spaces[0], **how),
-            )
-            for first, last in blocks
-        )
-        for (first, last), (outputs, carried) in on.rows.each(jobs):
+        job = partial(_edited, order=on.rows.order, lesson=light, space=on.spaces[0], **how)
+        for (first, last), (outputs, carried) in on.rows.each(job, _block(lesson), query, start=progress["done"]):
             if carried is not None:
                 so_far = carried if so_far is None else so_far.and_then(carried)
             for layer, edited in zip(self.layers, outputs.edited, strict=True):
@@ -140,9 +132,9 @@ def _block(lesson: Lesson) -> int:
 
 def _edited(
     block: Any,
+    query: np.ndarray,
     *,
     order: np.ndarray | None,
-    query: np.ndarray,
     lesson: Lesson,
     space: Any,
     n_layers: int,
