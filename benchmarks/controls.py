@@ -42,7 +42,7 @@ def cells():
     """The healthy donors, at most so many cells each, with one space for all splits: training knows no batches."""
     adata = ne.datasets.imubac_krieg()
     ne.pp.arcsinh(adata, cofactor=5)
-    ne.tl.train(adata, max_epochs=8, accelerator="cpu")
+    ne.tl.train(adata, max_epochs=8, lr=1e-3, accelerator="cpu")
     healthy = np.flatnonzero((adata.obs["group"] == "HD").to_numpy())
     generator = np.random.default_rng(0)
     donors = adata.obs["individual"].astype(str).to_numpy()[healthy]

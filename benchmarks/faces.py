@@ -215,7 +215,9 @@ def predictions(cells, image_shape, seed, *, methods, steps, slow_steps, batch_s
 
     @cache
     def fit(n_steps):
-        training = ne.spaces.Training(n_steps=n_steps, batch_size=batch_size, seed=seed, device=torch.device(device))
+        training = ne.spaces.Training(
+            n_steps=n_steps, batch_size=batch_size, lr=1e-3, seed=seed, device=torch.device(device)
+        )
         return ne.spaces.Conv.fit(seen, training, image_shape=image_shape)
 
     for name in methods:

@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     edit.add_argument("--strata", help="column of obs whose values are left out in turn, such as donors or cell types")
     edit.add_argument("--axes", default="neurons", help="axes to edit along (default: neurons)")
     edit.add_argument("--key-added", default="edited", help="name of the layer (default: edited)")
-    edit.add_argument("--max-epochs", type=int, help="passes over the cells (default: enough for 10,000 steps)")
+    edit.add_argument("--max-epochs", type=int, help="passes over the cells (default: enough for 5,000 steps)")
     edit.add_argument("--rng", type=int, default=0, help="seed (default: 0)")
     edit.add_argument("--biaxial", type=Path, metavar="PNG", help="also draw the cells before and after")
     edit.add_argument("--x", help="marker on the x axis (default: the one that the edit moves most)")

@@ -13,7 +13,7 @@ import neuronedit as ne
 from neuronedit._nets import dense, fast_matmul
 from neuronedit.spaces import Autoencoder, Training, _base
 from neuronedit.spaces._dense_backward import dense_backward
-from neuronedit.spaces._train import PRECISIONS, onecycle
+from neuronedit.spaces._train import PRECISIONS, constant, onecycle
 
 
 def draw(n=200, d=6, seed=0):
@@ -69,8 +69,23 @@ def test_constant_features_do_not_divide_by_zero():
     assert torch.isfinite(space.decode(space.encode(torch.rand(5, 3)))).all()
 
 
+def test_a_single_outlier_does_not_end_all_learning():
+    cells = torch.cat([draw(1_000) - 3, torch.full((1, 6), 100.0)])
+    space = Autoencoder.fit(cells, Training(max_epochs=50), widths=(64, 32, 4))
+    errors = (space.decode(space.encode(cells)) - cells).square().mean(1)
+    assert errors[:-1].mean() < 0.1 * cells[:-1].var(0).mean()
+
+
+@pytest.mark.parametrize(
+    ("given", "peak"),
+    [({}, 3e-3), ({"schedule": constant}, 1e-3), ({"lr": 0.1}, 0.1), ({"schedule": constant, "lr": 0.1}, 0.1)],
+)
+def test_rate_by_default_is_the_published_one_only_where_it_stays(given, peak):
+    assert Training(**given).peak == peak
+
+
 def test_epochs_by_default():
-    assert Training().epochs(6_000) == 167
+    assert Training().epochs(6_000) == 84
     assert Training().epochs(10_000_000) == 2
     assert Training(max_epochs=3).epochs(6_000) == 3
 

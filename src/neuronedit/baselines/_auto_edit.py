@@ -18,7 +18,7 @@ def auto_edit(
     *,
     cells: Tensor | None = None,
     query: Tensor | None = None,
-    n_steps: int = 10_000,
+    n_steps: int = 5_000,
     seed: int = 0,
     fit: Callable[[Tensor, Training], Space] = Autoencoder.fit,
 ) -> Map:

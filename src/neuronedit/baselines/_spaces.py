@@ -43,7 +43,7 @@ def constant_shift(
     /,
     *,
     cells: Tensor | None = None,
-    n_steps: int = 10_000,
+    n_steps: int = 5_000,
     seed: int = 0,
     fit: Callable[[Tensor, Training], Space] = Autoencoder.fit,
 ) -> Map:
@@ -80,7 +80,7 @@ def neuron_editing(
     /,
     *,
     cells: Tensor | None = None,
-    n_steps: int = 10_000,
+    n_steps: int = 5_000,
     seed: int = 0,
     fit: Callable[[Tensor, Training], Space] = Autoencoder.fit,
 ) -> Map:

@@ -25,7 +25,7 @@ class Conv(FittedSpace):
     and divided by one scale, as in `Autoencoder`.
     """
 
-    usual: ClassVar[dict[str, Any]] = {"batch_size": 16, "n_steps": 1_000}
+    usual: ClassVar[dict[str, Any]] = {"batch_size": 16, "n_steps": 1_000, "lr": 1e-3}
     center: Tensor
     scale: Tensor
 
@@ -55,7 +55,7 @@ class Conv(FittedSpace):
         cells
             ``(n_images, n_features)``
         training
-            How long, how fast and where; see `Training`. What is usual for images: ``batch_size=16``, ``n_steps=1_000``.
+            How long, how fast and where; see `Training`. What is usual for images: ``batch_size=16``, ``n_steps=1_000``, ``lr=1e-3``.
         image_shape
             ``(rows, columns)`` or ``(rows, columns, channels)``, whose product is the number of features.
         widths

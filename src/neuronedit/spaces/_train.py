@@ -52,7 +52,7 @@ class Training:
     batch_size
         Cells a step.
     lr
-        Learning rate of Adam; the peak where the schedule anneals.
+        Learning rate of Adam; the peak where the schedule anneals. `None`: 3e-3 with `onecycle`, else 1e-3, as published.
     schedule
         A row of `SCHEDULES` or a function of the share of training that is done.
     validation_size
@@ -73,7 +73,7 @@ class Training:
 
     max_epochs: int | None = None
     batch_size: int = 100
-    lr: float = 1e-3
+    lr: float | None = None
     schedule: Schedule = onecycle
     validation_size: float = 0.0
     early_stopping: int | None = None
@@ -81,7 +81,7 @@ class Training:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress_bar: bool = False
     precision: str = "float32"
-    n_steps: int = 10_000
+    n_steps: int = 5_000
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "batch_size", "early_stopping"):
@@ -90,7 +90,7 @@ class Training:
                 raise ValueError(f"{name} must be at least 1; it is {value}.")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r} is not one of {', '.join(map(repr, PRECISIONS))}.")
-        if not self.lr > 0:
+        if not self.peak > 0:
             raise ValueError(f"lr must be positive; it is {self.lr}.")
         if not 0 <= self.validation_size < 1:
             raise ValueError(
@@ -98,6 +98,11 @@ class Training:
             )
         if self.early_stopping and not self.validation_size:
             raise ValueError("early_stopping needs cells to validate on: give validation_size, for example 0.1.")
+
+    @property
+    def peak(self) -> float:
+        """The highest learning rate."""
+        return self.lr if self.lr is not None else 3e-3 if self.schedule is onecycle else 1e-3
 
     def epochs(self, n_cells: int) -> int:
         """Return the number of passes over so many cells."""
@@ -114,8 +119,8 @@ def train(
 ) -> History:
     """Lower ``loss(batch)`` of the module with Adam, freeze the module and return the history.
 
-    Every epoch visits the cells in a new order, shuffled copies of some of them at a time. Ctrl-C ends training
-    and keeps the weights so far.
+    Every epoch visits the cells in a new order, shuffled copies of some of them at a time. Gradients longer than 1 are
+    shortened to it. Ctrl-C ends training and keeps the weights so far.
 
     Where a process group of torch.distributed is initialized (as under ``torchrun``), each process trains on its share of
     the cells with its own minibatches, and gradients are averaged: the weights are the same in all of them. All processes
@@ -158,7 +163,7 @@ def train(
     n_epochs = training.epochs(len(kept) * n_ranks)
     n_steps = n_epochs * math.ceil(len(kept) / training.batch_size)
     flat = flattened(module)
-    optimizer = torch.optim.Adam([flat], lr=training.lr, fused=True)
+    optimizer = torch.optim.Adam([flat], lr=training.peak, fused=True)
     if backward is None or training.precision != "float32":
         backward = _by_autograd(module, loss, training)
     history: History = {"train_loss": [], "interrupted": False} | ({"validation_loss": []} if n_held_out else {})
@@ -169,11 +174,11 @@ def train(
             for epoch in range(n_epochs):
                 total = torch.zeros((), device=training.device)
                 for batch in _batches(cells, kept, training, generator):
-                    rate = training.lr * training.schedule(step / n_steps)
+                    rate = training.peak * training.schedule(step / n_steps)
                     for group in optimizer.param_groups:
                         group["lr"] = rate
                     total += backward(batch) * len(batch)
-                    _averaged(flat.grad, n_ranks)
+                    _shortened(_averaged(flat.grad, n_ranks))
                     optimizer.step()
                     step += 1
                 history["train_loss"].append(_averaged(total, n_ranks).item() / len(kept))
@@ -209,6 +214,11 @@ def _averaged(values: Tensor | None, n_ranks: int) -> Tensor:
         distributed.all_reduce(values)
         values /= n_ranks
     return values
+
+
+def _shortened(gradient: Tensor, longest: float = 1.0) -> None:
+    """Shorten a gradient that is longer than those of ordinary cells ever are: else a single outlier can end all learning."""
+    gradient *= (longest / gradient.norm()).clamp(max=1.0)
 
 
 def flattened(module: nn.Module) -> nn.Parameter:

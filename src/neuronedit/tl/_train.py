@@ -24,7 +24,7 @@ def train(
     layer: str | None = None,
     max_epochs: int | None = None,
     batch_size: int | None = None,
-    lr: float = 1e-3,
+    lr: float | None = None,
     schedule: Any = "onecycle",
     validation_size: float = 0.0,
     early_stopping: int | None = None,
@@ -55,12 +55,13 @@ def train(
     layer
         Train on this layer instead of X. It is edited later, too.
     max_epochs
-        Passes over all cells. `None`: as many as make 10,000 steps (``"conv"``: 1,000), and at least two. More lowers the
+        Passes over all cells. `None`: as many as make 5,000 steps (``"conv"``: 1,000), and at least two. More lowers the
         reconstruction error; see :func:`neuronedit.pl.history`.
     batch_size
         Cells a step. Larger ones need more epochs for the same error. `None`: 100 (``"conv"``: 16).
     lr
-        Learning rate of Adam, the highest where the schedule changes it.
+        Learning rate of Adam, the highest where the schedule changes it. `None`: 3e-3 with ``"onecycle"`` (``"conv"``: 1e-3),
+        else 1e-3, as published.
     schedule
         ``"onecycle"``: rises and anneals, with a several times lower error after the same time; ``"constant"``: as
         published; or a function of the share of training that is done, returning the share of ``lr``.
@@ -127,10 +128,9 @@ def train(
     check_parameters(fitted.fit, space_params, f"the space {space!r}")
     if _slots.IMAGE_SHAPE in adata.uns and _slots.IMAGE_SHAPE in signature(fitted.fit).parameters:
         space_params = {_slots.IMAGE_SHAPE: adata.uns[_slots.IMAGE_SHAPE]} | space_params
-    given: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
-    given |= {
+    given: dict[str, Any] = {"batch_size": batch_size, "lr": lr}
+    given = {name: value for name, value in given.items() if value is not None} | {
         "max_epochs": max_epochs,
-        "lr": lr,
         "schedule": lookup(SCHEDULES, schedule, "schedule"),
         "validation_size": validation_size,
         "early_stopping": early_stopping,
@@ -153,7 +153,7 @@ def train(
         "max_epochs": training.epochs(adata.n_obs),
         "batch_size": training.batch_size,
         "precision": precision,
-        "lr": lr,
+        "lr": training.peak,
         "schedule": schedule if isinstance(schedule, str) else getattr(schedule, "__name__", repr(schedule)),
         "validation_size": validation_size,
         "early_stopping": early_stopping,
