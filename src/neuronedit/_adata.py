@@ -65,6 +65,10 @@ class Rows:
         made = np.array if isinstance(rows, slice) else np.asarray  # never a view: nobody can write into adata
         return torch.from_numpy(made(block, dtype=np.float32, order="C"))
 
+    def near(self, rows: np.ndarray, /) -> "Rows":
+        """Return these rows in memory as they are stored: of a sparse matrix, only what is not zero."""
+        return Rows(self._from_afar(rows), self.order)
+
     def _from_afar(self, rows: np.ndarray) -> Any:
         """Read rows of a file or a dask array: runs of them that lie close, in order, and each run at once."""
         wanted, back = np.unique(rows, return_inverse=True)
@@ -224,8 +228,6 @@ def check_finite(adata: AnnData, rows: Rows, layer: str | None) -> None:
     """Refuse NaN and infinite values, naming the first."""
     if rows.matrix.dtype.kind != "f":
         return
-    if rows.in_memory and sparse.issparse(rows.matrix) and np.isfinite(rows.matrix.data).all():
-        return
     step = max(CHUNK, rows.span)
     for (start, _), bad in rows.each(partial(_first_bad, order=rows.order), step):
         if bad is not None:
@@ -238,8 +240,10 @@ def check_finite(adata: AnnData, rows: Rows, layer: str | None) -> None:
 
 def _first_bad(block: Any, order: np.ndarray | None) -> tuple[int, int] | None:
     """Return where the first value of a block is that is not finite."""
+    if np.isfinite(block.data if sparse.issparse(block) else np.asarray(block)).all():
+        return None
     bad = ~torch.isfinite(Rows(block, order)[:])
-    return tuple(bad.nonzero()[0].tolist()) if bad.any() else None
+    return tuple(bad.nonzero()[0].tolist()) if bad.any() else None  # not of a feature that the space does not have
 
 
 def groups_of(

@@ -91,6 +91,29 @@ def test_every_row_is_visited_once_an_epoch_whatever_the_span():
         assert span == 1 or (np.diff(order) == 1).mean() > 0.5
 
 
+@pytest.mark.parametrize("stored", [np.asarray, sparse.csr_matrix])
+def test_minibatches_from_afar_hold_every_row_once_mixed_and_little_is_read(stored, monkeypatch):
+    import dask.array
+    import torch
+
+    from neuronedit._adata import Rows
+    from neuronedit.spaces import Training
+    from neuronedit.spaces._train import _batches
+
+    monkeypatch.setattr("neuronedit._adata.SPAN", 50)
+    monkeypatch.setattr("neuronedit.spaces._train.MOST_READ", 800)
+    read, near = [], Rows.near
+    monkeypatch.setattr(Rows, "near", lambda rows, index: (read.append(len(index)), near(rows, index))[1])
+    values = np.arange(1, 2001, dtype=np.float32).reshape(1000, 2)
+    afar = Rows(dask.array.from_array(values, chunks=(40, 2)).map_blocks(stored))
+    generator = torch.Generator().manual_seed(0)
+    batches = list(_batches(afar, np.arange(1000), Training(batch_size=30), generator))
+    assert sorted(torch.cat(batches)[:, 1].tolist()) == values[:, 1].tolist()
+    assert read == [390, 390, 220] and [len(batch) for batch in batches] == [30] * 33 + [10]
+    spans = [torch.unique(batch[:, 0].div(2 * 50, rounding_mode="floor")) for batch in batches]
+    assert all(len(own) >= 3 for own in spans)
+
+
 @pytest.fixture
 def small_blocks(monkeypatch):
     monkeypatch.setattr("neuronedit.tl._store.BLOCK", 130)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +34,9 @@ def constant(done: float) -> float:
     """Keep the rate, as published."""
     return 1.0
 
+
+MOST_READ = 2**27
+"""Values, if none were zero, that are read into memory at a time."""
 
 PRECISIONS = ("float32", "bfloat16")
 """Of the products while a space is trained. Weights, and all that is done with a trained space, are float32."""
@@ -249,20 +252,31 @@ def _by_autograd(module: nn.Module, loss: Callable[[Tensor], Tensor], training: 
     return backward
 
 
-def _batches(cells: Cells, rows: np.ndarray, training: Training, generator: torch.Generator) -> Any:
+def _batches(cells: Cells, rows: np.ndarray, training: Training, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield the rows once, in a new order, a minibatch at a time out of shuffled contiguous copies.
 
     Where rows are best read in spans, spans are shuffled, and the rows of at least four of them.
     """
-    span = getattr(cells, "span", 1)
-    n_rows = max(65_536, 4 * span) if span > 1 else block_size(cells.shape[1])
-    n_rows = max(n_rows - n_rows % training.batch_size, training.batch_size)
+    span: int = getattr(cells, "span", 1)
     order = rows[_shuffled(len(rows), span, generator)]
-    for start in range(0, len(order), n_rows):
-        block = order[start : start + n_rows]
-        mixed = torch.randperm(len(block), generator=generator) if span > 1 else slice(None)
-        read = cells[np.sort(block) if span > 1 else block][mixed]  # from afar: read in order, then mixed
-        yield from read.to(training.device).split(training.batch_size)
+    if span > 1:  # from afar: read in order, then mixed
+        n_rows = max(min(65_536, MOST_READ // cells.shape[1]), 4 * span)
+        for block in _parts(order, n_rows, training.batch_size):
+            mixed = torch.randperm(len(block), generator=generator).numpy()
+            yield from _minibatches(cells.near(np.sort(block)), mixed, training)  # type: ignore[attr-defined]
+    else:
+        yield from _minibatches(cells, order, training)
+
+
+def _minibatches(cells: Cells, order: np.ndarray, training: Training) -> Iterator[Tensor]:
+    for block in _parts(order, block_size(cells.shape[1]), training.batch_size):
+        yield from cells[block].to(training.device).split(training.batch_size)
+
+
+def _parts(order: np.ndarray, most: int, batch_size: int) -> Iterator[np.ndarray]:
+    """Cut into parts of at most so many, each but the last a multiple of the size of a minibatch."""
+    n = max(most - most % batch_size, batch_size)
+    return (order[start : start + n] for start in range(0, len(order), n))
 
 
 def _shuffled(n: int, span: int, generator: torch.Generator) -> np.ndarray:
