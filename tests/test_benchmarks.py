@@ -1,4 +1,4 @@
-"""The paper's protocol on CelebA, on a small folder laid out like it."""
+"""The benchmarks: the protocol on CelebA, on a small folder laid out like it, and figures of the README that are quoted from them."""
 
 import importlib.util
 import itertools
@@ -59,3 +59,54 @@ def test_the_page_is_made_of_the_results(faces):
     for task, rows in results.groupby("task"):
         assert f"**{task}** (3 seeds)" in page
         assert (rows.groupby("method").size() == 3).all()
+
+
+README = Path(__file__).parents[1] / "README.md"
+CALLED = {
+    "GAN": "gan",
+    "CycleGAN": "cyclegan",
+    "leave the cells alone": "identity",
+    "residual GAN": "resnet_gan",
+    "MNN": "mnn",
+    "mean shift": "mean_shift",
+    "constant shift": "constant_shift",
+    "PCA editing": "pca_edit",
+    "quantiles per marker": "quantile",
+    "CCA anchors": "cca",
+    "ComBat": "combat",
+    "**neuron editing**": "neuron_editing",
+    "Gaussian optimal transport": "gaussian_ot",
+}
+
+
+def test_the_table_in_the_readme_is_of_the_results():
+    results = pd.read_csv(README.parent / "benchmarks" / "paper.csv", keep_default_na=False, na_values=[""])
+    own = results[(results["data"] == "cytonorm_volunteers") & (results["table"] == 2)]
+    by_seed = own.groupby(["method", "seed"])[["energy_distance", "mean_wasserstein"]].mean().groupby("method")
+    means, spreads = by_seed.mean().round(2), by_seed.std().round(2)
+    rows = [line.strip("| ").split(" | ") for line in README.read_text().splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if row[0] in CALLED]
+    assert [row[0] for row in rows] == sorted(CALLED, key=lambda name: means["energy_distance"][CALLED[name]])
+    for name, *cells in rows:
+        for metric, cell in zip(means, cells, strict=True):
+            mean, _, spread = cell.partition(" ± ")
+            assert float(mean) == pytest.approx(means[metric][CALLED[name]], abs=0.006), (name, metric)
+            assert float(spread or 0) == pytest.approx(spreads[metric][CALLED[name]], abs=0.006), (name, metric)
+
+
+def test_what_the_readme_says_of_the_choice_is_of_the_results():
+    results = pd.read_csv(README.parent / "benchmarks" / "holdout.csv")
+    results = results[results["family"] != "sachs one pair"]
+    closed = results.pivot_table("energy_distance", "method", "family").dropna().mean(axis=1)
+    auto = results[results["method"] == "auto"]
+    singles = closed.drop(["auto", "auto, derived"], errors="ignore")
+    agreement = np.corrcoef(auto["expected"], auto["energy_distance"])[0, 1]
+    said = " ".join(README.read_text().split())
+    for figure in (
+        f"Over {auto['task'].groupby(auto['family']).nunique().sum()} tasks in nine families",
+        f"this closes {closed['auto']:.2f} of the energy distance on average",
+        f"the best single edit closes {singles.max():.2f}, neuron editing alone {closed['neuron_editing']:.2f}, ComBat {closed['combat']:.2f}",
+        f"and the worst task {auto['energy_distance'].min():.2f}",
+        f"correlates with what it achieves ({agreement:.2f})",
+    ):
+        assert figure in said, figure

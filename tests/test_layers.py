@@ -15,7 +15,7 @@ ALLOWED = {
     "_nets": {"torch"},
     "_maps": {"torch", "_types"},
     "_pack": {"numpy", "torch", "_types", "edits", "spaces"},
-    "_check": {"anndata", "numpy", "pandas"},
+    "_check": {"anndata", "numpy", "pandas", "_slots"},
     "edits": {"numpy", "scipy", "torch", "_types", "_maps", "spaces"},
     "selection": {"numpy", "scipy", "sklearn", "torch", "_types", "_maps", "edits", "spaces"},
     "spaces": {"numpy", "torch", "tqdm", "_types", "_nets"},

@@ -1,5 +1,6 @@
 """What is checked at the border, before any work: the errors say what was given and what there is."""
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from inspect import Parameter, signature
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+
+from . import _slots
 
 Selection = str | int | float | bool | Collection[Any] | Mapping[str, Any]
 """Value or values of ``groupby``, or a dict of obs column -> value or values."""
@@ -72,6 +75,30 @@ def select(adata: AnnData, groupby: str | None, selection: Selection, role: str)
 def listed(wanted: Any) -> list[Any]:
     """Return a value, or a collection of them, as a list."""
     return [wanted] if isinstance(wanted, str) or not isinstance(wanted, Collection) else list(wanted)
+
+
+def config_of(adata: AnnData, key: str, *, here: bool = False) -> dict[str, Any]:
+    """Return the arguments of the edit that is recorded under this key; ``here``: of one that was learnt on these cells."""
+    record = adata.uns.get(key)
+    config = json.loads(str(record["config"])) if isinstance(record, Mapping) and "config" in record else {}
+    if "edit" not in config:
+        raise KeyError(f"uns[{key!r}] holds no edit; call ne.tl.edit first.")
+    if here and "model" in config:
+        raise ValueError(
+            f"uns[{key!r}] was learnt on other cells ({config['model']}): its source and target are not here."
+        )
+    return config
+
+
+def edited_of(adata: AnnData, key: str) -> np.ndarray:
+    """Return which cells an edit has moved."""
+    name = _slots.support(key)
+    if name not in adata.obs:
+        raise KeyError(f"{name!r} is not in adata.obs; it has {some(adata.obs)}.")
+    query = adata.obs[name].notna().to_numpy()
+    if not query.any():
+        raise ValueError("none of these cells was edited.")
+    return query
 
 
 def check_features(adata: AnnData, *names: str) -> None:

@@ -101,7 +101,7 @@ def test_the_table(edited):
     assert ranked["rank"].tolist() == np.repeat(np.arange(1, 7), 3).tolist()
     assert sorted(ranked["neuron"].unique()) == list(range(6))
     assert ranked["distance"].is_monotonic_decreasing
-    assert (ranked["shift"].abs() <= ranked["distance"] * 1.02).all()  # percentiles are not all cells
+    assert (ranked["shift"].abs() <= ranked["distance"] * 1.05).all()  # percentiles are not all cells
     for _, own in ranked.groupby("rank"):
         assert own["feature"].is_unique and own["effect"].abs().is_monotonic_decreasing
     pd.testing.assert_frame_equal(ne.tl.rank_neurons(edited, n_features=3), ranked)

@@ -8,9 +8,8 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 
 from .. import _slots
-from .._check import matrix_of, some
+from .._check import config_of, matrix_of, some
 from ._figure import finish, panels, values_of
-from ._record import config_of
 
 GAP = 0.06
 """Space between two images, as a share of their width."""

@@ -9,9 +9,9 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 
 from .. import _slots
-from .._check import name_of, some
+from .._check import config_of, name_of, some
 from ._figure import ROLES, finish, panels
-from ._record import Edited, config_of, edited
+from ._record import Edited, edited
 
 STYLES: dict[str, dict[str, Any]] = {
     "source": {"linewidth": 2.0, "linestyle": (0, (1, 1))},

@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .. import _slots
+from .._check import config_of
 from ._figure import OKABE_ITO, aim, finish, ink, nought, panels
-from ._record import config_of
 
 BLUE, ORANGE = OKABE_ITO[:2]
 

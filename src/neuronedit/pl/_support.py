@@ -13,9 +13,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy import ndimage
 
 from .. import _slots
-from .._check import some
+from .._check import config_of, some
 from ._figure import OKABE_ITO, aim, finish, ink
-from ._record import config_of
 
 INSIDE, OUTSIDE = OKABE_ITO[4], OKABE_ITO[1]
 MEDIAN: dict[str, Any] = {"linewidth": 1.6, "solid_capstyle": "butt"}

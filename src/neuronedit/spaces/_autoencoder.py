@@ -9,7 +9,7 @@ from torch.nn.functional import mse_loss
 
 from .._nets import dense
 from .._types import Cells
-from ._base import FittedSpace, moments
+from ._base import FittedSpace, set_scale
 from ._dense_backward import dense_backward
 from ._train import Training, train
 
@@ -48,9 +48,7 @@ class Autoencoder(FittedSpace):
         if not widths or min(widths) < 1:
             raise ValueError(f"widths must hold at least one positive number; they are {tuple(widths)}.")
         space = cls(n_features=cells.shape[1], widths=widths, seed=training.seed)
-        mean, variance = moments(cells)
-        space.center.copy_(mean)
-        space.scale.fill_(variance.mean().sqrt().item() or 1.0)
+        set_scale(space, cells)
         space.to(training.device)
 
         def scaled(x: Tensor) -> Tensor:

@@ -1,9 +1,5 @@
 """Which neurons an edit moves, and what each of them does in the decoder."""
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
@@ -12,7 +8,7 @@ from torch import Tensor
 
 from .. import _slots
 from .._adata import check_adata, check_finite, encode, features_of, modality, recall, rows_of
-from .._check import select, some
+from .._check import config_of, edited_of, select, some
 from .._nets import find_device
 from .._types import Space
 from ..edits import percentile
@@ -96,7 +92,9 @@ def rank_neurons(
     for name, value in {"n_features": n_features, "max_cells": max_cells}.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1; it is {value}.")
-    config, query = _record(adata, key)
+    config, query = config_of(adata, key, here=True), edited_of(adata, key)
+    if _slots.neurons_edited(key) not in adata.obsm:
+        raise KeyError(f"{_slots.neurons_edited(key)!r} is not in adata.obsm; it has {some(adata.obsm)}.")
     masks = [select(adata, config["groupby"], config[role], role) for role in ("source", "target")]
     model = config["key"][0]
     space, names, device = recall(adata, model)[0], features_of(adata, model), find_device(accelerator)
@@ -132,25 +130,6 @@ def rank_neurons(
         feature=np.array(names, dtype=object)[top.numpy().ravel()],
         effect=effects[order].gather(1, top).numpy().ravel(),
     )
-
-
-def _record(adata: AnnData, key: str) -> tuple[dict[str, Any], np.ndarray]:
-    """Return the arguments of an edit that was learnt here, and which cells were edited."""
-    record = adata.uns.get(key)
-    config = json.loads(str(record["config"])) if isinstance(record, Mapping) and "config" in record else {}
-    if "edit" not in config:
-        raise KeyError(f"uns[{key!r}] holds no edit; call ne.tl.edit first.")
-    if "model" in config:
-        raise ValueError(
-            f"uns[{key!r}] was learnt on other cells ({config['model']}): its source and target are not here."
-        )
-    for slot, name in (("obs", _slots.support(key)), ("obsm", _slots.neurons_edited(key))):
-        if name not in getattr(adata, slot):
-            raise KeyError(f"{name!r} is not in adata.{slot}; it has {some(getattr(adata, slot))}.")
-    query = adata.obs[_slots.support(key)].notna().to_numpy()
-    if not query.any():
-        raise ValueError("none of these cells was edited.")
-    return config, query
 
 
 def _sd(z: Tensor) -> Tensor:
