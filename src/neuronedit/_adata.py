@@ -126,16 +126,15 @@ class Rows:
             return
         import dask
 
+        call = dask.delayed(_called, pure=False)
+
         def compute(wave: list[tuple[tuple[int, int], list[np.ndarray]]]) -> list[tuple[tuple[int, int], Any]]:
             found = dask.compute(*(call(sent, self.matrix[first:last], *own) for (first, last), own in wave))
             return list(zip((rows for rows, _ in wave), found, strict=True))
 
         client = _client()
         sent = job if client is None else client.scatter(job, broadcast=True, hash=False)
-        call, at_once = (
-            dask.delayed(_called, pure=False),
-            WAVE if client is None else 2 * sum(client.nthreads().values()),
-        )
+        at_once = WAVE if client is None else 2 * sum(client.nthreads().values())
         waves = iter(lambda: list(itertools.islice(blocks, at_once)), [])
         with ThreadPoolExecutor(1) as ahead:
             coming = ahead.submit(compute, next(waves, []))
