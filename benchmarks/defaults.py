@@ -103,6 +103,7 @@ def page(rows):
     )
     for name in SETTINGS:
         own = rows[rows["setting"] == name].set_index(keys)
+        own = own.loc[own.index.intersection(first.index)]  # the choice was not looked at everywhere
         if not len(own):
             continue
         at = first.loc[own.index]

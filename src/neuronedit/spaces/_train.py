@@ -220,7 +220,7 @@ def _averaged(values: Tensor | None, n_ranks: int) -> Tensor:
 
 
 def _shortened(gradient: Tensor, longest: float = 1.0) -> None:
-    """Shorten a gradient that is longer than those of ordinary cells ever are: else a single outlier can end all learning."""
+    """Shorten a gradient that is longer than ordinary cells' hardly ever are: else an outlier can end all learning."""
     gradient *= (longest / gradient.norm()).clamp(max=1.0)
 
 
