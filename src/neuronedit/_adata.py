@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import logging
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from . import _slots
 from ._check import Selection, labels_of, matrix_of, name_of, select, some
-from ._types import Space
+from ._types import Space, block_size
 from .spaces import SPACES, FittedSpace
 
 logger = logging.getLogger(__name__)
@@ -35,8 +36,8 @@ RUN = 65_536
 WAVE = 2
 """Blocks of a dask array that are computed at the same time; more where a cluster has room for them."""
 
-CHUNK, MOST_IN_CHUNK = 4096, 2**24
-"""Cells, and values, that are encoded, edited and decoded at a time."""
+CHUNK, MOST_IN_CHUNK = 16_384, 2**21
+"""Cells, and their values or neurons, that are encoded, edited and decoded at a time."""
 
 MOST_KEPT = 2**28
 """Neurons of all cells that are kept in memory: 1 GiB."""
@@ -134,12 +135,13 @@ class Rows:
 
         client = _client()
         sent = job if client is None else client.scatter(job, broadcast=True, hash=False)
-        at_once = WAVE if client is None else 2 * sum(client.nthreads().values())
+        at_once, ahead = (WAVE, 1) if client is None else (sum(client.nthreads().values()), 3)
         waves = iter(lambda: list(itertools.islice(blocks, at_once)), [])
-        with ThreadPoolExecutor(1) as ahead:
-            coming = ahead.submit(compute, next(waves, []))
-            while found := coming.result():
-                coming = ahead.submit(compute, next(waves, []))
+        with ThreadPoolExecutor(ahead) as pool:
+            coming = deque(pool.submit(compute, wave) for wave in itertools.islice(waves, ahead))
+            while coming:
+                found = coming.popleft().result()
+                coming.extend(pool.submit(compute, wave) for wave in itertools.islice(waves, 1))
                 yield from found
 
 
@@ -227,7 +229,7 @@ def check_finite(adata: AnnData, rows: Rows, layer: str | None) -> None:
     """Refuse NaN and infinite values, naming the first."""
     if rows.matrix.dtype.kind != "f":
         return
-    step = max(CHUNK, rows.span)
+    step = max(block_size(rows.shape[1]), rows.span)
     for (start, _), bad in rows.each(partial(_first_bad, order=rows.order), step):
         if bad is not None:
             names = adata.var_names if rows.order is None else adata.var_names[rows.order]
@@ -297,7 +299,7 @@ def encode(space: Space, rows: Rows, index: np.ndarray, device: torch.device) ->
     with torch.no_grad():
         first = space.encode(rows[index[:1]].to(device))
         neurons = first.new_empty(len(index), first.shape[1])
-        for part in chunks(np.arange(len(index)), first.shape[1]):
+        for part in chunks(np.arange(len(index)), max(rows.shape[1], first.shape[1])):
             neurons[part[0] : part[-1] + 1] = space.encode(rows[index[part]].to(device))
     return neurons
 

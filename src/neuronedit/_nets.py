@@ -26,6 +26,26 @@ def dense(widths: Sequence[int], *, generator: Generator, last: bool = False) ->
     return _stacked(layers, widths, generator, last)
 
 
+def through(stack: nn.Sequential, x: Tensor, *, n_rows: int = 1024) -> Tensor:
+    """Return what a `dense` stack makes of many cells.
+
+    Where no gradients are wanted, a processor does so many at a time, in buffers that are kept and that its cache holds.
+    """
+    if torch.is_grad_enabled() or x.device.type != "cpu":
+        return stack(x)
+    layers = [layer for layer in stack if isinstance(layer, nn.Linear)]
+    out = x.new_empty(len(x), layers[-1].out_features)
+    buffers = [x.new_empty(min(n_rows, len(x)), layer.out_features) for layer in layers[:-1]]
+    for part, to in zip(x.split(n_rows), out.split(n_rows), strict=True):
+        room = iter([*(buffer[: len(part)] for buffer in buffers), to])
+        for layer in stack:
+            if isinstance(layer, nn.Linear):
+                part = torch.addmm(layer.bias, part, layer.weight.T, out=next(room))
+            else:
+                part = layer(part)  # in place
+    return out
+
+
 def conv(filters: Sequence[int], *, generator: Generator, up: bool = False, last: bool = False) -> nn.Sequential:
     """Stack convolutions of size four and stride two: each halves rows and columns, with ``up`` each doubles them.
 

@@ -202,3 +202,14 @@ def test_bfloat16_trains_as_well_and_is_used_for_training_alone():
 def test_another_precision_is_refused():
     with pytest.raises(ValueError, match="precision 'float16' is not one of 'float32', 'bfloat16'"):
         Training(precision="float16")
+
+
+@pytest.mark.parametrize("n", [0, 1, 1023, 1024, 1025, 2500])
+def test_the_same_neurons_and_cells_with_and_without_buffers(n):
+    space = ne.spaces.Autoencoder(n_features=6, widths=[8, 3])
+    cells = torch.randn(n, 6, generator=torch.Generator().manual_seed(0))
+    with_gradients = space.encode(cells), space.decode(space.encode(cells))
+    with torch.no_grad():
+        without = space.encode(cells), space.decode(space.encode(cells))
+    for buffered, plain in zip(without, with_gradients, strict=True):
+        torch.testing.assert_close(buffered, plain.detach(), atol=1e-6, rtol=1e-6)

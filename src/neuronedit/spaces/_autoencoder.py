@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from .._nets import dense
+from .._nets import dense, through
 from .._types import Cells
 from ._base import FittedSpace, set_scale
 from ._dense_backward import dense_backward
@@ -63,8 +63,8 @@ class Autoencoder(FittedSpace):
 
     def encode(self, x: Tensor, /) -> Tensor:
         """Return the activations of the narrowest layer, after its LeakyReLU."""
-        return self.encoder((x - self.center) / self.scale)
+        return through(self.encoder, (x - self.center) / self.scale)
 
     def decode(self, z: Tensor, /) -> Tensor:
         """Return the cells that these activations stand for."""
-        return self.decoder(z) * self.scale + self.center
+        return through(self.decoder, z) * self.scale + self.center

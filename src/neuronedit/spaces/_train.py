@@ -221,7 +221,9 @@ def _averaged(values: Tensor | None, n_ranks: int) -> Tensor:
 
 def _shortened(gradient: Tensor, longest: float = 1.0) -> None:
     """Shorten a gradient that is longer than ordinary cells' hardly ever are: else an outlier can end all learning."""
-    gradient *= (longest / gradient.norm()).clamp(max=1.0)
+    norm = gradient.norm()
+    if gradient.device.type != "cpu" or norm > longest:  # an accelerator would have to be waited for to ask
+        gradient *= (longest / norm).clamp(max=1.0)
 
 
 def flattened(module: nn.Module) -> nn.Parameter:

@@ -10,7 +10,7 @@ from anndata import AnnData
 from torch import Tensor
 
 from .. import _slots
-from .._adata import CHUNK, MOST_KEPT, Rows, chunks, features_of, n_neurons_of, recall, rows_of
+from .._adata import MOST_KEPT, Rows, chunks, features_of, n_neurons_of, recall, rows_of
 from .._check import some
 from .._types import Scaled, encoded
 from ..edits import Distance, Support, distance, support
@@ -75,10 +75,14 @@ class Trained:
     rows: Rows
     device: torch.device
 
-    def read(self, index: np.ndarray) -> Tensor:
-        """Return some cells, at most 128 MiB of them read at a time."""
-        n = max(1, 2**25 // self.rows.shape[1])
-        return torch.cat([self.rows[index[i : i + n]].to(self.device) for i in range(0, len(index), n)])
+    def read(self, *indices: np.ndarray) -> list[Tensor]:
+        """Return the cells of each index, all read in one go through the matrix, at most 128 MiB at a time."""
+        together, width = np.concatenate(indices), self.rows.shape[1]
+        order, n = np.argsort(together, kind="stable"), max(1, 2**25 // width)
+        cells = torch.empty(len(together), width, device=self.device)
+        for part in (order[i : i + n] for i in range(0, len(order), n)):
+            cells[part] = self.rows[together[part]].to(self.device)
+        return list(cells.split([len(index) for index in indices]))
 
     @property
     def n_neurons(self) -> int:
@@ -118,8 +122,12 @@ def learn(
     """
     most = max(2, min(MOST_LEARNT, MOST_VALUES // max(trained.rows.shape[1], trained.n_neurons)))
     kept = [draw(len(index[role]), n).numpy() for role, n in (("source", most), ("target", most), ("query", MOST_SEEN))]
-    source, query = trained.read(index["source"][kept[0]]), trained.read(index["query"][kept[2]])
-    target = (trained if targets is None else replace(trained, rows=targets)).read(index["target"][kept[1]])
+    of = [index[role][rows] for role, rows in zip(("source", "target", "query"), kept, strict=True)]
+    if targets is None:
+        source, target, query = trained.read(*of)
+    else:
+        source, query = trained.read(of[0], of[2])
+        [target] = replace(trained, rows=targets).read(of[1])
     strata, pairs = (None if labels is None else (labels[0][kept[0]], labels[1][kept[1]]) for labels in (strata, pairs))
     cells = Cells(source, target, query, strata, pairs)
     learnt = [way(space, cells) for space in trained.spaces]
@@ -188,7 +196,7 @@ def carry_over(
     place = index if place is None else place
     by_strength = [[scaled(carrier, strength) for carrier in lesson.carriers] for strength in strengths]
     sums, n_clipped = np.zeros((3, rows.shape[1])), 0
-    width = len(lesson.inside.low)
+    width = max(rows.shape[1], len(lesson.inside.low))
     for part, to in zip(chunks(index, width), chunks(place, width), strict=True):
         before = rows[part]
         for edited, (first, *more) in zip(outputs.edited, by_strength, strict=True):
@@ -212,7 +220,7 @@ def encode_others(space: Any, rows: Rows, edited: np.ndarray, outputs: Outputs, 
     if outputs.neurons is None:
         return
     with torch.no_grad():
-        for part in chunks(np.flatnonzero(~edited), outputs.neurons.shape[1]):
+        for part in chunks(np.flatnonzero(~edited), max(rows.shape[1], outputs.neurons.shape[1])):
             outputs.neurons[part] = space.encode(rows[part].to(device)).cpu().numpy()
 
 
@@ -246,10 +254,10 @@ def resampled(
         )
         move = scaled(one.again(pair.only(*drawn)), strength)
         mean = np.zeros(rows.shape[1])
-        for start in range(0, len(query), CHUNK):
-            x = move(rows[query[start : start + CHUNK]].to(device)).cpu().numpy()
+        for part in chunks(np.arange(len(query)), rows.shape[1]):
+            x = move(rows[query[part]].to(device)).cpu().numpy()
             mean += x.sum(axis=0, dtype=float)
-            so_far, squares = sums[:, start : start + CHUNK]
+            so_far, squares = sums[:, part[0] : part[-1] + 1]
             change = x - so_far
             so_far += change / (i + 1)
             squares += change * (x - so_far)

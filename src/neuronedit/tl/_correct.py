@@ -213,15 +213,12 @@ def correct(
                 if lesson.selected is not None:
                     row |= {"expected": lesson.selected.expected, "expected_se": lesson.selected.expected_se}
             if move.learns and len(index["query"]):
-                far = pd.Series(outputs.distance[index["query"]] > 1, index=samples[index["query"]])
                 found = _coverage(on, index, samples)
                 covered[move.batch] = pd.Series(found.beyond, index=on.names)
-                own = pd.DataFrame({"composition": found.ratio})
-                own["lacking"] = [found.lacking.get(name, "") for name in own.index]
-                own["n_cells"], own["outside"] = far.groupby(level=0).size(), far.groupby(level=0).mean()
-                own["flagged"] = own["composition"] > 1
-                of_samples.append(own.rename_axis("sample").reset_index().assign(batch=move.batch))
-                row |= {"outside": far.mean(), "flagged": own["flagged"].sum()}
+                outside = outputs.distance[index["query"]] > 1
+                own = _per_sample(found, pd.Series(outside, index=samples[index["query"]]))
+                of_samples.append(own.assign(batch=move.batch))
+                row |= {"outside": outside.mean(), "flagged": own["flagged"].sum()}
             batches[move.batch] = row
     scores = _scores(on, outputs, moves, held_out)
     record = _tables(batches, features, covered, of_samples, list(adata.var_names))
@@ -349,8 +346,17 @@ def _controls(adata: AnnData, control_key: str, control: Any) -> np.ndarray:
 
 def _coverage(on: Trained, index: Mapping[str, np.ndarray], samples: np.ndarray) -> Coverage:
     """Compare the samples of a batch with its controls."""
-    control, query = (on.read(index[role]).cpu().numpy() for role in ("source", "query"))
+    control, query = (cells.cpu().numpy() for cells in on.read(index["source"], index["query"]))
     return coverage(control, samples[index["source"]], query, samples[index["query"]], on.names)
+
+
+def _per_sample(found: Coverage, outside: pd.Series) -> pd.DataFrame:
+    """Return one row a sample, given which of its cells lie outside the control."""
+    own = pd.DataFrame({"composition": found.ratio})
+    own["lacking"] = [found.lacking.get(name, "") for name in own.index]
+    own["n_cells"], own["outside"] = outside.groupby(level=0).size(), outside.groupby(level=0).mean()
+    own["flagged"] = own["composition"] > 1
+    return own.rename_axis("sample").reset_index()
 
 
 def _scores(on: Trained, outputs: Outputs, moves: Sequence[Move], held_out: np.ndarray) -> pd.DataFrame:

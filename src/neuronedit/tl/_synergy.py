@@ -192,7 +192,7 @@ def synergy(
             name: np.sort(generator.permutation(np.flatnonzero(mask))[:MOST_COUNTED]) for name, mask in groups.items()
         }
         with fast_matmul(), torch.no_grad():
-            cells = {name: on.read(rows) for name, rows in index.items()}
+            cells = dict(zip(index, on.read(*index.values()), strict=True))
             a, b = effects
             few = {name: _mask(rows, adata.n_obs) for name, rows in index.items()}
             both_ways = [(a, b), (b, a)]
