@@ -50,14 +50,19 @@ def test_the_regularized_autoencoder_reproduces_its_input():
 
 @pytest.mark.parametrize("name", ["gan", "cyclegan"])
 def test_a_generator_does_not_keep_what_is_different_about_the_query(name):
-    """The query differs from the source in the second feature; the target shows nothing of the kind."""
+    """The query differs from the source in the second feature; the target shows nothing of the kind.
+
+    How far off it is hangs on the seed, and on the machine: so the average of four.
+    """
     source, target = cells(0), cells(1, center=(3.0, 0.0, 0.0))
     query = cells(2, center=(0.0, 6.0, 0.0))
     truth = (query + torch.tensor([3.0, 0.0, 0.0])).numpy()
-    generated = BASELINES[name](source, target, n_steps=400)(query).numpy()
+    generated = [BASELINES[name](source, target, n_steps=400, seed=seed)(query).numpy() for seed in range(4)]
     shifted = BASELINES["mean_shift"](source, target)(query).numpy()
-    assert np.abs(generated.mean(0) - truth.mean(0)).max() > 1 > np.abs(shifted.mean(0) - truth.mean(0)).max()
-    assert metrics.energy_distance(generated, truth) > 5 * metrics.energy_distance(shifted, truth)
+    off, off_shifted = ([np.abs(x.mean(0) - truth.mean(0)).max() for x in made] for made in (generated, [shifted]))
+    assert np.mean(off) > 1 > off_shifted[0]
+    apart = np.mean([metrics.energy_distance(x, truth) for x in generated])
+    assert apart > 5 * metrics.energy_distance(shifted, truth)
 
 
 def test_cells_are_what_the_space_is_trained_on():

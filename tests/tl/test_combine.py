@@ -125,7 +125,7 @@ def test_order_of_rows_and_categories_does_not_matter(treated):
     assert np.array_equal(one.X, two.X) and one.uns["combined"]["pairs"].equals(two.uns["combined"]["pairs"])
     shuffled = treated[np.random.default_rng(0).permutation(treated.n_obs)].copy()
     three = ne.tl.combine(shuffled, "condition", **BOTH)[one.obs_names]
-    np.testing.assert_allclose(three.X, one.X, atol=1e-5)
+    np.testing.assert_allclose(three.X, one.X, atol=1e-4)  # sums in another order
 
 
 def nan_label(adata):

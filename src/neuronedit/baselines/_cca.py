@@ -43,7 +43,7 @@ def cca(
     >>> import torch, neuronedit as ne
     >>> source = torch.randn(300, 5)
     >>> move = ne.baselines.cca(source, source + 2)
-    >>> move(source).mean().round(decimals=1).item()
+    >>> (move(source) - source).mean().round(decimals=1).item()
     2.0
     """
     (center, spread), (goal, goal_spread) = ((c.mean(0), _positive(c.std(0, correction=0))) for c in (source, target))
