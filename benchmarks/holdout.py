@@ -24,7 +24,8 @@ from scipy.stats import spearmanr
 import neuronedit as ne
 from neuronedit._adata import recall
 from neuronedit.baselines import BASELINES
-from neuronedit.selection import CANDIDATES, select
+from neuronedit.edits import affine, by_strata, gaussian_ot, percentile, shift, transport
+from neuronedit.selection import CANDIDATES, Candidate, select
 from neuronedit.selection._candidates import learn
 from neuronedit.selection._select import _encoded
 from neuronedit.spaces import PCA, Identity
@@ -47,6 +48,22 @@ FAMILIES = (
 CHOSEN_ON = ("simulated", "bodenmiller BCR-XL", "bodenmiller vanadate")
 UNTESTABLE = "sachs one pair"
 """A single pair of conditions: nothing that can be held out differs from the rest as the query does."""
+
+CHOICES = ("auto", "auto, derived")
+"""With the strata of the task, and with parts that are derived."""
+
+NOT_CHOSEN_FROM = {
+    "affine_by_strata": Candidate("features", by_strata(affine)),
+    "gaussian_ot_by_strata": Candidate("features", by_strata(gaussian_ot)),
+    "transport_by_strata": Candidate("features", by_strata(transport)),
+    "pca_edit_by_strata": Candidate("components", by_strata(percentile)),
+    "constant_shift_by_strata": Candidate("neurons", by_strata(shift)),
+    "gaussian_ot_neurons_by_strata": Candidate("neurons", by_strata(gaussian_ot)),
+    "transport_neurons_by_strata": Candidate("neurons", by_strata(transport)),
+}
+"""Single edits that users may take and the choice does not: with the first three and the shift it was no better on `CHOSEN_ON`."""
+
+SINGLE = CANDIDATES | NOT_CHOSEN_FROM
 
 MOST_PAIR, MOST_QUERY = 5_000, 2_000
 SCORES = ["energy_distance", "mean_wasserstein", "variance_ratio", "mean_change"]
@@ -168,8 +185,8 @@ def trained(adata):
     return recall(adata, "neuronedit")[0]
 
 
-def run(task, with_baselines, whole):
-    """Score everything on one task, or only these baselines; one row a method."""
+def run(task, names):
+    """Score these methods on one task; one row a method."""
     torch.set_num_threads(1)
     adata = cells_of(task)
     X = {
@@ -177,8 +194,8 @@ def run(task, with_baselines, whole):
         for role in ("source", "target", "query", "truth")
     }
     score = partial(scored, X["query"].numpy(), X["truth"].numpy())
-    table = own_methods(task, adata, X, score) if whole else []
-    for name in with_baselines:
+    table = own_methods(task, adata, X, score, names) if any(name in (*CHOICES, *SINGLE) for name in names) else []
+    for name in (name for name in names if name in BASELINES):
         start = time.perf_counter()
         try:
             predicted = BASELINES[name](X["source"], X["target"])(X["query"]).numpy()
@@ -189,16 +206,16 @@ def run(task, with_baselines, whole):
     return pd.DataFrame(table).assign(family=task.family, task=task.name)
 
 
-def own_methods(task, adata, X, score):
-    """Score the choice, with the task's strata and with derived ones, and every candidate by itself."""
+def own_methods(task, adata, X, score, names):
+    """Score the choice, with the task's strata and with derived ones, and single edits."""
     known = adata[adata.obs["role"] != "truth"].copy()
     start = time.perf_counter()
     space = trained(known)
     train_seconds = time.perf_counter() - start
     roles, table = {"groupby": "role", "source": "source", "target": "target", "query": "query"}, []
 
-    ways = {"auto": task.strata, "auto, derived": None} if task.strata else {"auto": None}
-    for name, strata in ways.items():
+    for name in (name for name in names if name in CHOICES):
+        strata = task.strata if name == "auto" else None
         start = time.perf_counter()
         ne.tl.edit(known, **roles, edit="auto", strata=strata, accelerator="cpu")
         row = score(known.layers["edited"][(known.obs["role"] == "query").to_numpy()])
@@ -223,7 +240,8 @@ def own_methods(task, adata, X, score):
         everything = torch.cat([X["source"], X["target"], X["query"]])
         spaces = {"features": Identity(n_features=adata.n_vars), "neurons": space}
         spaces["components"] = PCA.of(everything, n_components=50)
-        maps = learn(CANDIDATES, spaces, _encoded(spaces, chosen.pair), X["source"].mean(0) - X["query"].mean(0))
+        singles = {name: SINGLE[name] for name in names if name in SINGLE}
+        maps = learn(singles, spaces, _encoded(spaces, chosen.pair), X["source"].mean(0) - X["query"].mean(0))
         for name, move in maps.items():
             start = time.perf_counter()
             table.append({"method": name} | score(move(X["query"]).numpy()) | {"seconds": time.perf_counter() - start})
@@ -436,9 +454,9 @@ def main():
     results, jobs = [old], {}
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         for task in wanted:
-            others = [name for name in options.baselines if (task.family, task.name, name) not in done]
-            if (whole := (task.family, task.name, "auto") not in done) or others:
-                jobs[pool.submit(run, task, others, whole)] = task
+            methods = [*CHOICES[: 2 if task.strata else 1], *SINGLE, *options.baselines]
+            if missing := [name for name in methods if (task.family, task.name, name) not in done]:
+                jobs[pool.submit(run, task, missing)] = task
         for job in as_completed(jobs):
             task, rows = jobs[job], job.result()
             results.append(rows)

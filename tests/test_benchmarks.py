@@ -105,7 +105,7 @@ def test_what_the_readme_says_of_the_choice_is_of_the_results():
     for figure in (
         f"Over {auto['task'].groupby(auto['family']).nunique().sum()} tasks in nine families",
         f"this closes {closed['auto']:.2f} of the energy distance on average",
-        f"the best single edit of those compared closes {singles.max():.2f}, neuron editing alone {closed['neuron_editing']:.2f}, ComBat {closed['combat']:.2f}",
+        f"the best single edit closes {singles.max():.2f}, neuron editing alone {closed['neuron_editing']:.2f}, ComBat {closed['combat']:.2f}",
         f"and the worst task {auto['energy_distance'].min():.2f}",
         f"correlates with what it achieves ({agreement:.2f})",
     ):
