@@ -76,6 +76,7 @@ CALLED = {
     "ComBat": "combat",
     "**neuron editing**": "neuron_editing",
     "Gaussian optimal transport": "gaussian_ot",
+    "**chosen on held-out parts** (the default)": "auto_edit",
 }
 
 
