@@ -194,8 +194,9 @@ def run(task, names):
         for role in ("source", "target", "query", "truth")
     }
     score = partial(scored, X["query"].numpy(), X["truth"].numpy())
-    table = own_methods(task, adata, X, score, names) if any(name in (*CHOICES, *SINGLE) for name in names) else []
-    for name in (name for name in names if name in BASELINES):
+    own = [name for name in names if name in CHOICES or name in SINGLE]  # some of them are baselines' names, too
+    table = own_methods(task, adata, X, score, own) if own else []
+    for name in (name for name in names if name not in own):
         start = time.perf_counter()
         try:
             predicted = BASELINES[name](X["source"], X["target"])(X["query"]).numpy()
