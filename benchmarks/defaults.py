@@ -16,9 +16,9 @@ import pandas as pd
 import torch
 from holdout import CHOSEN_ON, UNTESTABLE, cells_of, scored, tasks
 
-from neuronedit.selection import CANDIDATES, select
-from neuronedit.selection._candidates import learn
-from neuronedit.selection._select import _encoded
+from neuronedit.ensemble import CANDIDATES, select
+from neuronedit.ensemble._candidates import learn
+from neuronedit.ensemble._cross_validate import _encoded
 from neuronedit.spaces import Autoencoder, Training
 
 HERE = Path(__file__).parent

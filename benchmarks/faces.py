@@ -23,9 +23,10 @@ from torch.nn.functional import cross_entropy
 
 import neuronedit as ne
 from neuronedit import baselines
-from neuronedit._nets import FILTERS, find_device, image_coder
-from neuronedit._types import Within, within
-from neuronedit.edits import Pair, by_strata, gaussian_ot, on_principal_axes, percentile, shift, transport
+from neuronedit._device import find_device
+from neuronedit._networks import FILTERS, image_coder
+from neuronedit._types import InSpace, within
+from neuronedit.edits import Populations, by_strata, gaussian_ot, on_principal_axes, percentile, shift, transport
 
 HERE = Path(__file__).parent
 STEPS, SHORT, SLOW_STEPS, BATCH = 1_000, 60, 300, 16
@@ -78,7 +79,7 @@ def in_strata(edit):
         own = space()
         neurons = [own.encode(cells[role]) for role in ("source", "target")]
         strata = cells["strata"] or [np.zeros(len(z), dtype=int) for z in neurons]
-        return Within(own, by_strata(edit)(Pair(*neurons, *strata)))
+        return InSpace(own, by_strata(edit)(Populations(*neurons, *strata)))
 
     return learn
 

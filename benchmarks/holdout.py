@@ -25,9 +25,9 @@ import neuronedit as ne
 from neuronedit._adata import recall
 from neuronedit.baselines import BASELINES
 from neuronedit.edits import affine, by_strata, gaussian_ot, percentile, shift, transport
-from neuronedit.selection import CANDIDATES, Candidate, select
-from neuronedit.selection._candidates import learn
-from neuronedit.selection._select import _encoded
+from neuronedit.ensemble import CANDIDATES, Candidate, select
+from neuronedit.ensemble._candidates import learn
+from neuronedit.ensemble._cross_validate import _encoded
 from neuronedit.spaces import PCA, Identity
 
 HERE = Path(__file__).parent

@@ -22,7 +22,7 @@ from training import plain
 
 import neuronedit as ne
 from neuronedit._adata import Rows
-from neuronedit._nets import fast_matmul
+from neuronedit._device import fast_matmul
 from neuronedit.baselines import BASELINES
 from neuronedit.spaces import Autoencoder, Training
 

@@ -12,14 +12,14 @@ SRC = Path(__file__).parents[1] / "src" / "neuronedit"
 ALLOWED = {
     "_types": {"numpy", "torch"},
     "_slots": set(),
-    "_nets": {"torch"},
+    "_networks": {"torch"},
     "_maps": {"torch", "_types"},
     "_pack": {"numpy", "torch", "_types", "edits", "spaces"},
     "_check": {"anndata", "numpy", "pandas", "_slots"},
     "edits": {"numpy", "scipy", "torch", "_types", "_maps", "spaces"},
-    "selection": {"numpy", "scipy", "sklearn", "torch", "_types", "_maps", "edits", "spaces"},
-    "spaces": {"numpy", "torch", "tqdm", "_types", "_nets"},
-    "baselines": {"numpy", "ot", "torch", "_types", "_nets", "edits", "spaces", "selection"}
+    "ensemble": {"numpy", "scipy", "sklearn", "torch", "_types", "_maps", "edits", "spaces"},
+    "spaces": {"numpy", "torch", "tqdm", "_types", "_networks"},
+    "baselines": {"numpy", "ot", "torch", "_types", "_networks", "edits", "spaces", "ensemble"}
     | {"anndata", "cytonormpy", "pertpy", "scvi"},  # peers' packages take cells as AnnData
     "metrics": {"numpy", "scipy", "sklearn"} | {"torch", "torch_fidelity"},  # Inception, when it is asked for
     "_adata": {"anndata", "dask", "h5py", "numpy", "pandas", "scipy", "torch", "_slots", "_types", "_check", "spaces"},
@@ -34,11 +34,11 @@ ALLOWED = {
         "zarr",
         "_slots",
         "_types",
-        "_nets",
+        "_networks",
         "_check",
         "_adata",
     }
-    | {"_maps", "_pack", "edits", "spaces", "selection", "baselines", "metrics", "io"},
+    | {"_maps", "_pack", "edits", "spaces", "ensemble", "baselines", "metrics", "io"},
     "pl": {"anndata", "matplotlib", "numpy", "pandas", "scipy", "_slots", "_check"},
     "io": {"anndata", "flowio", "numpy", "pandas", "safetensors", "_slots", "_check"},
     "datasets": {"PIL", "anndata", "dask", "numpy", "pandas", "pooch", "rdata", "scipy", "_check", "_slots", "io"},
@@ -134,7 +134,7 @@ def test_no_choice_by_name():
         *ne.spaces.SCHEDULES,
         *ne.metrics.METRICS,
         *ne.metrics.AGREEMENTS,
-        *ne.selection.CANDIDATES,
+        *ne.ensemble.CANDIDATES,
     }
     for path in SRC.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import baselines, datasets, edits, io, metrics, pl, pp, selection, spaces, tl
+    from . import baselines, datasets, edits, ensemble, io, metrics, pl, pp, spaces, tl
 
-__all__ = ["baselines", "datasets", "edits", "io", "metrics", "pl", "pp", "selection", "spaces", "tl"]
+__all__ = ["baselines", "datasets", "edits", "ensemble", "io", "metrics", "pl", "pp", "spaces", "tl"]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,8 +21,9 @@ from scipy import sparse
 from torch import Tensor
 
 from . import _slots
+from ._blocks import block_size
 from ._check import Selection, labels_of, matrix_of, name_of, select, some
-from ._types import Space, block_size
+from ._types import Space
 from .spaces import SPACES, FittedSpace
 
 logger = logging.getLogger(__name__)

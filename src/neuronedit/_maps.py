@@ -1,16 +1,25 @@
-"""Maps made of maps: in a row, weighed, for some neurons alone, or of whole cells."""
+"""Maps made of maps: one after the other, averaged, scaled, of some neurons alone, or of whole cells."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from ._types import Edited, Map, Space
+from ._types import EditedCells, Map, Space
+
+
+class ShapeRepr:
+    """A dataclass that prints the shape of a tensor in place of its numbers."""
+
+    def __repr__(self) -> str:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        texts = (f"{k}={tuple(v.shape) if isinstance(v, Tensor) else repr(v)}" for k, v in values.items())
+        return f"{type(self).__name__}({', '.join(texts)})"
 
 
 @dataclass(frozen=True, eq=False)
-class Same:
+class Identity:
     """Moves nothing."""
 
     def __call__(self, z: Tensor, /) -> Tensor:
@@ -19,7 +28,19 @@ class Same:
 
 
 @dataclass(frozen=True, eq=False)
-class Chain:
+class Scaled:
+    """A part of an edit: ``strength`` 0 leaves a cell alone, 1 is the whole edit, 2 goes twice as far."""
+
+    edit: Map
+    strength: float
+
+    def __call__(self, z: Tensor, /) -> Tensor:
+        """Move cells or neurons."""
+        return self.edit(z) if self.strength == 1 else z + self.strength * (self.edit(z) - z)
+
+
+@dataclass(frozen=True, eq=False)
+class Compose:
     """One map after the other."""
 
     maps: Sequence[Map]
@@ -32,19 +53,20 @@ class Chain:
 
 
 @dataclass(frozen=True, eq=False)
-class Mean:
-    """The mean of where several maps carry a cell, each with its share; the shares sum to 1."""
+class Average:
+    """The weighted mean of what several maps return; the weights, ``shares``, sum to 1."""
 
     maps: Sequence[Map]
     shares: Sequence[float]
 
     def __call__(self, z: Tensor, /) -> Tensor:
         """Move cells or neurons."""
-        return torch.stack([share * move(z) for share, move in zip(self.shares, self.maps, strict=True)]).sum(0)
+        moved = [share * move(z) for share, move in zip(self.shares, self.maps, strict=True)]
+        return torch.stack(moved).sum(0)
 
 
 @dataclass(frozen=True, eq=False)
-class Only:
+class OnNeurons:
     """An edit of some neurons, named by their columns; the others stay."""
 
     edit: Map
@@ -58,16 +80,16 @@ class Only:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """A map of whole cells, whose neurons are looked at in a space."""
+class WithNeurons:
+    """A map of whole cells that also reports their neurons in a space, before and after."""
 
     space: Space
     edit: Map
 
-    def carry(self, x: Tensor, /) -> Edited:
+    def apply(self, x: Tensor, /) -> EditedCells:
         """Edit, and encode before and after it."""
         edited = self.edit(x)
-        return Edited(edited, self.space.encode(x), self.space.encode(edited))
+        return EditedCells(edited, self.space.encode(x), self.space.encode(edited))
 
     def __call__(self, x: Tensor, /) -> Tensor:
         """Return the edited cells."""

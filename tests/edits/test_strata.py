@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from neuronedit.edits import Pair, by_strata, on_all, percentile, shift
+from neuronedit.edits import Populations, by_strata, on_all, percentile, shift
 
 
 def kinds(counts, change, seed=0):
@@ -15,7 +15,7 @@ def kinds(counts, change, seed=0):
 def pair_of(before, after, change):
     source, s = kinds(before, [0.0] * len(before))
     target, t = kinds(after, change, seed=1)
-    return Pair(source, target, s, t)
+    return Populations(source, target, s, t)
 
 
 def test_a_change_of_composition_is_no_change():

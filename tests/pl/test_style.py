@@ -24,7 +24,7 @@ PLOTS = {
     "history": ne.pl.history,
     "marker_shift": ne.pl.marker_shift,
     "neurons": ne.pl.neurons,
-    "selection": ne.pl.selection,
+    "selection": ne.pl.cross_validation,
     "shift": ne.pl.shift,
     "support": ne.pl.support,
 }

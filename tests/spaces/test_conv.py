@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import neuronedit as ne
-from neuronedit._nets import Images, Rows, conv
+from neuronedit._networks import Images, ToRows, conv
 from neuronedit._types import within
 from neuronedit.edits import AXES, EDITS
 from neuronedit.spaces import PCA, Conv, Training
@@ -63,7 +63,7 @@ def test_flattened_in_the_order_of_numpy_and_padded_with_the_edge():
     assert images.shape == (1, 3, 8, 8)
     np.testing.assert_array_equal(images[0].permute(1, 2, 0)[:5, :6], image)
     np.testing.assert_array_equal(images[0, :, 7, 7], image[4, 5])
-    np.testing.assert_array_equal(Rows((5, 6, 3))(images)[0], image.ravel())
+    np.testing.assert_array_equal(ToRows((5, 6, 3))(images)[0], image.ravel())
 
 
 def test_each_convolution_halves_and_each_transposed_one_doubles():

@@ -10,7 +10,8 @@ import torch
 from torch.nn.functional import mse_loss
 
 import neuronedit as ne
-from neuronedit._nets import dense, fast_matmul
+from neuronedit._device import fast_matmul
+from neuronedit._networks import dense
 from neuronedit.spaces import Autoencoder, Training, _base
 from neuronedit.spaces._dense_backward import dense_backward
 from neuronedit.spaces._train import PRECISIONS, constant, onecycle

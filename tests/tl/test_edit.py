@@ -281,7 +281,7 @@ def test_auto_is_the_default_and_says_what_it_did(trained, caplog):
     assert set(found["parts"]) <= set(trained.obs["cell_type"]) and len(found["parts"]) >= 2
     assert (
         found["scores"].shape
-        == (len(ne.selection.CANDIDATES), len(found["parts"]))
+        == (len(ne.ensemble.CANDIDATES), len(found["parts"]))
         == (len(found["weights"]), len(found["combined"]))
     )
     assert found["weights"].sum() == pytest.approx(1) and 0 <= found["strength"] <= 1

@@ -130,7 +130,7 @@ def test_raw_values_are_pointed_out(cells, caplog):
 
 
 def test_devices():
-    from neuronedit._nets import find_device
+    from neuronedit._device import find_device
 
     assert find_device("cpu") == torch.device("cpu")
     assert find_device("auto").type in ("cpu", "cuda", "mps")

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from .._nets import FILTERS, check_image_shape, dense, fast_matmul, image_coder
+from .._device import fast_matmul
+from .._networks import FILTERS, check_image_shape, dense, image_coder
 
 WIDTHS = (500, 250, 50, 250, 500)
 """Hidden layers of generators and discriminators, as published."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .._types import Map, Space
-from ..selection import select
+from ..ensemble import select
 from ..spaces import Autoencoder, Training
 from ._spaces import autoencoder
 

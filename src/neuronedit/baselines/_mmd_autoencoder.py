@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from .._nets import FILTERS, check_image_shape, dense, fast_matmul, image_coder
+from .._device import fast_matmul
+from .._networks import FILTERS, check_image_shape, dense, image_coder
 from ._adversarial import TrainedMap, batches, scaled
 
 WIDTHS = (500, 250, 50)

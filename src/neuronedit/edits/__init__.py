@@ -6,17 +6,17 @@ A new edit is one file and one row in `EDITS`.
 from collections.abc import Callable
 from typing import Any
 
-from .._maps import Chain, Mean, Only, Same, Seen
-from .._types import Map, Method, Scaled, Within
+from .._maps import Average, Compose, Identity, OnNeurons, Scaled, WithNeurons
+from .._types import InSpace, Map, Method
 from ._affine import Stretch, affine
 from ._axes import on_neurons, on_principal_axes
 from ._gaussian_ot import Linear, gaussian_ot
 from ._local import local
 from ._neighbors import Nearest
-from ._pairs import by_pairs
+from ._pairing import by_pairing
 from ._percentile import Percentiles, percentile
 from ._shift import Shift, shift
-from ._strata import Pair, by_strata, on_all
+from ._strata import Populations, by_strata, on_all
 from ._support import Distance, Support, distance, support
 from ._transport import transport
 
@@ -30,18 +30,18 @@ EDITS: dict[str, Callable[..., Map]] = {
 }
 
 MAPS: dict[str, type[Any]] = {
-    "same": Same,
+    "same": Identity,
     "shift": Shift,
     "stretch": Stretch,
     "linear": Linear,
     "percentiles": Percentiles,
     "nearest": Nearest,
     "scaled": Scaled,
-    "only": Only,
-    "chain": Chain,
-    "mean": Mean,
-    "within": Within,
-    "seen": Seen,
+    "only": OnNeurons,
+    "chain": Compose,
+    "mean": Average,
+    "within": InSpace,
+    "seen": WithNeurons,
     "support": Support,
     "distance": Distance,
 }
@@ -57,11 +57,11 @@ __all__ = [
     "EDITS",
     "MAPS",
     "Distance",
-    "Pair",
+    "Populations",
     "Shift",
     "Support",
     "affine",
-    "by_pairs",
+    "by_pairing",
     "by_strata",
     "distance",
     "gaussian_ot",

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .._types import Brief
+from .._maps import ShapeRepr
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Stretch(Brief):
+class Stretch(ShapeRepr):
     """The map ``x -> (x - center) * factor + goal``, each ``(n_features,)``."""
 
     center: Tensor

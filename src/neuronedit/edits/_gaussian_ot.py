@@ -6,12 +6,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .._types import Brief, Map, within
+from .._maps import ShapeRepr
+from .._types import Map, within
 from ..spaces import PCA
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Linear(Brief):
+class Linear(ShapeRepr):
     """The map ``x -> (x - center) @ matrix + goal``; ``matrix`` is ``(n_features, n_features)``, the others ``(n_features,)``."""
 
     center: Tensor

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, cdist
 
-from .._types import Brief
+from .._maps import ShapeRepr
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Nearest(Brief):
+class Nearest(ShapeRepr):
     """Moves a cell by the mean of the ``moves`` of the ``n_neighbors`` nearest ``cells``; both are ``(n, n_neurons)``."""
 
     cells: Tensor

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._types import Brief
+from .._maps import ShapeRepr
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Percentiles(Brief):
+class Percentiles(ShapeRepr):
     """How far each neuron moves at its percentiles: ``knots``, the source's, and ``shifts``, each ``(n_neurons, n_bins + 1)``."""
 
     knots: Tensor

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .._types import Brief
+from .._maps import ShapeRepr
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Shift(Brief):
+class Shift(ShapeRepr):
     """The map ``z -> z + vector``; ``vector`` is ``(n_neurons,)``."""
 
     vector: Tensor

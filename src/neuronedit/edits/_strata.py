@@ -20,7 +20,7 @@ MOST = 10_000
 """Source cells among which a cell looks for those that resemble it."""
 
 
-class Pair(NamedTuple):
+class Populations(NamedTuple):
     """An observed change: cells or neurons before and after it, ``(n_cells, n)``, and of each cell the stratum (-1: none).
 
     Where the change was observed several times, in several donors say, ``source_pairs`` and ``target_pairs`` say in which.
@@ -30,8 +30,8 @@ class Pair(NamedTuple):
     target: Tensor
     source_strata: np.ndarray
     target_strata: np.ndarray
-    source_pairs: np.ndarray | None = None
-    target_pairs: np.ndarray | None = None
+    source_pairing: np.ndarray | None = None
+    target_pairing: np.ndarray | None = None
 
     def only(self, source: np.ndarray, target: np.ndarray) -> Self:
         """Return some of the cells, given as masks or row numbers."""
@@ -41,12 +41,12 @@ class Pair(NamedTuple):
             target=self.target[torch.from_numpy(t)],
             source_strata=self.source_strata[s],
             target_strata=self.target_strata[t],
-            source_pairs=None if self.source_pairs is None else self.source_pairs[s],
-            target_pairs=None if self.target_pairs is None else self.target_pairs[t],
+            source_pairing=None if self.source_pairing is None else self.source_pairing[s],
+            target_pairing=None if self.target_pairing is None else self.target_pairing[t],
         )
 
 
-def on_all(method: Method, /) -> Callable[[Pair], Map]:
+def on_all(method: Method, /) -> Callable[[Populations], Map]:
     """Learn an edit on all cells of a pair alike.
 
     Parameters
@@ -68,7 +68,7 @@ def on_all(method: Method, /) -> Callable[[Pair], Map]:
     return lambda pair: method(pair.source, pair.target)
 
 
-def by_strata(method: Method, /, *, n_neighbors: int = 30) -> Callable[[Pair], Map]:
+def by_strata(method: Method, /, *, n_neighbors: int = 30) -> Callable[[Populations], Map]:
     """Learn an edit in every stratum of a pair; a cell moves as the source cells nearest to it do.
 
     Each source cell moves by the edit of its own stratum, so a difference in how many cells of a stratum source and target
@@ -96,7 +96,7 @@ def by_strata(method: Method, /, *, n_neighbors: int = 30) -> Callable[[Pair], M
     [[-1.5], [11.5]]
     """
 
-    def learn(pair: Pair) -> Map:
+    def learn(pair: Populations) -> Map:
         cells, labels = pair.source, pair.source_strata
         moves = method(cells, pair.target)(cells) - cells
         for stratum in np.unique(labels[labels >= 0]):

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .._types import Brief
+from .._maps import ShapeRepr
 from ._neighbors import draw
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Support(Brief):
+class Support(ShapeRepr):
     """Gives the share of a cell's neurons from ``low`` to ``high``, each ``(n_neurons,)``."""
 
     low: Tensor
@@ -22,7 +22,7 @@ class Support(Brief):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Distance(Brief):
+class Distance(ShapeRepr):
     """Gives the mean distance of a cell to the ``n_neighbors`` nearest ``cells``, divided by what is ``usual``."""
 
     cells: Tensor

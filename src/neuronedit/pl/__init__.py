@@ -4,12 +4,12 @@ from ._biaxial import biaxial
 from ._combination import combination
 from ._compare import compare
 from ._coverage import coverage
+from ._cross_validation import cross_validation
 from ._densities import densities
 from ._history import history
 from ._images import image_path, images
 from ._marker_shift import marker_shift
 from ._neurons import neurons
-from ._selection import selection
 from ._shift import shift
 from ._support import support
 from ._synergy import synergy
@@ -25,7 +25,7 @@ __all__ = [
     "images",
     "marker_shift",
     "neurons",
-    "selection",
+    "cross_validation",
     "shift",
     "support",
     "synergy",

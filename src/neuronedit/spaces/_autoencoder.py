@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from .._nets import dense, through
-from .._types import Cells
+from .._blocks import CellSource
+from .._networks import dense, through
 from ._base import FittedSpace, set_scale
 from ._dense_backward import dense_backward
 from ._train import Training, train
@@ -32,7 +32,7 @@ class Autoencoder(FittedSpace):
         self.register_buffer("scale", torch.ones(()))
 
     @classmethod
-    def fit(cls, cells: Cells, training: Training, *, widths: Sequence[int] = (500, 250, 50)) -> Self:
+    def fit(cls, cells: CellSource, training: Training, *, widths: Sequence[int] = (500, 250, 50)) -> Self:
         """Train on cells and return the space, frozen.
 
         Parameters

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .._types import Cells, block_size
+from .._blocks import CellSource, block_size
 from ._train import History
 
 
@@ -43,14 +43,14 @@ class FittedSpace(nn.Module, ABC):
         return {name: tensor.detach().cpu() for name, tensor in self.state_dict().items()}
 
 
-def set_scale(space: FittedSpace, cells: Cells) -> None:
+def set_scale(space: FittedSpace, cells: CellSource) -> None:
     """Have a space take its mean off every feature, and divide all by one scale."""
     mean, variance = moments(cells)
     space.get_buffer("center").copy_(mean)
     space.get_buffer("scale").fill_(variance.mean().sqrt().item() or 1.0)
 
 
-def moments(cells: Cells) -> tuple[Tensor, Tensor]:
+def moments(cells: CellSource) -> tuple[Tensor, Tensor]:
     """Return mean and variance of every feature, in float64, in one pass over blocks of cells."""
     n_cells, n_features = cells.shape
     n_rows = block_size(n_features)

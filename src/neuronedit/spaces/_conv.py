@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from .._nets import FILTERS, check_image_shape, image_coder
-from .._types import Cells
+from .._blocks import CellSource
+from .._networks import FILTERS, check_image_shape, image_coder
 from ._base import FittedSpace, set_scale
 from ._train import Training, train
 
@@ -42,7 +42,7 @@ class Conv(FittedSpace):
     @classmethod
     def fit(
         cls,
-        cells: Cells,
+        cells: CellSource,
         training: Training,
         *,
         image_shape: Sequence[int] | None = None,

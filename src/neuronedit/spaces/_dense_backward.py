@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .._nets import SLOPE
+from .._networks import SLOPE
 
 
 def dense_backward(stack: Sequence[nn.Module], batch_size: int) -> Callable[[Tensor], Tensor]:

@@ -4,7 +4,7 @@ from typing import Self
 
 from torch import Tensor
 
-from .._types import Cells
+from .._blocks import CellSource
 from ._base import FittedSpace
 from ._train import Training
 
@@ -13,7 +13,7 @@ class Identity(FittedSpace):
     """Edit the features themselves. `percentile` in it is per-marker quantile matching, `shift` the mean shift."""
 
     @classmethod
-    def fit(cls, cells: Cells, training: Training) -> Self:
+    def fit(cls, cells: CellSource, training: Training) -> Self:
         """Return the space; there is nothing to learn."""
         return cls()
 

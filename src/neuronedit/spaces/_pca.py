@@ -5,7 +5,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from .._types import Cells, block_size
+from .._blocks import CellSource, block_size
 from ._base import FittedSpace, moments
 from ._train import Training
 
@@ -30,7 +30,7 @@ class PCA(FittedSpace):
         self.register_buffer("components", torch.zeros(n_features, n_components))
 
     @classmethod
-    def fit(cls, cells: Cells, training: Training, *, n_components: int = 50) -> Self:
+    def fit(cls, cells: CellSource, training: Training, *, n_components: int = 50) -> Self:
         """Find the components in two passes over the cells.
 
         Memory grows with the square of the number of features, or of that of the cells where they are fewer.
@@ -49,7 +49,7 @@ class PCA(FittedSpace):
         return cls.of(cells, n_components=n_components).to(training.device)
 
     @classmethod
-    def of(cls, cells: Cells, *, n_components: int | None = None) -> Self:
+    def of(cls, cells: CellSource, *, n_components: int | None = None) -> Self:
         """Return the components of cells that are at hand, by default all of them.
 
         Of fewer cells than features there are as many as the cells vary along.

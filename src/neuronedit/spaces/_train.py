@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, distributed, nn
 from tqdm.auto import tqdm
 
-from .._nets import fast_matmul
-from .._types import Cells, block_size
+from .._blocks import CellSource, block_size
+from .._device import fast_matmul
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class Training:
 def train(
     module: nn.Module,
     loss: Callable[[Tensor], Tensor],
-    cells: Cells,
+    cells: CellSource,
     training: Training,
     *,
     backward: Callable[[Tensor], Tensor] | None = None,
@@ -254,7 +254,7 @@ def _by_autograd(module: nn.Module, loss: Callable[[Tensor], Tensor], training: 
     return backward
 
 
-def _batches(cells: Cells, rows: np.ndarray, training: Training, generator: torch.Generator) -> Iterator[Tensor]:
+def _batches(cells: CellSource, rows: np.ndarray, training: Training, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield the rows once, in a new order, a minibatch at a time out of shuffled contiguous copies.
 
     Where rows are best read in spans, spans are shuffled, and the rows of at least four of them.
@@ -263,19 +263,19 @@ def _batches(cells: Cells, rows: np.ndarray, training: Training, generator: torc
     order = rows[_shuffled(len(rows), span, generator)]
     if span > 1:  # from afar: read in order, then mixed
         n_rows = max(min(65_536, MOST_READ // cells.shape[1]), 4 * span)
-        for block in _parts(order, n_rows, training.batch_size):
+        for block in _chunks_of(order, n_rows, training.batch_size):
             mixed = torch.randperm(len(block), generator=generator).numpy()
             yield from _minibatches(cells.near(np.sort(block)), mixed, training)  # type: ignore[attr-defined]
     else:
         yield from _minibatches(cells, order, training)
 
 
-def _minibatches(cells: Cells, order: np.ndarray, training: Training) -> Iterator[Tensor]:
-    for block in _parts(order, block_size(cells.shape[1]), training.batch_size):
+def _minibatches(cells: CellSource, order: np.ndarray, training: Training) -> Iterator[Tensor]:
+    for block in _chunks_of(order, block_size(cells.shape[1]), training.batch_size):
         yield from cells[block].to(training.device).split(training.batch_size)
 
 
-def _parts(order: np.ndarray, most: int, batch_size: int) -> Iterator[np.ndarray]:
+def _chunks_of(order: np.ndarray, most: int, batch_size: int) -> Iterator[np.ndarray]:
     """Cut into parts of at most so many, each but the last a multiple of the size of a minibatch."""
     n = max(most - most % batch_size, batch_size)
     return (order[start : start + n] for start in range(0, len(order), n))
@@ -288,7 +288,7 @@ def _shuffled(n: int, span: int, generator: torch.Generator) -> np.ndarray:
     return order[order < n]
 
 
-def _mean_loss(loss: Callable[[Tensor], Tensor], cells: Cells, rows: np.ndarray, training: Training) -> float:
+def _mean_loss(loss: Callable[[Tensor], Tensor], cells: CellSource, rows: np.ndarray, training: Training) -> float:
     """Return the loss of held-out cells."""
     with torch.no_grad():
         blocks = (cells[rows[i : i + 4096]].to(training.device) for i in range(0, len(rows), 4096))

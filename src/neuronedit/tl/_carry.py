@@ -11,8 +11,9 @@ from torch import Tensor
 
 from .. import _slots
 from .._adata import MOST_KEPT, Rows, chunks, features_of, n_neurons_of, recall, rows_of
+from .._blocks import encode_in_blocks
 from .._check import some
-from .._types import Scaled, encoded
+from .._maps import Scaled
 from ..edits import Distance, Support, distance, support
 from ..edits._neighbors import draw
 from ._learn import Carrier, Cells, Learnt, Way
@@ -131,7 +132,7 @@ def learn(
     strata, pairs = (None if labels is None else (labels[0][kept[0]], labels[1][kept[1]]) for labels in (strata, pairs))
     cells = Cells(source, target, query, strata, pairs)
     learnt = [way(space, cells) for space in trained.spaces]
-    z = encoded(trained.spaces[0], source)
+    z = encode_in_blocks(trained.spaces[0], source)
     selected, n_features = learnt[0].selected, trained.rows.shape[1]
     missed, wrong = np.full(n_features, np.nan), np.zeros(n_features, dtype=bool)
     if selected is not None and selected.parts:
@@ -200,7 +201,7 @@ def carry_over(
     for part, to in zip(chunks(index, width), chunks(place, width), strict=True):
         before = rows[part]
         for edited, (first, *more) in zip(outputs.edited, by_strength, strict=True):
-            x, z, z_edited = first.carry(before.to(device))
+            x, z, z_edited = first.apply(before.to(device))
             x = torch.stack([x, *(one(before.to(device)) for one in more)]).mean(0) if more else x
             after = x.clamp(*limits).cpu()
             edited[to] = rows.in_place(after.numpy())
@@ -250,7 +251,7 @@ def resampled(
         pair = one.pair
         drawn = (
             _redraw(generator, *labels)
-            for labels in ((pair.source_strata, pair.source_pairs), (pair.target_strata, pair.target_pairs))
+            for labels in ((pair.source_strata, pair.source_pairing), (pair.target_strata, pair.target_pairing))
         )
         move = scaled(one.again(pair.only(*drawn)), strength)
         mean = np.zeros(rows.shape[1])

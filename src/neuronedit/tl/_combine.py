@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from .. import _slots
 from .._adata import check_finite, check_free, copied, modality
 from .._check import labels_of, name_of_choice, plain, select
-from .._nets import fast_matmul, find_device
+from .._device import fast_matmul, find_device
 from ..metrics import energy_distance
 from ._carry import Lesson, Outputs, Trained, carry_over, learn, trained
 from ._edit import labels_in, limits_of

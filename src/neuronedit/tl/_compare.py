@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from .. import _slots
 from .._adata import CHUNK, check_finite, check_free, groups_of, modality, rows_of
 from .._check import Selection, lookup, name_of_choice, plain, some
-from .._nets import find_device
+from .._device import find_device
 from ..baselines import BASELINES, QUICK
 from ..metrics import AGREEMENTS, CHECKS, METRICS
 from ..metrics._gap import noise_floor, share_closed
@@ -28,7 +28,7 @@ from ._progress import shown
 
 logger = logging.getLogger(__name__)
 
-Populations = Mapping[str, np.ndarray]
+CellsByRole = Mapping[str, np.ndarray]
 """The cells of source, target, query and, where it is known, truth."""
 
 Score = Callable[[np.ndarray], tuple[float, float]]
@@ -249,7 +249,7 @@ def _predict(learn: Callable[..., Any], cells: Mapping[str, Tensor], offered: Ma
     return predicted.float().cpu().numpy()
 
 
-def _samples(cells: Populations, n_bootstrap: int, rng: int) -> list[dict[str, Any]]:
+def _samples(cells: CellsByRole, n_bootstrap: int, rng: int) -> list[dict[str, Any]]:
     """Return the populations, and bootstrap samples of them; ``"rows"`` are those of the query."""
     generator = np.random.default_rng(rng)
     samples = [{**cells, "rows": np.arange(len(cells["query"]))}]
@@ -269,16 +269,16 @@ def _scores(measure: Callable[..., float], samples: list[dict[str, Any]]) -> lis
     return [partial(_closed, measure, sample, measure(sample["query"], sample["truth"]), floor) for sample in samples]
 
 
-def _check(measure: Callable[..., float], sample: Populations, predicted: np.ndarray) -> tuple[float, float]:
+def _check(measure: Callable[..., float], sample: CellsByRole, predicted: np.ndarray) -> tuple[float, float]:
     return measure(sample["source"], sample["target"], sample["query"], predicted), np.nan
 
 
-def _agreement(measure: Callable[..., float], sample: Populations, predicted: np.ndarray) -> tuple[float, float]:
+def _agreement(measure: Callable[..., float], sample: CellsByRole, predicted: np.ndarray) -> tuple[float, float]:
     return measure(predicted, sample["truth"]), np.nan
 
 
 def _closed(
-    measure: Callable[..., float], sample: Populations, before: float, floor: float, predicted: np.ndarray
+    measure: Callable[..., float], sample: CellsByRole, before: float, floor: float, predicted: np.ndarray
 ) -> tuple[float, float]:
     distance = measure(predicted, sample["truth"])
     return share_closed(before, floor, distance), distance

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from .. import _slots
 from .._adata import Rows, check_finite, check_free, modality
 from .._check import Selection, labels_of, listed, name_of_choice, plain, select, some
-from .._nets import fast_matmul, find_device
+from .._device import fast_matmul, find_device
 from ..metrics import energy_distance, gap_closed
 from ..metrics._coverage import Coverage, coverage
 from ._carry import Lesson, Outputs, Trained, carry_over, encode_others, learn, trained

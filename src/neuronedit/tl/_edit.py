@@ -18,7 +18,7 @@ from anndata import AnnData
 from .. import _slots
 from .._adata import check_adata, check_finite, check_free, groups_of, modality
 from .._check import Selection, name_of_choice, plain, select, some
-from .._nets import fast_matmul, find_device
+from .._device import fast_matmul, find_device
 from ._carry import Labels, Lesson, Outputs, Trained, carry_over, encode_others, learn, resampled, trained
 from ._later import lesson_of, model_of, record_of
 from ._learn import Options, way_of
@@ -82,7 +82,7 @@ def edit(
         :func:`neuronedit.io.save_model`. It is applied as it is, so source, target and all that says how to learn cannot be
         given. Features are matched by name.
     edit
-        ``"auto"``: choose from ``ne.selection.CANDIDATES`` by what each predicts for held-out parts of the pair.
+        ``"auto"``: choose from ``ne.ensemble.CANDIDATES`` by what each predicts for held-out parts of the pair.
         ``"paper"``: the published method to the letter, the percentile edit and the decoded cell.
         Or one edit of neurons: ``"percentile"``, each neuron moves as its percentiles did; ``"shift"``, every cell moves
         by the difference of the means; ``"affine"``, each neuron takes the target's mean and spread; ``"gaussian_ot"``,
@@ -183,8 +183,8 @@ def edit(
             The edit itself, as arrays and JSON: what ``model=`` and :func:`neuronedit.io.save_model` take. It is missing where
             the edit is a function of the caller's own that returns no row of ``ne.edits.MAPS``.
         ``selection``
-            For ``"auto"``, what :class:`neuronedit.selection.Selected` describes: candidates, held-out parts, scores, weights,
-            strength and the expected share of the gap. :func:`neuronedit.pl.selection` draws it.
+            For ``"auto"``, what :class:`neuronedit.ensemble.Selected` describes: candidates, held-out parts, scores, weights,
+            strength and the expected share of the gap. :func:`neuronedit.pl.cross_validation` draws it.
 
     Raises
     ------

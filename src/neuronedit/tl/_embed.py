@@ -17,7 +17,7 @@ from .._adata import (
     recall,
     rows_of,
 )
-from .._nets import find_device
+from .._device import find_device
 from ._later import check_cofactor, read_model
 
 

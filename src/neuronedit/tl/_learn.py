@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from .._blocks import encode_in_blocks
 from .._check import check_parameters, lookup
-from .._maps import Only, Seen
-from .._types import Method, Space, Within, encoded
-from ..edits import AXES, EDITS, Pair, by_pairs, by_strata, on_all, percentile
-from ..selection import Selected, select
+from .._maps import OnNeurons, WithNeurons
+from .._types import InSpace, Method, Space
+from ..edits import AXES, EDITS, Populations, by_pairing, by_strata, on_all, percentile
+from ..ensemble import Ensemble, select
 
-Carrier = Within | Seen
+Carrier = InSpace | WithNeurons
 """A map of cells that also knows their neurons."""
 
 
@@ -34,9 +35,9 @@ class Learnt:
     """An edit that was learnt, and what it takes to learn it again on a resample of the pair."""
 
     carrier: Carrier
-    pair: Pair
-    again: Callable[[Pair], Carrier]
-    selected: Selected | None
+    pair: Populations
+    again: Callable[[Populations], Carrier]
+    selected: Ensemble | None
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,17 @@ def one_edit(edit: Any, options: Options, params: dict[str, Any]) -> Way:
     learn = by_strata(along) if options.strata else on_all(along)
 
     def way(space: Space, cells: Cells) -> Learnt:
-        pair = Pair(encoded(space, cells.source), encoded(space, cells.target), *_codes(cells.strata, cells))
-        pair = pair._replace(source_pairs=(of := _codes(cells.pairs, cells))[0], target_pairs=of[1])
-        own = by_pairs(learn, encoded(space, cells.query)) if cells.pairs else learn
+        pair = Populations(
+            encode_in_blocks(space, cells.source), encode_in_blocks(space, cells.target), *_codes(cells.strata, cells)
+        )
+        pair = pair._replace(source_pairing=(of := _codes(cells.pairs, cells))[0], target_pairing=of[1])
+        own = by_pairing(learn, encode_in_blocks(space, cells.query)) if cells.pairs else learn
 
-        def again(pair: Pair) -> Within:
+        def again(pair: Populations) -> InSpace:
             moves = own(pair)
-            return Within(space, moves if options.neurons is None else Only(moves, options.neurons), options.residual)
+            return InSpace(
+                space, moves if options.neurons is None else OnNeurons(moves, options.neurons), options.residual
+            )
 
         return Learnt(again(pair), pair, again, None)
 
@@ -95,8 +100,8 @@ def auto(edit: Any, options: Options, params: dict[str, Any]) -> Way:
     def way(space: Space, cells: Cells) -> Learnt:
         selected = select(space, cells.source, cells.target, cells.query, cells.strata, **params)
 
-        def again(pair: Pair) -> Seen:
-            return Seen(space, selected.learn(pair))
+        def again(pair: Populations) -> WithNeurons:
+            return WithNeurons(space, selected.learn(pair))
 
         return Learnt(again(selected.pair), selected.pair, again, selected)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from .. import _slots
 from .._adata import check_adata, check_finite, encode, features_of, modality, recall, rows_of
 from .._check import config_of, edited_of, select, some
-from .._nets import find_device
+from .._device import find_device
 from .._types import Space
 from ..edits import percentile
 

@@ -17,7 +17,7 @@ from anndata.io import write_elem
 
 from .. import _slots
 from .._adata import MOST_KEPT, Rows, fingerprint
-from .._nets import fast_matmul
+from .._device import fast_matmul
 from ._carry import Lesson, Outputs, Trained, carry_over, encode_others
 from ._verdict import Carried
 

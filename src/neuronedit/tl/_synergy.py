@@ -14,7 +14,7 @@ from anndata import AnnData
 from .. import _slots
 from .._adata import check_finite, check_free, modality
 from .._check import check_features, name_of_choice, plain, select
-from .._nets import fast_matmul, find_device
+from .._device import fast_matmul, find_device
 from ._carry import trained
 from ._combine import combine, learn_effect, treatments
 from ._departures import carries_over, departures, measure

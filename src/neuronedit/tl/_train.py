@@ -10,7 +10,7 @@ from anndata import AnnData
 from .. import _slots
 from .._adata import check_finite, modality, neurons_of, remember, rows_of
 from .._check import check_parameters, lookup
-from .._nets import find_device
+from .._device import find_device
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
 from ._progress import shown
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..selection import Selected
+from ..ensemble import Ensemble
 
 TOLERANCE = 0.1
 """Movements of a mean below this share of the query's standard deviation are not held against an edit."""
@@ -76,7 +76,7 @@ def in_words(said: str, features: pd.DataFrame, carried: Carried) -> str:
     return " ".join(sentences)
 
 
-def said_of(selected: Selected | None, strata: str | None) -> str:
+def said_of(selected: Ensemble | None, strata: str | None) -> str:
     """Say what was chosen, learnt on what, and what to expect of it; nothing where nothing was chosen."""
     if selected is None:
         return ""

@@ -8,16 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._maps import Mean
-from .._types import Map, Scaled, Space, encoded
-from ..edits import Pair
+from .._blocks import encode_in_blocks
+from .._maps import Average, Scaled
+from .._types import Map, Space
+from ..edits import Populations
 from ..edits._neighbors import draw
-from ..edits._pairs import energy
+from ..edits._pairing import energy
 from ..edits._strata import FEWEST
 from ..spaces import PCA, Identity
 from ._candidates import CANDIDATES, FALLBACK, Candidate, learn
-from ._combine import LeftOut, combine, scores, spread
-from ._parts import Labels, clusters, mixtures, novelty, resembling
+from ._folds import Labels, clusters, mixtures, novelty, resembling
+from ._stacking import Fold, combine, scores, spread
 
 MOST, MOST_VALUES = 4_000, 2**24
 """Cells, and values, of source and of target on which candidates are tried."""
@@ -41,7 +42,7 @@ def nothing() -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Selected:
+class Ensemble:
     """The combination that was chosen, and why.
 
     Attributes
@@ -74,8 +75,8 @@ class Selected:
         than this: of the rest nothing says how it moves.
     """
 
-    learn: Callable[[Pair], Map]
-    pair: Pair
+    learn: Callable[[Populations], Map]
+    pair: Populations
     how: str
     candidates: list[str]
     weights: np.ndarray
@@ -108,7 +109,7 @@ def select(
     *,
     candidates: Mapping[str, Candidate] = CANDIDATES,
     seed: int = 0,
-) -> Selected:
+) -> Ensemble:
     """Leave parts of the pair out, predict each from the rest with every candidate, and combine what predicts best.
 
     Parameters
@@ -138,8 +139,8 @@ def select(
     --------
     >>> import torch, neuronedit as ne
     >>> source, query = torch.randn(300, 3), torch.randn(50, 3) + 1
-    >>> chosen = ne.selection.select(ne.spaces.Identity(n_features=3), source, source + 2, query)
-    >>> len(chosen.candidates) == len(ne.selection.CANDIDATES)
+    >>> chosen = ne.ensemble.select(ne.spaces.Identity(n_features=3), source, source + 2, query)
+    >>> len(chosen.candidates) == len(ne.ensemble.CANDIDATES)
     True
     """
     everything = torch.cat([x[draw(len(x), _most(source), seed)] for x in (source, target, query)])
@@ -150,28 +151,28 @@ def select(
     }
     names, center = list(candidates), query.mean(0)
 
-    def blend(weights: np.ndarray, strength: float) -> Callable[[Pair], Map]:
+    def blend(weights: np.ndarray, strength: float) -> Callable[[Populations], Map]:
         """Return what learns the weighted mean of the candidates' maps on a pair."""
         shares = {name: float(weight) for name, weight in zip(names, weights, strict=True) if weight > 0}
 
-        def learn_on(pair: Pair) -> Map:
+        def learn_on(pair: Populations) -> Map:
             chosen = {name: candidates[name] for name in shares}
             maps = learn(chosen, spaces, _encoded(spaces, pair), pair.source.mean(0) - center)
-            return Scaled(Mean(list(maps.values()), list(shares.values())), strength)
+            return Scaled(Average(list(maps.values()), list(shares.values())), strength)
 
         return learn_on
 
-    how, pair, parts = _parts(source, target, strata, seed)
+    how, pair, parts = _make_folds(source, target, strata, seed)
     left, tested = _left_out(parts, pair, query, spaces, candidates, seed)
     if len(left) < 2:
         equal = np.array([float(name in FALLBACK) for name in names])
-        return Selected(blend(equal / equal.sum(), 1.0), pair, "fixed", names, equal / equal.sum())
+        return Ensemble(blend(equal / equal.sum(), 1.0), pair, "fixed", names, equal / equal.sum())
 
     best, part_weights = combine(left, tested), np.array([part.weight for part in left])
     weights, strength = np.where(best.weights < NEGLIGIBLE, 0, best.weights), best.strength
     weights /= weights.sum()
     expected, expected_se = spread(best.scores, part_weights)
-    return Selected(
+    return Ensemble(
         blend(weights, strength),
         pair,
         how,
@@ -195,21 +196,21 @@ def _most(cells: Tensor) -> int:
     return max(2, min(MOST, MOST_VALUES // cells.shape[1]))
 
 
-def _parts(
+def _make_folds(
     source: Tensor, target: Tensor, strata: tuple[Any, Any] | None, seed: int
-) -> tuple[str, Pair, dict[str, Labels]]:
+) -> tuple[str, Populations, dict[str, Labels]]:
     """Return how parts were made, the pair with its strata, and for each part which cells are in it."""
     if strata is not None:
         names, codes = np.unique(np.concatenate(strata), return_inverse=True)
         labels = codes[: len(source)], codes[len(source) :]
         parts = {str(name): _members(labels, code) for code, name in enumerate(names)}
         if sum(min(before.sum(), after.sum()) >= FEWEST for before, after in parts.values()) >= 2:
-            return "strata", Pair(source, target, *labels), parts
+            return "strata", Populations(source, target, *labels), parts
     labels = clusters(source, target, seed=seed)
     dealt = mixtures(labels, seed=seed)
     parts = {f"cluster {code + 1}": _members(labels, code) for code in np.unique(labels[0])}
     parts |= {f"mixture {code + 1}": _members(dealt, code) for code in np.unique(dealt[0])}
-    return "derived", Pair(source, target, *labels), parts
+    return "derived", Populations(source, target, *labels), parts
 
 
 def _members(labels: Labels, code: int) -> Labels:
@@ -218,12 +219,12 @@ def _members(labels: Labels, code: int) -> Labels:
 
 def _left_out(
     parts: Mapping[str, Labels],
-    pair: Pair,
+    pair: Populations,
     query: Tensor,
     spaces: Mapping[str, Space],
     candidates: Mapping[str, Candidate],
     seed: int,
-) -> tuple[list[LeftOut], float]:
+) -> tuple[list[Fold], float]:
     """Predict every part that has enough cells, and return how much of what the query resembles is in one."""
     most = _most(pair.source)
     rows = draw(len(pair.source), most, seed).numpy(), draw(len(pair.target), most, seed).numpy()
@@ -249,16 +250,16 @@ def _left_out(
     shares = np.array([member[like].mean() for member in members])
     weights = _weights(novelties, novelty(query, pair.source), shares)
     left = [
-        LeftOut(name, weight, *prediction, before=float(energy(*prediction[:2])))
+        Fold(name, weight, *prediction, before=float(energy(*prediction[:2])))
         for name, weight, prediction in zip(names, weights, predictions, strict=True)
     ]
     return left, float(np.any(members, axis=0)[like].mean())
 
 
-def _encoded(spaces: Mapping[str, Space], pair: Pair) -> dict[str, Pair]:
+def _encoded(spaces: Mapping[str, Space], pair: Populations) -> dict[str, Populations]:
     """Return the pair's neurons in every space."""
     return {
-        name: pair._replace(source=encoded(space, pair.source), target=encoded(space, pair.target))
+        name: pair._replace(source=encode_in_blocks(space, pair.source), target=encode_in_blocks(space, pair.target))
         for name, space in spaces.items()
     }
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..edits._pairs import energy
+from ..edits._pairing import energy
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """How far the combination may go, from leaving cells alone to all the way."""
@@ -20,7 +20,7 @@ WORST = -1.0
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Fold:
     """A part of the pair that was left out, and what each candidate predicts for it from the rest.
 
     Attributes
@@ -49,13 +49,13 @@ class LeftOut:
         return torch.einsum("k,knd->nd", weights, self.predicted)
 
 
-def scales(parts: Sequence[LeftOut]) -> np.ndarray:
+def scales(parts: Sequence[Fold]) -> np.ndarray:
     """Return what the distance of each part is divided by: its own before the change, not below a tenth of the mean."""
     before = np.array([max(part.before, 0.0) for part in parts])
     return np.maximum(before, max(0.1 * before.mean(), 1e-9))
 
 
-def scores(parts: Sequence[LeftOut]) -> np.ndarray:
+def scores(parts: Sequence[Fold]) -> np.ndarray:
     """Share of the gap that each candidate closes in each part, not below `WORST`: ``(n_candidates, n_parts)``."""
     found = [
         [(part.before - float(energy(cells, part.truth))) / scale for cells in part.predicted]
@@ -64,7 +64,7 @@ def scores(parts: Sequence[LeftOut]) -> np.ndarray:
     return np.maximum(np.array(found).T, WORST)
 
 
-def fit(parts: Sequence[LeftOut], *, n_steps: int = 60, lr: float = 0.3, n_cells: int = 200) -> Tensor:
+def fit(parts: Sequence[Fold], *, n_steps: int = 60, lr: float = 0.3, n_cells: int = 200) -> Tensor:
     """Find the convex combination of candidates that leaves the least energy distance in the parts: ``(n_candidates,)``.
 
     Descends from equal weights, which stops short of trusting one candidate where several do as well.
@@ -111,7 +111,7 @@ class Combination:
     wrong: np.ndarray
 
 
-def combine(parts: Sequence[LeftOut], most: float = 1.0) -> Combination:
+def combine(parts: Sequence[Fold], most: float = 1.0) -> Combination:
     """Fit the weights on all parts; judge them, and choose the strength, by fits that did not see the part.
 
     The strength is the one with the best mean score, and 0 where that is not clearly above 0 (by its standard error):

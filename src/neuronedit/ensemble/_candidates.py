@@ -6,10 +6,10 @@ from functools import cache
 
 from torch import Tensor
 
-from .._maps import Chain, Same
-from .._types import Map, Space, Within
+from .._maps import Compose, Identity
+from .._types import InSpace, Map, Space
 from ..edits import (
-    Pair,
+    Populations,
     Shift,
     affine,
     by_strata,
@@ -23,9 +23,9 @@ from ..edits import (
 )
 
 
-def leave_alone(pair: Pair, /) -> Map:
+def leave_alone(pair: Populations, /) -> Map:
     """Move nothing."""
-    return Same()
+    return Identity()
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Candidate:
     """
 
     space: str
-    learn: Callable[[Pair], Map]
+    learn: Callable[[Populations], Map]
     offset: float = 0.0
 
 
@@ -83,13 +83,13 @@ FALLBACK = ("mean_shift", "quantile", "gaussian_ot", "neuron_editing", "local_ne
 
 
 def learn(
-    candidates: Mapping[str, Candidate], spaces: Mapping[str, Space], pairs: Mapping[str, Pair], offset: Tensor
+    candidates: Mapping[str, Candidate], spaces: Mapping[str, Space], pairs: Mapping[str, Populations], offset: Tensor
 ) -> dict[str, Map]:
     """Return the maps of candidates, given the pair in each space and the way from the query's mean to the source's."""
     learnt = cache(lambda space, edit: edit(pairs[space]))  # candidates that differ in the offset alone share an edit
 
     def mapped(candidate: Candidate) -> Map:
-        move = Within(spaces[candidate.space], learnt(candidate.space, candidate.learn))
-        return Chain([Shift(candidate.offset * offset), move]) if candidate.offset else move
+        move = InSpace(spaces[candidate.space], learnt(candidate.space, candidate.learn))
+        return Compose([Shift(candidate.offset * offset), move]) if candidate.offset else move
 
     return {name: mapped(candidate) for name, candidate in candidates.items()}

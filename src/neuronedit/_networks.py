@@ -1,8 +1,7 @@
-"""Layer stacks that spaces and baselines share, and where and how they compute."""
+"""Layer stacks that spaces and baselines share."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -84,7 +83,7 @@ class Images(nn.Module):
         return pad(images, (0, -n_columns % self.multiple, 0, -n_rows % self.multiple), mode="replicate")
 
 
-class Rows(nn.Module):
+class ToRows(nn.Module):
     """Turn images into rows of features again, without what `Images` added to them."""
 
     def __init__(self, shape: Sequence[int]) -> None:
@@ -107,7 +106,7 @@ def image_coder(
     down = conv([n_channels, *filters], generator=generator)
     up = conv([*reversed(filters), n_channels], generator=generator, up=True, last=True)
     encoder = nn.Sequential(Images(shape, multiple), *down, nn.Flatten())
-    return encoder, nn.Sequential(nn.Unflatten(1, inside), *up, Rows(shape))
+    return encoder, nn.Sequential(nn.Unflatten(1, inside), *up, ToRows(shape))
 
 
 def check_image_shape(shape: Any, n_features: int) -> list[int]:
@@ -123,39 +122,3 @@ def check_image_shape(shape: Any, n_features: int) -> list[int]:
             f"image_shape {tuple(sides)} has {math.prod(sides)} values; the images have {n_features} features."
         )
     return [*sides, 1][:3]
-
-
-def find_device(accelerator: str) -> torch.device:
-    """Turn "auto", "cpu", "cuda", "mps", "cuda:1", ... into a device; "auto" takes an accelerator where there is one."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if accelerator == "auto":
-        return found or torch.device("cpu")
-    try:
-        device = torch.device(accelerator)
-    except RuntimeError:
-        device = None
-    available = ["auto", "cpu", *([found.type] if found else [])]
-    if device is None or device.type not in available:
-        raise ValueError(f"accelerator {accelerator!r} is not available; this machine has {', '.join(available)}.")
-    return device
-
-
-@contextmanager
-def fast_matmul() -> Iterator[None]:
-    """Send float32 matrix products on the CPU through oneDNN, where that still computes in float32.
-
-    Torch's setting is global, so it is put back. With AMX it would round to bfloat16, beside a GPU it would allow TF32.
-    """
-    try:
-        before = torch.get_float32_matmul_precision()
-    except RuntimeError:  # the caller chose a precision with torch's newer settings, which do not mix with this one
-        before = "chosen"
-    wide = torch.backends.cpu.get_cpu_capability() == "AVX512" and not torch.cpu._is_amx_tile_supported()
-    if before != "highest" or not wide or torch.cuda.is_available():
-        yield
-        return
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

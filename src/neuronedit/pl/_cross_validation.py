@@ -31,7 +31,7 @@ SMALLEST = {"o": 3.0, "<": 9.0, ">": 9.0}
 """Area that no dot, and no triangle, is drawn below."""
 
 
-def selection(
+def cross_validation(
     adata: AnnData,
     *,
     key: str = _slots.EDITED,
@@ -84,7 +84,7 @@ def selection(
     >>> adata = ne.datasets.simulate_batches(n_cells=200)
     >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
     >>> ne.tl.edit(adata, "group", source="control_1", target="control_2", query="sample_1", strata="cell_type")
-    >>> scores, weights = ne.pl.selection(adata)
+    >>> scores, weights = ne.pl.cross_validation(adata)
     >>> scores.get_yticklabels()[0].get_text(), weights.get_xlabel()
     ('combination', 'weight')
     """
@@ -128,7 +128,7 @@ def selection(
 
 
 def spread(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Return the weighted mean over parts and its standard error, as in `neuronedit.selection`."""
+    """Return the weighted mean over parts and its standard error, as in `neuronedit.ensemble`."""
     mean = float(weights @ values)
     n = 1 / float(weights @ weights)
     return mean, float(np.sqrt(weights @ (values - mean) ** 2 / max(n - 1, 0.5)))

@@ -4,6 +4,6 @@ A new candidate is one row in `CANDIDATES`.
 """
 
 from ._candidates import CANDIDATES, Candidate
-from ._select import Selected, select
+from ._cross_validate import Ensemble, select
 
-__all__ = ["CANDIDATES", "Candidate", "Selected", "select"]
+__all__ = ["CANDIDATES", "Candidate", "Ensemble", "select"]

@@ -69,7 +69,7 @@ def bars(ax):
 
 
 def test_the_combination_stands_apart_and_the_best_candidate_follows(adata):
-    scores, weights = ne.pl.selection(adata)
+    scores, weights = ne.pl.cross_validation(adata)
     expected = ["combination", "neuron_editing", "mean_shift", "identity", "quantile", "transport"]
     assert list(labels(scores).values()) == expected
     rows = list(labels(scores))
@@ -81,9 +81,9 @@ def test_the_combination_stands_apart_and_the_best_candidate_follows(adata):
 
 
 def test_parts_means_and_standard_errors(adata):
-    from neuronedit.selection._combine import spread
+    from neuronedit.ensemble._stacking import spread
 
-    scores, _ = ne.pl.selection(adata)
+    scores, _ = ne.pl.cross_validation(adata)
     values = dict(zip(CANDIDATES, SCORES, strict=True)) | {"combination": COMBINED}
     for y, name in labels(scores).items():
         mean, error = spread(values[name], COUNTED)
@@ -94,32 +94,34 @@ def test_parts_means_and_standard_errors(adata):
 
 
 def test_a_part_that_counts_more_has_a_larger_dot(adata):
-    sizes = ne.pl.selection(adata)[0].collections[0].get_sizes()
+    sizes = ne.pl.cross_validation(adata)[0].collections[0].get_sizes()
     np.testing.assert_allclose(sizes / sizes[0], COUNTED / COUNTED[0])
 
 
 def test_lines_at_ideal_and_left_alone(adata):
-    scores, _ = ne.pl.selection(adata)
+    scores, _ = ne.pl.cross_validation(adata)
     vertical = [x[0] for x, y in (line.get_data() for line in scores.lines) if x[0] == x[1] and y[0] != y[1]]
     assert vertical == [1, 0]
 
 
 def test_what_lies_beyond_is_a_triangle_and_a_mean_has_its_number(adata):
-    scores, _ = ne.pl.selection(adata)
+    scores, _ = ne.pl.cross_validation(adata)
     assert scores.get_xlim()[0] == pytest.approx(-1, abs=0.2) and 1 < scores.get_xlim()[1] < 1.3
     assert [text.get_text() for text in scores.texts] == ["−5"]
     assert labels(scores)[scores.texts[0].xy[1]] == "transport" and scores.texts[0].xy[0] == -1
     record(adata, scores=SCORES + 1)
-    scores, _ = ne.pl.selection(adata)
+    scores, _ = ne.pl.cross_validation(adata)
     assert scores.get_xlim()[1] == pytest.approx(1.2, abs=0.2)
     assert [text.get_text() for text in scores.texts] == ["1.76", "1.58", "−4"]
     record(adata, scores=np.clip(SCORES, 0, 1))
-    assert ne.pl.selection(adata)[0].get_xlim()[0] == pytest.approx(0, abs=0.2)  # no axis is wider than it must be
+    assert ne.pl.cross_validation(adata)[0].get_xlim()[0] == pytest.approx(
+        0, abs=0.2
+    )  # no axis is wider than it must be
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_weights_times_strength(adata, strength):
-    scores, weights = ne.pl.selection(record(adata, strength=strength))
+    scores, weights = ne.pl.cross_validation(record(adata, strength=strength))
     drawn = {labels(scores)[round(y, 6)]: width for y, width in bars(weights).items()}
     assert drawn == pytest.approx(
         {"neuron_editing": 0.7 * strength, "mean_shift": 0.25 * strength, "transport": 0.05 * strength}
@@ -128,11 +130,11 @@ def test_weights_times_strength(adata, strength):
 
 
 def test_at_most_so_many_but_all_that_have_a_weight(adata):
-    scores, weights = ne.pl.selection(adata, most=1)
+    scores, weights = ne.pl.cross_validation(adata, most=1)
     assert list(labels(scores).values()) == ["combination", "neuron_editing", "mean_shift", "transport", "2 more"]
     assert scores.get_yticklabels()[-1].get_color() == ink(0.5)
     assert len(bars(weights)) == 3 and len(intervals(scores)) == 4
-    assert "more" not in list(labels(ne.pl.selection(adata, most=5)[0]).values())[-1]
+    assert "more" not in list(labels(ne.pl.cross_validation(adata, most=5)[0]).values())[-1]
 
 
 SAID = {
@@ -152,17 +154,17 @@ def test_what_is_said(adata, name):
     change, arguments, title = SAID[name]
     config = json.loads(adata.uns["edited"]["config"]) | arguments
     adata.uns["edited"]["config"] = json.dumps(config)
-    assert ne.pl.selection(record(adata, **change))[0].get_title(loc="left") == title
+    assert ne.pl.cross_validation(record(adata, **change))[0].get_title(loc="left") == title
 
 
 def test_nothing_carries_over(adata):
-    scores, weights = ne.pl.selection(record(adata, strength=0.0, combined=np.zeros(3)))
+    scores, weights = ne.pl.cross_validation(record(adata, strength=0.0, combined=np.zeros(3)))
     assert not bars(weights) and dots(scores, 0)[0] == 0
     scores.figure.canvas.draw()
 
 
 def test_too_small_to_hold_out(adata):
-    scores, weights = ne.pl.selection(fixed(adata))
+    scores, weights = ne.pl.cross_validation(fixed(adata))
     assert list(labels(scores).values()) == ["neuron_editing", "mean_shift", "transport"]
     assert list(bars(weights).values()) == pytest.approx([0.7, 0.25, 0.05])
     assert "too small to hold out" in scores.texts[0].get_text() and not scores.collections
@@ -170,7 +172,7 @@ def test_too_small_to_hold_out(adata):
 
 
 def test_legend_stands_outside(adata):
-    scores, weights = ne.pl.selection(adata)
+    scores, weights = ne.pl.cross_validation(adata)
     weights.figure.canvas.draw()
     legend = weights.get_legend()
     assert legend.get_window_extent().x0 >= weights.get_window_extent().x1
@@ -182,24 +184,24 @@ def test_legend_stands_outside(adata):
 @pytest.mark.parametrize("of", [lambda adata: adata, fixed])
 def test_a_record_read_from_a_file(adata, tmp_path, of):
     of(adata).write_h5ad(tmp_path / "cells.h5ad")
-    drawn, again = ne.pl.selection(adata), ne.pl.selection(read_h5ad(tmp_path / "cells.h5ad"))
+    drawn, again = ne.pl.cross_validation(adata), ne.pl.cross_validation(read_h5ad(tmp_path / "cells.h5ad"))
     assert labels(drawn[0]) == labels(again[0]) and bars(drawn[1]) == bars(again[1])
     assert drawn[0].get_title(loc="left") == again[0].get_title(loc="left")
 
 
 def test_another_key_and_a_part_of_the_cells(adata):
     adata.uns["mine"] = adata.uns.pop("edited")
-    scores, _ = ne.pl.selection(adata[:10], key="mine")
+    scores, _ = ne.pl.cross_validation(adata[:10], key="mine")
     assert labels(scores)[0] == "combination"
 
 
 def test_own_axes_figure_and_nothing_written(adata):
     figure, axes = plt.subplots(1, 2)
     before = json.dumps(adata.uns["edited"], default=lambda values: values.tolist())
-    assert ne.pl.selection(adata, ax=axes) == list(axes)
-    assert ne.pl.selection(adata, ax=axes, return_fig=True) is figure
+    assert ne.pl.cross_validation(adata, ax=axes) == list(axes)
+    assert ne.pl.cross_validation(adata, ax=axes, return_fig=True) is figure
     with pytest.raises(ValueError, match="ax holds 1 axes; 2 panels are to be drawn"):
-        ne.pl.selection(adata, ax=axes[0])
+        ne.pl.cross_validation(adata, ax=axes[0])
     assert before == json.dumps(adata.uns["edited"], default=lambda values: values.tolist())
     assert list(adata.uns) == ["edited"]
 
@@ -222,5 +224,5 @@ def test_bad_input(adata, name):
     change, arguments, message = BAD[name]
     change(adata)
     with pytest.raises((KeyError, ValueError), match=message):
-        ne.pl.selection(adata, **arguments)
+        ne.pl.cross_validation(adata, **arguments)
     assert not plt.get_fignums()

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._maps import Mean
+from .._maps import Average
 from .._types import Map
 from ._neighbors import draw
-from ._strata import FEWEST, PRIOR, Pair
+from ._strata import FEWEST, PRIOR, Populations
 
 MOST = 1_000
 """Cells of each population between which distances are measured."""
@@ -20,7 +20,7 @@ def energy(x: Tensor, y: Tensor) -> Tensor:
     return 2 * torch.cdist(x, y).mean() - torch.pdist(x).mean() - torch.pdist(y).mean()
 
 
-def by_pairs(learn: Callable[[Pair], Map], query: Tensor, /) -> Callable[[Pair], Map]:
+def by_pairing(learn: Callable[[Populations], Map], query: Tensor, /) -> Callable[[Populations], Map]:
     """Learn an edit on each pair, and average the edits by how much each pair's source resembles the query.
 
     The change is seen within one donor at a time, so what sets donors apart is not taken for a change where source and
@@ -54,12 +54,12 @@ def by_pairs(learn: Callable[[Pair], Map], query: Tensor, /) -> Callable[[Pair],
     """
     seen = query[draw(len(query), MOST)]
 
-    def learn_each(pair: Pair) -> Map:
-        if pair.source_pairs is None or pair.target_pairs is None:
+    def learn_each(pair: Populations) -> Map:
+        if pair.source_pairing is None or pair.target_pairing is None:
             raise ValueError("the pair does not say which of its cells belong together: source_pairs and target_pairs.")
         maps, kept, away = [], [], []
-        for name in np.unique(pair.source_pairs):
-            own = pair.only(pair.source_pairs == name, pair.target_pairs == name)
+        for name in np.unique(pair.source_pairing):
+            own = pair.only(pair.source_pairing == name, pair.target_pairing == name)
             if (n := min(len(own.source), len(own.target))) >= FEWEST:
                 maps.append(learn(own))
                 kept.append(n / (n + PRIOR))
@@ -68,6 +68,6 @@ def by_pairs(learn: Callable[[Pair], Map], query: Tensor, /) -> Callable[[Pair],
             return learn(pair)
         near = 1 / np.maximum(away, max(0.01 * float(np.mean(away)), 1e-9))
         shares = np.array(kept) * near
-        return Mean(maps, [float(share) for share in shares / shares.sum()])
+        return Average(maps, [float(share) for share in shares / shares.sum()])
 
     return learn_each

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from neuronedit.ensemble import CANDIDATES, select
 from neuronedit.metrics import energy_distance, gap_closed
-from neuronedit.selection import CANDIDATES, select
 from neuronedit.spaces import Identity
 
 FEW = {

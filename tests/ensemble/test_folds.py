@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from neuronedit.selection._parts import clusters, mixtures, novelty
-from neuronedit.selection._select import _weights
+from neuronedit.ensemble._cross_validate import _weights
+from neuronedit.ensemble._folds import clusters, mixtures, novelty
 
 
 def two_kinds(n=400, seed=0):

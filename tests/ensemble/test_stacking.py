@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from neuronedit.ensemble._stacking import Fold, combine, energy, fit, scores, spread
 from neuronedit.metrics import energy_distance
-from neuronedit.selection._combine import LeftOut, combine, energy, fit, scores, spread
 
 
 def draw(seed, n=150, d=3, location=0.0):
@@ -16,7 +16,7 @@ def part(i, change, shifts, weight):
     """A part whose cells move by ``change``; the candidates predict ``shifts``."""
     query, truth = draw(2 * i), draw(2 * i + 1) + change
     predicted = torch.stack([query + shift for shift in shifts])
-    return LeftOut(str(i), weight, query, truth, predicted, float(energy(query, truth)))
+    return Fold(str(i), weight, query, truth, predicted, float(energy(query, truth)))
 
 
 def test_energy_is_the_metric():

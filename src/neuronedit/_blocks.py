@@ -1,0 +1,34 @@
+"""Many cells, a block at a time: what is read together, and what is encoded together."""
+
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from ._types import Space
+
+
+class CellSource(Protocol):
+    """Cells read a block of rows at a time, as float32. A tensor is one; so is whatever can index its rows."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, rows: slice | np.ndarray, /) -> Tensor: ...
+
+
+def block_size(n_features: int) -> int:
+    """Return how many cells to read at once: 32 MB of float32 at most, which a processor's cache may hold."""
+    return max(1, min(65_536, 2**23 // max(1, n_features)))
+
+
+def encode_in_blocks(space: Space, x: Tensor, /, *, n_rows: int = 4096) -> Tensor:
+    """Encode many cells, ``n_rows`` at a time: wide layers of all of them at once would fill the memory."""
+    blocks = x.split(n_rows)
+    first = space.encode(blocks[0])
+    if len(blocks) == 1:
+        return first
+    neurons = first.new_empty(len(x), first.shape[1])  # (n_cells, n_neurons)
+    for block, rows in zip(blocks, neurons.split(n_rows), strict=True):
+        rows.copy_(space.encode(block))
+    return neurons
