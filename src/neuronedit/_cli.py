@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="neuronedit", description="Carry an observed change over to cells in which it was never observed"
+        prog="neuronedit", description="Apply a change that was measured in some cells to others"
     )
     commands = parser.add_subparsers(required=True, metavar="{demo,edit}")
 
@@ -36,17 +36,17 @@ def _parser() -> argparse.ArgumentParser:
     edit.add_argument("--groupby", required=True, help="column of obs")
     edit.add_argument("--source", required=True, nargs="+", help="value(s) of the source")
     edit.add_argument("--target", required=True, nargs="+", help="value(s) of the target")
-    edit.add_argument("--query", nargs="+", help="value(s) of the cells to edit (default: all outside the target)")
+    edit.add_argument("--query", nargs="+", help="value(s) of the cells to edit (required: the error lists the values that are left)")
     edit.add_argument("-o", "--output", type=Path, required=True, help=".h5ad file to write")
     edit.add_argument("--overwrite", action="store_true", help="allow the output to be the input")
     edit.add_argument("--layer", help="edit this layer instead of X")
     edit.add_argument("--cofactor", type=float, help="first apply arcsinh with this cofactor")
     edit.add_argument("--space", default="autoencoder", help="space to edit in (default: autoencoder)")
     edit.add_argument(
-        "--edit", default="auto", help="edit to apply (default: auto, chosen on held-out parts of the pair)"
+        "--edit", default="auto", help="edit to apply (default: auto, an ensemble weighted by cross-validation)"
     )
-    edit.add_argument("--strata", help="column of obs whose values are left out in turn, such as donors or cell types")
-    edit.add_argument("--axes", default="neurons", help="axes to edit along (default: neurons)")
+    edit.add_argument("--strata", help="column of obs whose values are held out in turn, such as donors or cell types")
+    edit.add_argument("--axes", help="axes to edit along, for an edit of neurons: neurons or principal")
     edit.add_argument("--key-added", default="edited", help="name of the layer (default: edited)")
     edit.add_argument("--max-epochs", type=int, help="passes over the cells (default: enough for 5,000 steps)")
     edit.add_argument("--rng", type=int, default=0, help="seed (default: 0)")
@@ -69,24 +69,24 @@ def _demo(options: argparse.Namespace) -> None:
     )
     adata = ne.datasets.simulate_batches(n_cells=options.n_cells, rng=options.rng)
     ne.tl.train(adata, rng=options.rng, progress_bar=True)
-    pair: dict[str, Any] = {"source": "control_1", "target": "control_2", "query": "sample_1"}
-    one: Any = ne.tl.edit(adata, "group", **pair, edit="percentile", copy=True)
-    ne.tl.edit(adata, "group", **pair, strata="cell_type")
+    populations: dict[str, Any] = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+    one: Any = ne.tl.edit(adata, "group", **populations, edit="percentile", copy=True)
+    ne.tl.edit(adata, "group", **populations, strata="cell_type")
     print(f"\n{adata.uns['edited']['verdict']}")
 
-    cells = {name: torch.from_numpy(adata[adata.obs["group"] == name].X) for name in pair.values()}
+    source, target, before = (
+        torch.from_numpy(adata[adata.obs["group"] == name].X) for name in populations.values()
+    )
     simple = {"leave the cells alone": "identity", "mean shift": "mean_shift", "quantiles per marker": "quantile"}
-    methods = {label: ne.baselines.BASELINES[row] for label, row in simple.items()}
     predictions = {
-        label: method(cells["control_1"], cells["control_2"])(cells["sample_1"]).numpy()
-        for label, method in methods.items()
+        label: ne.baselines.BASELINES[row](source, target)(before).numpy() for label, row in simple.items()
     }
     rows = (adata.obs["group"] == "sample_1").to_numpy()
     query, truth = adata.X[rows], adata.layers["truth"][rows]
     predictions["neuron editing"] = one.layers["edited"][rows]
-    predictions["chosen on held-out parts"] = adata.layers["edited"][rows]
+    predictions["ensemble, the default"] = adata.layers["edited"][rows]
 
-    print("\nsample_1 carried from batch 1 to batch 2, against the known truth")
+    print("\nsample_1 corrected from batch 1 to batch 2, compared with the known truth")
     print("(share of the distance closed: 1 = all, 0 = nothing, below 0 = harm)\n")
     print(f"{'':26}{'energy distance':>17}{'mean per marker':>17}{'error per cell':>17}")
     for name, predicted in predictions.items():
@@ -104,11 +104,10 @@ def _demo(options: argparse.Namespace) -> None:
 def _edit(options: argparse.Namespace) -> None:
     """Read, train, edit, write."""
     import anndata
-    import numpy as np
 
     import neuronedit as ne
 
-    from ._check import check_features
+    from ._data.check import check_features, check_key
 
     if not options.input.is_file():
         raise FileNotFoundError(f"{options.input} is not a file.")
@@ -118,17 +117,15 @@ def _edit(options: argparse.Namespace) -> None:
         raise FileNotFoundError(f"The folder {options.output.parent} does not exist.")
     adata = anndata.read_h5ad(options.input)
     check_features(adata, *filter(None, (options.x, options.y)))
+    check_key(options.key_added, "--key-added")
     groups: dict[str, Any] = {
         role: _values(adata, options.groupby, getattr(options, role)) for role in ("source", "target", "query")
     }
     if options.cofactor is not None:
         ne.pp.arcsinh(adata, options.cofactor, layer=options.layer)
-    how: dict[str, Any] = {
-        "edit": options.edit,
-        "axes": options.axes,
-        "key_added": options.key_added,
-        "strata": options.strata,
-    }
+    how: dict[str, Any] = {"edit": options.edit, "key_added": options.key_added, "strata": options.strata}
+    if options.axes is not None:
+        how["axes"] = options.axes
     one_feature = adata[:, :1].copy()  # finds what is wrong with the groups before the training
     ne.tl.train(one_feature, space="identity", layer=options.layer)
     ne.tl.edit(one_feature, options.groupby, **groups, **how)
@@ -142,19 +139,17 @@ def _edit(options: argparse.Namespace) -> None:
     )
     ne.tl.edit(adata, options.groupby, **groups, **how)
 
-    edited, support = adata.layers[options.key_added], adata.obs[f"{options.key_added}_support"]
-    changed = support.notna().to_numpy()
-    before = adata.X if options.layer is None else adata.layers[options.layer]
-    moved = np.asarray(np.abs(edited[changed] - before[changed]).mean(axis=0)).ravel()
-    order = np.argsort(-moved)
-    print(f"Edited {changed.sum():,} of {adata.n_obs:,} cells; mean support {support.mean():.2f}.")
-    print("Moved most: " + ", ".join(f"{adata.var_names[j]} ({moved[j]:.2f})" for j in order[:5]) + ".")
+    record, support = adata.uns[options.key_added], adata.obs[f"{options.key_added}_support"]
+    moved = record["features"]["change"].abs().sort_values(ascending=False, kind="stable")
+    print(record["verdict"])
+    print(f"Edited {support.notna().sum():,} of {adata.n_obs:,} cells; mean support {support.mean():.2f}.")
+    print("Means moved most: " + ", ".join(f"{name} ({change:.2f})" for name, change in moved[:5].items()) + ".")
     _write(adata, options.output)
     print(f"Wrote {options.output}.")
     if options.biaxial:
-        x, y = options.x or adata.var_names[order[0]], options.y or adata.var_names[order[min(1, len(order) - 1)]]
+        x, y = options.x or moved.index[0], options.y or moved.index[min(1, len(moved) - 1)]
         layers = [options.layer, options.key_added]
-        shown = groups["query"] and list(dict.fromkeys([*groups["source"], *groups["target"], *groups["query"]]))
+        shown = list(dict.fromkeys([*groups["source"], *groups["target"], *groups["query"]]))
         _draw(adata, options.biaxial, x=x, y=y, groupby=options.groupby, groups=shown, layers=layers)
         print(f"Wrote {options.biaxial}.")
 
@@ -178,10 +173,18 @@ def _draw(adata: Any, path: Path, **arguments: Any) -> None:
 
 
 def _write(adata: Any, path: Path) -> None:
+    """Write a file whole or not at all, and read it back."""
+    import anndata
+    import numpy as np
+
     from .io._atomic import replacing
 
     with replacing(path) as temporary:
         adata.write_h5ad(temporary, compression="gzip")
+        written = anndata.read_h5ad(temporary)
+        for name in adata.layers:
+            if name is not None and not np.array_equal(written.layers[name], adata.layers[name]):
+                raise OSError(f"layers[{name!r}] of {path} is not what was written; is the disk full or damaged?")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
-from .._check import listed, some
+from .._data.check import format_choices, to_list
 from ._images import pixels
 
 ATTRIBUTES, IMAGES = "list_attr_celeba.txt", "img_align_celeba"
@@ -30,6 +30,11 @@ def celeba(
 
     CelebA may be used for research that is not commercial, and is not downloaded here: get the aligned images and the list of
     attributes from its site.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> men = ne.datasets.celeba("celeba", where={"Male": True, "Black_Hair": True})  # doctest: +SKIP
 
     Parameters
     ----------
@@ -61,11 +66,6 @@ def celeba(
     References
     ----------
     Liu et al. 2015, Deep learning face attributes in the wild, ICCV, arXiv:1411.7766.
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> men = ne.datasets.celeba("celeba", where={"Male": True, "Black_Hair": True})  # doctest: +SKIP
     """
     try:
         import dask.array as da
@@ -77,8 +77,8 @@ def celeba(
     obs = pd.read_csv(_below(root, ATTRIBUTES), sep=r"\s+", skiprows=1) > 0
     for attribute, wanted in (where or {}).items():
         if attribute not in obs:
-            raise KeyError(f"{attribute!r} is not an attribute; there are {some(obs, most=40)}.")
-        obs = obs[obs[attribute].isin(listed(wanted))]
+            raise KeyError(f"{attribute!r} is not an attribute; there are {format_choices(obs, most=40)}.")
+        obs = obs[obs[attribute].isin(to_list(wanted))]
     if obs.empty:
         raise ValueError(f"no image has {' and '.join(f'{name}={value!r}' for name, value in (where or {}).items())}.")
     folder = _below(root, IMAGES)

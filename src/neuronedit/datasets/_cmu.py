@@ -24,6 +24,14 @@ def cmu_faces() -> AnnData:
     Cells that can be looked at: learn what sunglasses do in one pose, or on some people, put them on in another pose, or on
     the other people, and compare with the photograph.
 
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> import numpy as np
+    >>> adata = ne.datasets.cmu_faces()  # doctest: +SKIP
+    >>> adata.X = adata.X / np.float32(255)  # doctest: +SKIP
+    >>> face = adata.X[0].reshape(adata.uns["image_shape"])  # doctest: +SKIP
+
     Returns
     -------
     624 images by 3,840 pixels, gray values from 0 to 255 as whole numbers (divide by 255). The file has 154 levels, which
@@ -34,14 +42,6 @@ def cmu_faces() -> AnnData:
     ----------
     Mitchell 1997, Machine Learning; UCI CMU Face Images, doi:10.24432/C5JC79 (CC BY 4.0). File of the repository conx-data
     (BSD-3-Clause). 2.3 MB are downloaded once.
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> import numpy as np
-    >>> adata = ne.datasets.cmu_faces()  # doctest: +SKIP
-    >>> adata.X = adata.X / np.float32(255)  # doctest: +SKIP
-    >>> face = adata.X[0].reshape(adata.uns["image_shape"])  # doctest: +SKIP
     """
     (path,) = fetch("cmu_faces")
     with np.load(path, allow_pickle=False) as npz, npz.zip.open("labels.npy") as labels:

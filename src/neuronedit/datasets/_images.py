@@ -22,6 +22,13 @@ def simulate_images(n_images: int = 100, *, image_shape: Sequence[int] = (32, 32
     half of the shapes it is dark, on the others a shade of the shape, so no one constant image can be added to all. Learn
     it on squares, put it on discs, which are also brighter, and compare with the truth.
 
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_images(n_images=10)
+    >>> adata.shape, adata.uns["image_shape"].tolist()
+    ((40, 1024), [32, 32])
+
     Parameters
     ----------
     n_images
@@ -36,13 +43,6 @@ def simulate_images(n_images: int = 100, *, image_shape: Sequence[int] = (32, 32
     ``4 * n_images`` images, one a row, with values from 0 to 1. ``obs``: ``shape`` ("square", "disc"), ``bar`` ("without",
     "with"), ``bar_kind`` ("dark", "shade": what the image's own bar is, or would be). ``var``: ``row``, ``column``,
     ``channel``. ``uns["image_shape"]``. ``layers["truth"]``: the same images, all with their bar.
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> adata = ne.datasets.simulate_images(n_images=10)
-    >>> adata.shape, adata.uns["image_shape"].tolist()
-    ((40, 1024), [32, 32])
     """
     sides = [*map(int, image_shape), 1][:3]
     if len(image_shape) not in (2, 3) or min(sides[:2]) < 16 or sides[2] not in (1, 3):

@@ -16,6 +16,14 @@ def kang_counts() -> AnnData:
 
     Hold a cell type out: learn the response on the others, predict the held-out type's, and compare with what was measured.
 
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> import scanpy as sc
+    >>> adata = ne.datasets.kang_counts()  # doctest: +SKIP
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)  # doctest: +SKIP
+    >>> sc.pp.log1p(adata)  # doctest: +SKIP
+
     Returns
     -------
     1,556 cells by 1,267 genes, UMI counts, a sparse CSR matrix: normalize to 10,000 counts a cell and take ``log1p`` first.
@@ -30,14 +38,6 @@ def kang_counts() -> AnnData:
     ----------
     Kang et al. 2018, Nat Biotechnol 36:89-94 (GEO GSE96583); the subset is of the R package muscat (GPL-3), Crowell et al.
     2020, Nat Commun 11:6077. 1 MB is downloaded once.
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> import scanpy as sc
-    >>> adata = ne.datasets.kang_counts()  # doctest: +SKIP
-    >>> sc.pp.normalize_total(adata, target_sum=1e4)  # doctest: +SKIP
-    >>> sc.pp.log1p(adata)  # doctest: +SKIP
     """
     (path,) = fetch("kang_counts")
     experiment = read_rda(path)["example_sce"]

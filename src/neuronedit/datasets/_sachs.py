@@ -17,6 +17,12 @@ def sachs_icam2_inhibitors() -> AnnData:
     A combination with known truth: learn an inhibitor's effect under CD3CD28, predict it under CD3CD28+ICAM2, and compare
     with what was measured. It is a hard, mostly negative case, in which leaving the cells alone is difficult to beat.
 
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.sachs_icam2_inhibitors()  # doctest: +SKIP
+    >>> ne.pp.arcsinh(adata, cofactor=5)  # doctest: +SKIP
+
     Returns
     -------
     11,672 cells by 11 signalling molecules, fluorescence on a linear scale, at least 1 (apply
@@ -37,12 +43,6 @@ def sachs_icam2_inhibitors() -> AnnData:
     References
     ----------
     Sachs et al. 2005, Science 308:523-529, supplement. File of the R package SEMgraph (GPL-3). 0.2 MB are downloaded once.
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> adata = ne.datasets.sachs_icam2_inhibitors()  # doctest: +SKIP
-    >>> ne.pp.arcsinh(adata, cofactor=5)  # doctest: +SKIP
     """
     (path,) = fetch("sachs_icam2_inhibitors")
     samples, rows = [], []

@@ -39,6 +39,13 @@ def simulate_batches(n_cells: int = 2_000, *, n_markers: int = 35, batch_effect:
     alone. The samples truly differ from the controls: other proportions of cell types, and sample 1 has more
     CCR6.
 
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=500)
+    >>> adata.shape
+    (2000, 35)
+
     Parameters
     ----------
     n_cells
@@ -55,13 +62,6 @@ def simulate_batches(n_cells: int = 2_000, *, n_markers: int = 35, batch_effect:
     ``4 * n_cells`` cells. ``obs``: ``group`` ("control_1", "control_2", "sample_1", "sample_2"), ``batch``, ``role``
     ("control", "sample"), ``cell_type``. ``var["batch_effect"]``: logarithm of batch 1's gain. ``layers["truth"]``: the
     same cells as batch 2 would have read them (batch 2's own unchanged).
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> adata = ne.datasets.simulate_batches(n_cells=500)
-    >>> adata.shape
-    (2000, 35)
     """
     generator = np.random.default_rng(rng)
     markers = _markers(n_markers)
@@ -100,6 +100,12 @@ def simulate_combination(
     Cells are made as in `simulate_batches`. A lowers p4EBP1 and pS6, the more the higher they are, and raises Ki67 in T
     cells; B lowers pSTAT5 and raises CD38. Without interaction the effects of A and B add up.
 
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> ne.datasets.simulate_combination(n_cells=500).obs["condition"].unique().tolist()
+    ['basal', 'A', 'B', 'A+B']
+
     Parameters
     ----------
     n_cells
@@ -116,12 +122,6 @@ def simulate_combination(
     -------
     ``4 * n_cells`` cells. ``obs``: ``condition`` ("basal", "A", "B", "A+B"), ``cell_type``. ``layers["truth"]``: the cells of
     B as they would be under A+B (all others unchanged).
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> ne.datasets.simulate_combination(n_cells=500).obs["condition"].unique().tolist()
-    ['basal', 'A', 'B', 'A+B']
     """
     generator = np.random.default_rng(rng)
     markers = _markers(n_markers)

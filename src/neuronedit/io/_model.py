@@ -1,4 +1,4 @@
-"""A trained space and a learnt edit as one file that holds numbers and JSON, and nothing that runs."""
+"""A trained space and a fitted edit as one file that holds numbers and JSON, and nothing that runs."""
 
 import json
 from collections.abc import Mapping
@@ -12,33 +12,46 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
-from .._check import name_of, some
+from .._data.check import describe_layer
+from .._data.record import Record, Tool, digest_fitted
+from .._data.space import SavedSpace, check_space_ids
 from ._atomic import replacing
 
-SCHEMA = 1
+SCHEMA = 2
 """Of the files that are written. Every schema up to this one is read."""
 
 PACKAGES = ("neuronedit", "torch", "anndata", "numpy")
 
 
 def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = None, key: str | None = None) -> None:
-    """Save a trained space, and an edit that was learnt in it, as one ``.safetensors`` file.
+    """Save a trained space, and an edit or a batch correction that was fitted in it, as one ``.safetensors`` file.
 
     It holds weights, percentiles and whatever else the edit is made of as arrays, and all else as JSON: features, layer,
-    transformation, settings, versions, shape and SHA-256 of the training data. No cells are in it, except that edits which
+    scale, settings, versions, shape and SHA-256 of the training data. No cells are in it, except that edits which
     look for the nearest source cells keep those, at most 10,000. There is no pickle in it, so it is safe to read files of
     others.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
+    >>> ne.tl.edit(adata, "group", source="control_1", target="control_2", query="sample_1", edit="percentile")
+    >>> ne.io.save_model(adata, "batch.safetensors")
+    >>> ne.io.load_model("batch.safetensors").n_vars
+    35
 
     Parameters
     ----------
     adata
-        After :func:`neuronedit.tl.train`, and usually :func:`neuronedit.tl.edit`.
+        After :func:`neuronedit.tl.train`, and usually :func:`neuronedit.tl.edit` or :func:`neuronedit.tl.correct`.
     path
-        Usually ends in ``.safetensors``. An existing file is replaced once the new one is whole.
+        Usually ends in ``.safetensors``. An existing file is replaced once the new one is whole and was read back.
     edit
-        ``key_added`` of the edit. `None`: ``"edited"`` if there is one, else the space alone.
+        ``key_added`` of the edit or the correction. `None`: ``"edited"`` or ``"corrected"`` if there is one, else the space
+        alone.
     key
-        Where the space is in ``uns``. `None`: the edit's, or ``"neuronedit"``.
+        Where the space is in ``uns``, if it is saved alone. `None`: ``"neuronedit"``.
 
     Returns
     -------
@@ -47,67 +60,45 @@ def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = 
     Raises
     ------
     KeyError, ValueError
-        When there is no such space or edit, or the edit is a function that cannot be written.
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> adata = ne.datasets.simulate_batches(n_cells=200)
-    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
-    >>> ne.tl.edit(adata, "group", source="control_1", target="control_2", edit="percentile")
-    >>> ne.io.save_model(adata, "batch.safetensors")
-    >>> ne.io.load_model("batch.safetensors").n_vars
-    35
+        When there is no such space or edit; the edit is a function that cannot be written; its space was trained again since.
     """
     from safetensors.numpy import save_file
 
-    edit = _slots.EDITED if edit is None and _slots.EDITED in adata.uns else edit
-    record = None if edit is None else _record(adata, edit, "edit", "features", "ne.tl.edit")
-    if record is not None and "learnt" not in record:
-        raise ValueError(
-            f"uns[{edit!r}] holds no edit that can be saved: it was made by ne.tl.correct, by a function that returns no row of"
-            " ne.edits.MAPS, or with model=. Save an edit that ne.tl.edit learnt, for one batch say, or with edit=None the space alone."
-        )
-    keys = [key or _slots.MODEL] if record is None else list(json.loads(str(record["config"]))["key"])
-    kept: dict[str, Any] = {name: _record(adata, name, "trained space", "weights", "ne.tl.train") for name in keys}
-    if edit is not None and record is not None:
-        kept |= {edit: {name: record[name] for name in ("config", "features", "learnt", _slots.VERSION)}}
-    layer = json.loads(str((kept[keys[0]] if record is None else record)["config"]))["layer"]
-    cofactor = _slots.cofactor(layer)
-    arrays: dict[str, np.ndarray] = {}
+    # read
+    usual = [name for name in (_slots.EDITED, _slots.CORRECTED) if name in adata.uns]
+    edit = usual[0] if edit is None and key is None and usual else edit
+    record = None if edit is None else _read_fitted(adata, edit)
+    keys = [key or _slots.MODEL] if record is None else list(record.config["key"])
+    spaces = [SavedSpace.read(adata, name) for name in keys]
+    kept: dict[str, Any] = {name: {k: v for k, v in adata.uns[name].items() if k != "embedded"} for name in keys}
+    if record is not None:
+        check_space_ids(record.space_ids, adata, record.key)
+        content = {name: record.content[name] for name in ("features", "fitted", "batches") if name in record.content}
+        kept[record.key] = Record(record.key, record.tool, record.config, content).to_uns()
+
+    # write
+    layer = spaces[0].scale.layer if record is None else record.config["layer"]
+    cofactor, arrays = _slots.cofactor(layer), {}
+    is_arcsinh = cofactor in adata.var
     metadata = {
         "schema": SCHEMA,
         "versions": {package: version(package) for package in PACKAGES},
-        "var_names": [str(name) for name in kept[keys[0]]["var_names"]],
-        "cofactor": {cofactor: adata.var[cofactor].astype(float).to_list()} if cofactor in adata.var else {},
-        "scale": f"arcsinh values of {name_of(layer)}"
-        if cofactor in adata.var
-        else f"{name_of(layer)}, as it was given",
-        "uns": _taken_apart(kept, "", arrays),
+        "var_names": spaces[0].features,
+        "cofactor": {cofactor: adata.var[cofactor].loc[spaces[0].features].astype(float).to_list()}
+        if is_arcsinh
+        else {},
+        "scale": f"arcsinh values of {describe_layer(layer)}"
+        if is_arcsinh
+        else f"{describe_layer(layer)}, as it was given",
+        "uns": _take_apart(kept, "", arrays),
     }
     with replacing(Path(path)) as temporary:
         save_file(arrays, temporary, {"neuronedit": json.dumps(metadata)})
+        _check_same(metadata["uns"], arrays, load_model(temporary))
 
 
 def load_model(path: str | PathLike[str]) -> AnnData:
     """Read what :func:`neuronedit.io.save_model` wrote.
-
-    Parameters
-    ----------
-    path
-        Of the file.
-
-    Returns
-    -------
-    An AnnData without cells, with the features and the trained space and edit in ``uns``: what ``model=`` takes in
-    :func:`neuronedit.tl.edit` and :func:`neuronedit.tl.embed`.
-
-    Raises
-    ------
-    FileNotFoundError
-        When there is no file.
-    ValueError
-        When it is damaged, cut short, not a model, or of a later schema than this version reads.
 
     Examples
     --------
@@ -117,6 +108,23 @@ def load_model(path: str | PathLike[str]) -> AnnData:
     >>> ne.io.save_model(adata, "space.safetensors")
     >>> list(ne.io.load_model("space.safetensors").uns)
     ['neuronedit']
+
+    Parameters
+    ----------
+    path
+        Of the file.
+
+    Returns
+    -------
+    An AnnData without cells, with the features and the trained space and edit in ``uns``: what
+    :func:`neuronedit.tl.apply` and :func:`neuronedit.tl.embed` take.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no file.
+    ValueError
+        When it is damaged, cut short, not a model, or of a later schema than this version reads.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -141,20 +149,41 @@ def load_model(path: str | PathLike[str]) -> AnnData:
     return adata
 
 
-def _record(adata: AnnData, key: str, what: str, holds: str, maker: str) -> Mapping[str, Any]:
-    record = adata.uns.get(key)
-    if not isinstance(record, Mapping) or holds not in record or _slots.VERSION not in record:
-        raise KeyError(f"uns[{key!r}] holds no {what}; call {maker} first. uns has {some(adata.uns)}.")
+def _read_fitted(adata: AnnData, key: str) -> Record:
+    """Return the record of an edit that can be saved, once it is known to be whole."""
+    record = Record.read(adata, key, Tool.EDIT, Tool.CORRECT)
+    if "fitted" not in record.content:
+        raise ValueError(
+            f"uns[{key!r}] holds no edit that can be saved: it was made by a function that returns no row of ne.edits.MAPS,"
+            " or by ne.tl.apply. Save the model that was applied, or with key= the space alone."
+        )
+    fitted = record.content["fitted"]
+    if "digest" in fitted and str(fitted["digest"]) != digest_fitted(fitted):
+        raise ValueError(f"uns[{key!r}] was changed after it was fitted: its digest differs. Call {record.tool} again.")
     return record
 
 
-def _taken_apart(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+def _check_same(tree: Any, arrays: Mapping[str, np.ndarray], model: AnnData) -> None:
+    """Refuse a file that does not hold what was written into it."""
+    arrays_there: dict[str, np.ndarray] = {}
+    tree_there = _take_apart(dict(model.uns), "", arrays_there)
+    is_same = tree_there == tree and arrays_there.keys() == arrays.keys()
+    if not is_same or any(x.tobytes() != arrays_there[name].tobytes() for name, x in arrays.items()):
+        raise OSError("the file does not hold what was written into it; is the disk full or damaged?")
+
+
+def _take_apart(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     """Return what JSON can hold of a record; arrays of numbers are put into ``arrays``, by their path."""
     if isinstance(value, Mapping):
-        return {"dict": {str(k): _taken_apart(part, f"{path}/{k}", arrays) for k, part in value.items()}}
+        return {"dict": {str(k): _take_apart(part, f"{path}/{k}", arrays) for k, part in value.items()}}
     if isinstance(value, pd.DataFrame):
-        columns = {str(name): _taken_apart(value[name].to_numpy(), f"{path}/{name}", arrays) for name in value}
+        columns = {str(name): _take_apart(value[name].array, f"{path}/{name}", arrays) for name in value}
         return {"frame": columns, "index": [str(name) for name in value.index]}
+    if isinstance(value, pd.Categorical):
+        arrays[path] = np.asarray(value.codes)
+        return {"array": path, "categories": [str(name) for name in value.categories]}
+    if isinstance(value, pd.api.extensions.ExtensionArray):
+        value = np.asarray(value)
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
         arrays[path] = np.asarray(value, order="C")
         return {"array": path}
@@ -164,7 +193,7 @@ def _taken_apart(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _put_together(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """Return the record that `_taken_apart` was given."""
+    """Return the record that `_take_apart` was given."""
     if not isinstance(value, dict):
         return value
     if "dict" in value:
@@ -172,4 +201,6 @@ def _put_together(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if "frame" in value:
         columns = {name: _put_together(part, arrays) for name, part in value["frame"].items()}
         return pd.DataFrame(columns, index=value["index"])
+    if "categories" in value:
+        return pd.Categorical.from_codes(arrays[value["array"]], value["categories"])
     return arrays[value["array"]] if "array" in value else np.array(value["words"], dtype=str)

@@ -1,5 +1,6 @@
 """The arcsinh transformation of cytometry, and back."""
 
+import logging
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
@@ -10,20 +11,37 @@ from anndata import AnnData
 from scipy import sparse
 
 from .. import _slots
-from .._adata import Rows, check_finite, modality, rows_of
-from .._check import check_features, name_of
+from .._data.check import check_features, describe_layer, open_adata
+from .._data.reader import CellReader, check_finite, read_cells
+from .._docs import shared_docs
 
 
+logger = logging.getLogger(__name__)
+
+MAX_TRANSFORMED, MAX_SPREAD = 12.0, 20.0
+"""Values of arcsinh and log1p end at about 12 (of 400,000 counts with cofactor 5), and raw values reach far more than 20 cofactors: what stays below
+both was most likely transformed before."""
+
+
+@shared_docs
 def arcsinh(
     adata: AnnData,
     cofactor: float | Mapping[str, float] = 5.0,
     *,
     layer: str | None = None,
     key_added: str | None = None,
-    mod: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Transform intensities to ``arcsinh(x / cofactor)`` and remember the cofactors.
+    """Transform intensities to ``arcsinh(x / cofactor)`` and keep the cofactors.
+
+    Examples
+    --------
+    >>> import anndata, numpy as np, neuronedit as ne
+    >>> adata = anndata.AnnData(np.array([[0.0, 5.0], [50.0, 500.0]]))
+    >>> ne.pp.arcsinh(adata, cofactor=5)
+    >>> adata.X.round(2)
+    array([[0.  , 0.88],
+           [3.  , 5.3 ]])
 
     Parameters
     ----------
@@ -37,10 +55,7 @@ def arcsinh(
         Transform this layer instead of X.
     key_added
         Write into this layer instead of in place.
-    mod
-        The modality, if ``adata`` is a MuData.
-    copy
-        Return a new AnnData and leave this one as it is.
+    %(copy)s
 
     Returns
     -------
@@ -51,64 +66,35 @@ def arcsinh(
     ------
     ValueError, KeyError, TypeError
         When the cofactor is not positive, names an unknown marker, or the values are transformed already.
-
-    Examples
-    --------
-    >>> import anndata, numpy as np, neuronedit as ne
-    >>> adata = anndata.AnnData(np.array([[0.0, 5.0], [50.0, 500.0]]))
-    >>> ne.pp.arcsinh(adata, cofactor=5)
-    >>> adata.X.round(2)
-    array([[0.  , 0.88],
-           [3.  , 5.3 ]])
     """
-    adata = modality(adata, mod, copy=copy)
-    rows = rows_of(adata, layer)
+    adata = open_adata(adata, copy=copy)
+    cells = read_cells(adata, layer)
     if _slots.cofactor(layer) in adata.var:
-        raise ValueError(f"{name_of(layer)} is arcsinh-transformed already; undo it with ne.pp.inverse_arcsinh first.")
-    if key_added is not None and key_added in adata.layers and key_added != layer:
-        raise ValueError(f"layers[{key_added!r}] exists; choose another key_added.")
+        raise ValueError(
+            f"{describe_layer(layer)} is arcsinh-transformed already; undo it with ne.pp.inverse_arcsinh first."
+        )
     cofactors = _cofactors(adata, cofactor)
-    _check_writable(rows, layer)
-    check_finite(adata, rows, layer)
+    _check_output(adata, key_added, layer)
+    _check_writable(cells, layer)
+    check_finite(cells, layer, adata.obs_names, adata.var_names)
+    _warn_of_transformed_values(cells, cofactors, layer)
     adata = adata.copy() if copy else adata
     into = layer if key_added is None else key_added
     adata.var = adata.var.assign(**{_slots.cofactor(into): cofactors})
-    _write(adata, into, _transform(rows.matrix, cofactors, lambda x, c: np.arcsinh(x / c)))
+    _write(adata, into, _transform(cells.matrix, cofactors, lambda x, c: np.arcsinh(x / c)))
     return adata if copy else None
 
 
+@shared_docs
 def inverse_arcsinh(
     adata: AnnData,
     *,
+    cofactor: float | Mapping[str, float] | None = None,
     layer: str | None = None,
     key_added: str | None = None,
-    mod: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
     """Return to the intensities that `arcsinh` transformed; also of a layer that was edited since.
-
-    Parameters
-    ----------
-    adata
-        Cells by markers, transformed by `arcsinh`.
-    layer
-        Undo this layer instead of X, for example ``"edited"``.
-    key_added
-        Write into this layer instead of in place.
-    mod
-        The modality, if ``adata`` is a MuData.
-    copy
-        Return a new AnnData and leave this one as it is.
-
-    Returns
-    -------
-    `None`, or the new AnnData with ``copy=True``. Written is X or the layer; where it is undone in place, its cofactors in
-    ``var`` are dropped.
-
-    Raises
-    ------
-    KeyError
-        When the values were not transformed by `arcsinh`.
 
     Examples
     --------
@@ -119,28 +105,77 @@ def inverse_arcsinh(
     >>> adata.X.round(2)
     array([[  0.,   5.],
            [ 50., 500.]])
+
+    Parameters
+    ----------
+    adata
+        Cells by markers, transformed by `arcsinh`.
+    cofactor
+        What they were transformed with, as in `arcsinh`. `None`: what ``var`` says. It is lost where cells are stacked by
+        :func:`anndata.concat` without ``merge="same"``.
+    layer
+        Undo this layer instead of X, for example ``"edited"``.
+    key_added
+        Write into this layer instead of in place.
+    %(copy)s
+
+    Returns
+    -------
+    `None`, or the new AnnData with ``copy=True``. Written is X or the layer; where it is undone in place, its cofactors in
+    ``var`` are dropped.
+
+    Raises
+    ------
+    KeyError
+        When the values were not transformed by `arcsinh`.
     """
-    adata = modality(adata, mod, copy=copy)
-    rows = rows_of(adata, layer)
+    adata = open_adata(adata, copy=copy)
+    cells = read_cells(adata, layer)
     column = _slots.cofactor(layer)
-    if column not in adata.var:
-        raise KeyError(f"{name_of(layer)} was not transformed by ne.pp.arcsinh: {column!r} is not in adata.var.")
-    if key_added is not None and key_added in adata.layers and key_added != layer:
-        raise ValueError(f"layers[{key_added!r}] exists; choose another key_added.")
-    _check_writable(rows, layer)
+    if cofactor is None and column not in adata.var:
+        raise KeyError(
+            f"nothing says how {describe_layer(layer)} was transformed: {column!r} is not in adata.var. anndata.concat drops it"
+            " without merge='same'; give cofactor=5, say."
+        )
+    cofactors = adata.var[column].to_numpy(dtype=float) if cofactor is None else _cofactors(adata, cofactor)
+    _check_output(adata, key_added, layer)
+    _check_writable(cells, layer)
     adata = adata.copy() if copy else adata
-    cofactors = adata.var[column].to_numpy()
     into = layer if key_added is None else key_added
     if into == layer:
-        adata.var = adata.var.drop(columns=column)
-    _write(adata, into, _transform(rows.matrix, cofactors, lambda x, c: np.sinh(x) * c))
+        adata.var = adata.var.drop(columns=column, errors="ignore")
+    _write(adata, into, _transform(cells.matrix, cofactors, lambda x, c: np.sinh(x) * c))
     return adata if copy else None
 
 
-def _check_writable(rows: Rows, layer: str | None) -> None:
+def _check_output(adata: AnnData, key_added: str | None, layer: str | None) -> None:
+    """Refuse a layer that exists, or that files cannot keep."""
+    if key_added is None or key_added == layer:
+        return
+    check_key(key_added)
+    if key_added in adata.layers:
+        raise ValueError(f"layers[{key_added!r}] exists; choose another key_added.")
+
+
+def _warn_of_transformed_values(cells: CellReader, cofactors: np.ndarray, layer: str | None) -> None:
+    """Warn of values that look as if they were transformed before, and forgotten by `anndata.concat`."""
+    sample = cells.sample().numpy()[:, ~np.isnan(cofactors)]
+    highest = float(sample.max(initial=0))
+    is_whole = bool((sample == np.rint(sample)).all())
+    if not is_whole and highest < min(MAX_TRANSFORMED, MAX_SPREAD * float(np.nanmin(cofactors))):
+        logger.warning(
+            "The largest value of %s is %.3g: was it transformed before? anndata.concat drops the cofactors in var without"
+            " merge='same'. If it was, undo one of the two: ne.pp.inverse_arcsinh(adata).",
+            *(describe_layer(layer), highest),
+        )
+
+
+def _check_writable(cells: CellReader, layer: str | None) -> None:
     """Refuse what is in a file: it would have to be written there."""
-    if not rows.in_memory and not hasattr(rows.matrix, "map_blocks"):
-        raise ValueError(f"{name_of(layer)} is in a file (backed mode); transform it in memory, or as a dask array.")
+    if not cells.in_memory and not hasattr(cells.matrix, "map_blocks"):
+        raise ValueError(
+            f"{describe_layer(layer)} is in a file (backed mode); transform it in memory, or as a dask array."
+        )
 
 
 def _cofactors(adata: AnnData, cofactor: Any) -> np.ndarray:

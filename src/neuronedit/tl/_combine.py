@@ -1,38 +1,40 @@
 """Predict cells under two treatments from cells under one."""
 
 import itertools
-import json
 import logging
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from anndata import AnnData
 from tqdm.auto import tqdm
 
 from .. import _slots
-from .._adata import check_finite, check_free, copied, modality
-from .._check import labels_of, name_of_choice, plain, select
-from .._device import fast_matmul, find_device
+from .._data.check import check_free, open_adata
+from .._data.design import Design, read_treatments
+from .._data.record import Record, Tool, deep_copy
+from .._data.space import TrainedSpace
+from .._docs import shared_docs
+from .._subsample import subsample
+from ..engine.apply import EditedLayers, Output, apply_edit, computing, copy_cofactor
+from ..engine.fit import Edit
+from ..engine.report import feature_table, write_verdict
 from ..metrics import energy_distance
-from ._carry import Lesson, Outputs, Trained, carry_over, learn, trained
-from ._edit import labels_in, limits_of
-from ._learn import Options, Way, way_of
-from ._progress import shown
-from ._verdict import in_words, per_feature
+from ._edit import EditName
+from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
 
-AGREEING = 0.5
-"""Agreement of the two orders below which it is a warning."""
+MIN_AGREEMENT = 0.5
+"""Agreement of the two orders below which it is a warning: they are half as far from each other as from the control."""
 
-MOST = 2_000
-"""Cells between which distances are measured."""
+MAX_CELLS_FOR_AGREEMENT = 2_000
+"""Cells between which distances are measured: all pairs of them take a second."""
 
 
+@shared_docs
 def combine(
     adata: AnnData,
     groupby: str,
@@ -40,24 +42,31 @@ def combine(
     control: Any,
     effects: Sequence[Any],
     as_layers: bool = False,
-    edit: Any = "auto",
+    edit: EditName | Callable[..., Any] = "auto",
     strata: str | None = None,
-    axes: Any = "neurons",
-    residual: bool = True,
     strength: float = 1.0,
     bounds: tuple[float | None, float | None] | None = None,
     layer: str | None = None,
-    key: str = _slots.MODEL,
+    key: str | Sequence[str] = _slots.MODEL,
     key_added: str = _slots.COMBINED,
     accelerator: str = "auto",
+    rng: int = 0,
     progress_bar: bool | None = None,
-    mod: str | None = None,
     **edit_params: Any,
 ) -> AnnData | None:
-    """Predict cells under every pair of treatments from cells under one of them.
+    """Predict cells under every combination of two treatments from cells under one of them.
 
-    Each pair is predicted twice: what A does to the control is done to the cells that took B, and what B does to those that
-    took A. If effects add up, the two agree; where they do not, neither is to be trusted.
+    Each combination is predicted in two orders: what A does to the control is done to the cells that took B, and what B does
+    to those that took A. If effects add up, the two agree; where they do not, neither is to be trusted.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_combination(n_cells=200)
+    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
+    >>> both = ne.tl.combine(adata, "condition", control="basal", effects=["A", "B"], edit="percentile")
+    >>> both.shape, both.obs["condition"].unique().tolist()
+    ((400, 35), ['A+B'])
 
     Parameters
     ----------
@@ -68,29 +77,23 @@ def combine(
     control
         Its value for untreated cells.
     effects
-        Its values for cells under one treatment each, at least two. All pairs of them are predicted.
+        Its values for cells under one treatment each, at least two. All combinations of two are predicted.
     as_layers
         Write into ``adata`` instead: for each effect a layer, ``"combined_das"``, in which the cells of all other effects have
         received this one.
-    edit, strata, axes, residual, **edit_params
-        How each effect is learnt, as in :func:`neuronedit.tl.edit`. By default it is chosen for each pair in each order, which
-        takes some seconds each.
+    %(edit)s
+        By default an ensemble is cross-validated for each combination in each order, which takes some seconds each.
     strength
         Share of the second effect: a dose.
-    bounds
-        Lowest and highest value that a predicted cell may take.
-    layer
-        Read this layer. `None`: the one that the space was trained on.
-    key
-        Where :func:`neuronedit.tl.train` kept the model.
+    %(bounds)s
+    %(layer)s
+    %(key)s
     key_added
         Key of the record in ``uns``, and start of the names of layers and of columns in ``obs``.
-    accelerator
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
-    progress_bar
-        `None`: in terminals and notebooks.
-    mod
-        The modality, if ``adata`` is a MuData.
+    %(accelerator)s
+    rng
+        Seed of what is drawn at random, as in :func:`neuronedit.tl.edit`.
+    %(progress_bar)s
 
     Returns
     -------
@@ -99,7 +102,7 @@ def combine(
     ``X``
         The predicted cells, in the units of the layer that was read.
     ``obs``
-        As of the cell that was carried, but ``obs[groupby]`` is the pair, ``"bez+das"``, in the order of ``effects``. What is
+        As of the cell that was edited, but ``obs[groupby]`` is the combination, ``"bez+das"``, in the order of ``effects``. What is
         predicted from what: ``combined_from`` ("bez", which the cell took), ``combined_effect`` ("das", which it received),
         ``combined_cell`` (its name in ``adata``), and ``combined_support`` and ``combined_distance`` as of
         :func:`neuronedit.tl.edit`.
@@ -108,191 +111,159 @@ def combine(
     ``uns["combined"]`` (with ``as_layers`` in ``adata``)
         What was done, and
 
-        ``pairs``
-            A DataFrame: for each pair the ``agreement`` of the two orders, 1 less the energy distance between them as a share of
+        ``combinations``
+            A DataFrame: for each combination the ``agreement`` of the two orders, 1 less the energy distance between them as a share of
             that from the control to both: 1 is perfect, 0 as far from each other as from the control.
         ``orders``
-            A DataFrame: for each pair in each order the number of cells, the share of them ``outside`` the control, the
-            ``expected`` share of the gap closed, and the ``verdict``.
+            A DataFrame: for each combination in each order the cells it is predicted ``from``, the ``effect``, the number of cells, the share of them ``outside`` the control, the
+            ``expected`` share of the distance that is closed, and the ``verdict``.
 
     Raises
     ------
-    ValueError, TypeError, KeyError
-        Before any work, and with ``adata`` unchanged.
+    %(border_errors)s
 
     References
     ----------
     Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198, section 4.3 and Figure 4c-d.
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> adata = ne.datasets.simulate_combination(n_cells=200)
-    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
-    >>> both = ne.tl.combine(adata, "condition", control="basal", effects=["A", "B"], edit="percentile")
-    >>> both.shape, both.obs["condition"].unique().tolist()
-    ((400, 35), ['A+B'])
     """
-    adata = modality(adata, mod)
-    limits, device = limits_of(bounds), find_device(accelerator)
-    on = trained(adata, key, layer, device)
-    groups = treatments(adata, groupby, control, effects)
-    way = way_of(edit, Options(axes, None, residual, strata=strata is not None), edit_params)
-    for effect in effects:
-        labels_in(adata, strata, {"source": groups[control], "target": groups[effect]}, "strata")
-    if not np.isfinite(strength):
-        raise ValueError(f"strength must be a finite number; it is {strength!r}.")
+    # read: whatever can be refused is refused here, and adata is still untouched
+    adata = open_adata(adata)
+    method = Edit.of(edit, rng=rng, **edit_params)
+    output = Output.read(key_added, [strength], bounds)
+    space = TrainedSpace.read(adata, key, layer, accelerator)
+    rows = read_treatments(adata, groupby, control, effects)
+    designs = read_orders(adata, rows, control, effects, strata, method.paired_by)
     layers = {effect: f"{key_added}_{effect}" for effect in effects}
-    check_free(adata, key_added, model=key, layers=list(layers.values()) if as_layers else [])
-    check_finite(adata, on.rows, on.layer)
+    method.check(space)
+    check_free(adata, key_added, layers=list(layers.values()) if as_layers else [], spaces=space.keys)
+    space.check_cells()
 
-    index = {name: np.flatnonzero(mask) for name, mask in groups.items()}
-    n_neurons = on.n_neurons
-    blocks, rows = {}, []
-    orders = list(itertools.permutations(effects, 2))
-    for given, effect in tqdm(orders, unit="pair", disable=not shown(progress_bar)):
-        with fast_matmul(), torch.no_grad():
-            lesson = learn_effect(adata, on, way, groups, control, given, effect, strata)
-            block = Outputs.of([np.empty((len(index[given]), adata.n_vars), dtype=on.rows.dtype)], n_neurons)
-            carried = carry_over(
-                lesson,
-                on.rows,
-                index[given],
-                block,
-                device,
-                strengths=[strength],
-                limits=limits,
-                place=np.arange(len(index[given])),
-            )
-        features = per_feature(pd.Index(on.names), lesson.control_change, carried, lesson.missed, lesson.wrong)
-        row = {"from": str(given), "effect": str(effect), "n_cells": carried.n_cells, "outside": carried.outside}
-        row["expected"] = np.nan if lesson.selected is None else lesson.selected.expected
-        rows.append(row | {"verdict": in_words(lesson.said, features, carried)})
-        blocks[given, effect] = block
-    untreated = on.rows.in_place(on.rows[index[control][some_of(len(index[control]))]].numpy())
-    pairs = {label_of(*pair): _agreement(blocks, *pair, untreated) for pair in itertools.combinations(effects, 2)}
-    for name, agreement in pairs.items():
-        low = agreement < AGREEING
-        logger.log(
-            logging.WARNING if low else logging.INFO,
-            "%s: the two orders agree to %.2f%s.",
-            name,
-            agreement,
-            "; the effects do not add up, and neither order is to be trusted" if low else "",
-        )
+    # compute: each combination in each order
+    predictions = {}
+    with computing():
+        for order, design in tqdm(designs.items(), unit="order", disable=not show_progress(progress_bar)):
+            predictions[order] = _predict(method, space, design, output, adata.n_vars)
+    few = rows[control][subsample(len(rows[control]), MAX_CELLS_FOR_AGREEMENT)]
+    untreated = space.cells.to_matrix_order(space.cells[few].numpy())
+    agreements = {}
+    for a, b in itertools.combinations(effects, 2):
+        both = (predictions[order].edited.layers[0] for order in ((a, b), (b, a)))
+        agreements[name_combination(a, b)] = _measure_agreement(*both, untreated)
+    _log_agreements(agreements)
 
-    config = {"groupby": groupby, "control": control, "effects": list(effects), "edit": name_of_choice(edit)}
-    config |= {"strata": strata, "axes": name_of_choice(axes), "residual": residual, "strength": strength}
-    config |= {"bounds": bounds, "layer": on.layer, "key": on.keys, "edit_params": edit_params}
-    record = {
-        "config": json.dumps(config, default=plain),
-        "pairs": pd.DataFrame({"agreement": pairs}),
-        "orders": pd.DataFrame(rows, index=[f"{row['effect']} on {row['from']}" for row in rows]),
+    # write
+    config = {"groupby": groupby, "control": control, "effects": list(effects), "edit": method.name, "strata": strata}
+    config |= {"edit_params": method.params, "strength": strength, "bounds": bounds, "layer": space.layer}
+    orders = [{"from": str(given), "effect": str(effect)} | predictions[given, effect].row for given, effect in designs]
+    content = {
+        "combinations": pd.DataFrame({"agreement": agreements}),
+        "orders": pd.DataFrame(orders, index=[f"{order['effect']} on {order['from']}" for order in orders]),
         "layers": np.array(list(layers.values()) if as_layers else [], dtype=str),
-        _slots.VERSION: version("neuronedit"),
     }
+    record = Record(key_added, Tool.COMBINE, config | {"key": space.keys, "rng": rng}, content)
     if not as_layers:
-        return _predicted(adata, on, groupby, orders, index, blocks, record, key_added)
+        return _stack_predictions(adata, space, groupby, rows, predictions, record)
     for effect, name in layers.items():
-        adata.layers[name] = on.rows.dense_copy()
+        adata.layers[name] = space.cells.dense_copy()
         for given in effects:
             if given != effect:
-                adata.layers[name][index[given]] = blocks[given, effect].edited[0]
-        if _slots.cofactor(on.layer) in adata.var:
-            adata.var[_slots.cofactor(name)] = adata.var[_slots.cofactor(on.layer)]
-    adata.uns[key_added] = record
+                adata.layers[name][rows[given]] = predictions[given, effect].edited.layers[0]
+        copy_cofactor(adata, space.layer, name)
+    record.write(adata)
     return None
 
 
-def treatments(adata: AnnData, groupby: str, control: Any, effects: Sequence[Any]) -> dict[Any, np.ndarray]:
-    """Return the masks of the control and of each effect, once they make sense together."""
-    labels_of(adata, groupby)
-    if isinstance(effects, str) or len(effects) < 2:
-        raise ValueError(f"effects must be two or more values of obs[{groupby!r}]; they are {effects!r}.")
-    names = [control, *effects]
-    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
-        raise ValueError(f"{twice[0]!r} is named twice among control and effects.")
-    groups = {
-        name: select(adata, groupby, [name], what)
-        for name, what in zip(names, ["control", *["effects"] * len(effects)], strict=True)
-    }
-    for name, mask in groups.items():
-        if (n := int(mask.sum())) < 2:
-            raise ValueError(
-                f"{name!r} has {n} cell; percentiles need at least 2 cells, and are noise below about 100."
-            )
-        if n < 100:
-            logger.warning("%r has only %d cells: its percentiles are mostly noise; edit='shift' needs fewer.", name, n)
-    return groups
-
-
-def learn_effect(
+def read_orders(
     adata: AnnData,
-    on: Trained,
-    way: Way,
-    groups: Mapping[Any, np.ndarray],
+    rows: Mapping[Any, np.ndarray],
     control: Any,
-    given: Any,
-    effect: Any,
+    effects: Sequence[Any],
     strata: str | None,
-) -> Lesson:
-    """Learn what an effect does to the control, for cells that took another one."""
-    roles = {"source": groups[control], "target": groups[effect], "query": groups[given]}
-    labels = labels_in(adata, strata, roles, "strata")
-    return learn(
-        on, way, {role: np.flatnonzero(mask) for role, mask in roles.items()}, strata=labels, strata_name=strata
-    )
+    paired_by: str | None = None,
+) -> dict[tuple[Any, Any], Design]:
+    """Return for each cells that took one effect and each other effect how that is learnt: (given, effect) -> design."""
+    labels: dict[str, Any] = {"strata": strata, "paired_by": paired_by}
+    return {
+        (given, effect): Design.of(adata, source=rows[control], target=rows[effect], query=rows[given], **labels)
+        for given, effect in itertools.permutations(effects, 2)
+    }
 
 
-def label_of(a: Any, b: Any) -> str:
-    """Name a pair of effects."""
+def name_combination(a: Any, b: Any) -> str:
+    """Name a combination of two effects."""
     return f"{a}+{b}"
 
 
-def some_of(n: int) -> np.ndarray:
-    """Return at most so many row numbers as distances are measured between."""
-    return np.sort(np.random.default_rng(0).permutation(n)[:MOST])
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted cells of one combination in one order, and its row of the table."""
+
+    edited: EditedLayers
+    row: dict[str, Any]
 
 
-def _agreement(blocks: Mapping[Any, Outputs], a: Any, b: Any, control: np.ndarray) -> float:
-    """Return how close the two orders of a pair are to each other, 1 at best, beside how far they are from the control."""
-    one, other = (blocks[order].edited[0] for order in ((a, b), (b, a)))
-    one, other = (cells[some_of(len(cells))] for cells in (one, other))
-    away = energy_distance(control, np.concatenate([one, other]))
-    return float(1 - energy_distance(one, other) / max(away, 1e-12))
+def _predict(method: Edit, space: TrainedSpace, design: Design, output: Output, n_vars: int) -> Prediction:
+    """Fit an effect, and apply it to the cells that took another."""
+    fitted, n_cells = method.fit(space, design), len(design.query)
+    edited = EditedLayers.of([np.empty((n_cells, n_vars), dtype=space.cells.dtype)], space.n_neurons)
+    into = np.arange(n_cells)
+    summary = apply_edit(fitted, space.cells, design.query, edited, space.device, output, into=into)
+    errors = fitted.held_out_error, fitted.wrong_direction
+    features = feature_table(pd.Index(space.features), fitted.observed_change, *errors, summary)
+    row = {"n_cells": n_cells, "outside": summary.share_outside}
+    row["expected"] = np.nan if fitted.ensemble is None else fitted.ensemble.expected
+    return Prediction(edited, row | {"verdict": write_verdict(fitted.summary, features, summary)})
 
 
-def _predicted(
+def _measure_agreement(one: np.ndarray, other: np.ndarray, control: np.ndarray) -> float:
+    """Return how close the two orders are to each other, 1 at best, beside how far they are from the control."""
+    one, other = (cells[subsample(len(cells), MAX_CELLS_FOR_AGREEMENT)] for cells in (one, other))
+    from_control = energy_distance(control, np.concatenate([one, other]))
+    return float(1 - energy_distance(one, other) / max(from_control, 1e-12))
+
+
+def _log_agreements(agreements: Mapping[str, float]) -> None:
+    """Log how far the two orders agree, as a warning where they do not."""
+    for name, agreement in agreements.items():
+        if agreement < MIN_AGREEMENT:
+            text = "%s: the two orders agree to %.2f; the effects do not add up, and neither order is to be trusted."
+            logger.warning(text, name, agreement)
+        else:
+            logger.info("%s: the two orders agree to %.2f.", name, agreement)
+
+
+def _stack_predictions(
     adata: AnnData,
-    on: Trained,
+    space: TrainedSpace,
     groupby: str,
-    orders: Sequence[tuple[Any, Any]],
-    index: Mapping[Any, np.ndarray],
-    blocks: Mapping[Any, Outputs],
-    record: dict[str, Any],
-    key_added: str,
+    rows: Mapping[Any, np.ndarray],
+    predictions: Mapping[tuple[Any, Any], Prediction],
+    record: Record,
 ) -> AnnData:
-    """Put the predicted cells of all pairs in all orders into one AnnData, with what they were predicted from."""
-    names, frames = list(index), []
-    for given, effect in orders:
-        obs = adata.obs.iloc[index[given]].copy()
-        obs[f"{key_added}_from"], obs[f"{key_added}_effect"] = str(given), str(effect)
-        obs[f"{key_added}_cell"] = obs.index.astype(str)
-        obs[groupby] = label_of(*sorted((given, effect), key=names.index))
+    """Put the predicted cells of all combinations in all orders into one AnnData, with what they were predicted from."""
+    # obs
+    key, names, frames = record.key, list(rows), []
+    for (given, effect), prediction in predictions.items():
+        obs = adata.obs.iloc[rows[given]].copy()
+        obs[f"{key}_from"], obs[f"{key}_effect"] = str(given), str(effect)
+        obs[f"{key}_cell"] = obs.index.astype(str)
+        obs[groupby] = name_combination(*sorted((given, effect), key=names.index))
         obs.index = obs.index.astype(str) + f"+{effect}"
-        block = blocks[given, effect]
-        obs[_slots.support(key_added)], obs[_slots.distance(key_added)] = block.support, block.distance
+        obs[_slots.support(key)], obs[_slots.distance(key)] = prediction.edited.support, prediction.edited.distance
         frames.append(obs)
-    predicted = AnnData(
-        np.concatenate([blocks[order].edited[0] for order in orders]), obs=pd.concat(frames), var=adata.var.copy()
-    )
-    for column in (groupby, f"{key_added}_from", f"{key_added}_effect"):
+
+    # cells
+    edited = [prediction.edited for prediction in predictions.values()]
+    cells = np.concatenate([one.layers[0] for one in edited])
+    predicted = AnnData(cells, obs=pd.concat(frames), var=adata.var.copy())
+    for column in (groupby, f"{key}_from", f"{key}_effect"):
         values = predicted.obs[column].astype(str)
         predicted.obs[column] = pd.Categorical(values, categories=values.unique())
-    neurons = [z for order in orders if (z := blocks[order].neurons) is not None]
-    if len(neurons) == len(orders):  # else they are too many for memory
-        predicted.obsm[_slots.neurons_edited(key_added)] = np.concatenate(neurons)
-    predicted.uns = {name: copied(adata.uns[name]) for name in on.keys} | {key_added: record}
-    if _slots.cofactor(on.layer) in adata.var:
-        predicted.var[_slots.cofactor(None)] = adata.var[_slots.cofactor(on.layer)]
+    neurons = [one.neurons for one in edited if one.neurons is not None]
+    if len(neurons) == len(edited):  # else they are too many for memory
+        predicted.obsm[_slots.neurons_edited(key)] = np.concatenate(neurons)
+    predicted.uns = {name: deep_copy(adata.uns[name]) | {"embedded": True} for name in space.keys}
+    record.write(predicted)
+    if _slots.cofactor(space.layer) in adata.var:
+        predicted.var[_slots.cofactor(None)] = adata.var[_slots.cofactor(space.layer)]
     return predicted

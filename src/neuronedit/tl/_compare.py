@@ -1,11 +1,9 @@
 """Put methods beside each other on the same cells."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from importlib.metadata import version
 from inspect import signature
 from typing import Any
 
@@ -16,45 +14,57 @@ from anndata import AnnData
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .. import _slots
-from .._adata import CHUNK, check_finite, check_free, groups_of, modality, rows_of
-from .._check import Selection, lookup, name_of_choice, plain, some
+from .._data.check import (
+    Selector,
+    check_at_least,
+    check_free,
+    describe_choice,
+    format_choices,
+    lookup,
+    open_adata,
+)
+from .._data.design import read_populations
+from .._data.reader import CHUNK, check_finite, read_cells
+from .._data.record import Record, Tool
 from .._device import find_device
+from .._docs import shared_docs
 from ..baselines import BASELINES, QUICK
+from ..engine.apply import copy_cofactor
 from ..metrics import AGREEMENTS, CHECKS, METRICS
 from ..metrics._gap import noise_floor, share_closed
 from ..spaces import Autoencoder
-from ._progress import shown
+from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
 
 CellsByRole = Mapping[str, np.ndarray]
 """The cells of source, target, query and, where it is known, truth."""
 
-Score = Callable[[np.ndarray], tuple[float, float]]
+ScoreFunction = Callable[[np.ndarray], tuple[float, float]]
 """Of predicted cells: the score, and the distance to the truth that it was made of (else NaN)."""
 
-WITH_TRUTH = ("energy_distance", "mean_wasserstein", "variance_ratio", "change_correlation")
+METRICS_WITH_TRUTH = ("energy_distance", "mean_wasserstein", "variance_ratio", "change_correlation")
 """What is reported where the caller names no metrics; without a truth it is `CHECKS`."""
 
-FEWEST = 4
+MIN_CELLS_TO_SCORE = 4
 """Cells of a population: a half of the truth must have two."""
 
-MOST_DRAWN = 500
+MAX_CELLS_IN_SAMPLE = 500
 """Cells of a population that one bootstrap sample holds at most; the intervals are scaled for it."""
 
-MOST_COUNTED = 5_000
+MAX_CELLS_COUNTED = 5_000
 """Cells of a population that count for an interval at most: distances between all pairs are taken of so many."""
 
 
+@shared_docs
 def compare(
     adata: AnnData,
     groupby: str | None = None,
     *,
-    source: Selection,
-    target: Selection,
-    query: Selection | None = None,
-    truth: Selection | None = None,
+    source: Selector,
+    target: Selector,
+    query: Selector | None = None,
+    truth: Selector | None = None,
     methods: Sequence[Any] | Mapping[str, Any] | None = None,
     metrics: Sequence[Any] | Mapping[str, Any] | None = None,
     n_seeds: int = 1,
@@ -64,12 +74,21 @@ def compare(
     rng: int = 0,
     accelerator: str = "auto",
     progress_bar: bool | None = None,
-    mod: str | None = None,
 ) -> pd.DataFrame:
-    """Let methods learn the change from source to target, carry it over to the query, and score what they predict.
+    """Let methods learn the change from source to target, apply it to the query, and score what they predict.
 
     No method sees the truth: spaces are trained on source, target and query alone. Without a truth nothing says whether
-    the change carries over; what is reported then is how faithfully each method applies the change that the controls show.
+    the change generalizes; what is reported then is how faithfully each method applies the change from source to target.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> table = ne.tl.compare(
+    ...     adata, "group", source="control_1", target="control_2", query="sample_1", methods=["identity", "quantile"]
+    ... )
+    >>> table["metric"].cat.categories.tolist()
+    ['change_correlation', 'variance_kept', 'unharmed']
 
     Parameters
     ----------
@@ -78,7 +97,7 @@ def compare(
     groupby
         Column of ``obs``.
     source, target, query, truth
-        Populations, given as for :func:`neuronedit.tl.edit`. ``query=None``: every cell of no other population.
+        Populations, given as for :func:`neuronedit.tl.edit`.
         ``truth``: cells like the query's, measured after the change; `None`: there are none.
     methods
         Rows of ``ne.baselines.BASELINES`` or functions ``(source, target) -> map`` on tensors, as a list or as a dict with
@@ -97,12 +116,8 @@ def compare(
         Keep each prediction of the first seed as ``layers["<key_added>_<method>"]``. `None`: keep none.
     rng
         First seed.
-    accelerator
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
-    progress_bar
-        `None`: in terminals and notebooks.
-    mod
-        The modality, if ``adata`` is a MuData.
+    %(accelerator)s
+    %(progress_bar)s
 
     Returns
     -------
@@ -143,88 +158,101 @@ def compare(
     ----------
     Amodio et al. 2018, arXiv:1805.12198, Tables 2 and 3; Bickel, Götze & van Zwet 1997, Resampling fewer than n
     observations, Statistica Sinica 7:1-31.
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> adata = ne.datasets.simulate_batches(n_cells=200)
-    >>> table = ne.tl.compare(
-    ...     adata, "group", source="control_1", target="control_2", query="sample_1", methods=["identity", "quantile"]
-    ... )
-    >>> table["metric"].cat.categories.tolist()
-    ['change_correlation', 'variance_kept', 'unharmed']
     """
-    adata = modality(adata, mod)
-    rows = rows_of(adata, layer)
-    groups = groups_of(adata, groupby, source, target, query, truth)
-    for role, mask in groups.items():
-        if (n := int(mask.sum())) < FEWEST:
-            raise ValueError(f"{role} has {n} cells; scores need at least {FEWEST}, and are noise below about 100.")
-    learners = _chosen(QUICK if methods is None else methods, BASELINES, "methods")
-    known = METRICS | AGREEMENTS | CHECKS
-    measures = _chosen(metrics or (list(CHECKS) if truth is None else WITH_TRUTH), known, "metrics")
-    if truth is None and (blind := [name for name, measure in measures.items() if measure not in CHECKS.values()]):
-        raise ValueError(f"metrics {some(blind)} need a truth; without one there are {some(CHECKS)}.")
-    for name, number, least in (("n_seeds", n_seeds, 1), ("n_bootstrap", n_bootstrap, 0)):
-        if number < least:
-            raise ValueError(f"{name} must be at least {least}; it is {number}.")
-    layers = {name: f"{key_added}_{name}" for name in learners} if key_added else {}
-    if key_added:
+    # read: whatever can be refused is refused here
+    adata = open_adata(adata)
+    reader = read_cells(adata, layer)
+    populations: dict[str, Any] = {"source": source, "target": target, "query": query, "truth": truth}
+    rows = read_populations(adata, groupby, **populations)
+    for role, index in rows.items():
+        if len(index) < MIN_CELLS_TO_SCORE:
+            raise ValueError(
+                f"{role} has {len(index)} cells; scores need at least {MIN_CELLS_TO_SCORE}, and are noise below about 100."
+            )
+    learners = _choose(QUICK if methods is None else methods, BASELINES, "methods")
+    measures = _choose_metrics(metrics, has_truth=truth is not None)
+    check_at_least(1, n_seeds=n_seeds)
+    check_at_least(0, n_bootstrap=n_bootstrap)
+    layers = {name: f"{key_added}_{name}" for name in learners} if key_added is not None else {}
+    if key_added is not None:
         check_free(adata, key_added, layers=layers.values())
-    check_finite(adata, rows, layer)
+    check_finite(reader, layer, adata.obs_names, adata.var_names)
     device = find_device(accelerator)
-    if truth is None:
-        logger.info(
-            "No truth is given: the scores say how each method applies the controls' change, not whether it is right."
-        )
 
-    cells = {role: rows[mask.nonzero()[0]].to(device) for role, mask in groups.items()}
-    trained_on = rows[(groups["source"] | groups["target"] | groups["query"]).nonzero()[0]].to(device)
-    samples = _samples({role: x.cpu().numpy() for role, x in cells.items()}, n_bootstrap, rng)
-    scores = {name: _scores(measure, samples) for name, measure in measures.items()}
-    offered = {"cells": trained_on, "query": cells["query"], "fit": cache(Autoencoder.fit)}
-    jobs = [
-        (name, learn, seed)
-        for name, learn in learners.items()
-        for seed in range(rng, rng + (n_seeds if "seed" in signature(learn).parameters else 1))
-    ]
-    table, kept = [], {}
-    for name, learn, seed in tqdm(jobs, desc="comparing", unit="run", disable=not shown(progress_bar)):
-        start, error, predicted = time.perf_counter(), "", None
-        try:
-            predicted = _predict(learn, cells, offered | {"seed": seed})
-        except Exception as reason:  # noqa: BLE001 (whatever a method raises is a row of the table)
-            error = f"{type(reason).__name__}: {reason}"
-            logger.warning("%s failed: %s", name, error)
-        seconds = time.perf_counter() - start
+    # compute: each method with each seed, each metric on each bootstrap sample
+    cells = {role: reader[index].to(device) for role, index in rows.items()}
+    trained_on = np.unique(np.concatenate([rows[role] for role in ("source", "target", "query")]))
+    offered = {"cells": reader[trained_on].to(device), "query": cells["query"], "fit": cache(Autoencoder.fit)}
+    samples = _draw_samples({role: x.cpu().numpy() for role, x in cells.items()}, n_bootstrap, rng)
+    scores = {name: _prepare_scores(measure, samples) for name, measure in measures.items()}
+    table, predictions = [], {}
+    jobs = _list_jobs(learners, range(rng, rng + n_seeds))
+    for name, learn, seed in tqdm(jobs, desc="comparing", unit="run", disable=not show_progress(progress_bar)):
+        predicted, about = _run_method(name, learn, cells, offered | {"rng": seed})
         for metric, of_samples in scores.items():
             value = _with_interval(of_samples, predicted, samples)
-            table.append(
-                {"method": name, "seed": seed, "metric": metric} | value | {"seconds": seconds, "error": error}
-            )
+            table.append({"method": name, "seed": seed, "metric": metric} | value | about)
         if predicted is not None and seed == rng:
-            kept[name] = predicted
+            predictions[name] = predicted
 
-    for name in kept if key_added else ():
-        whole = rows.dense_copy()
-        whole[groups["query"]] = kept[name]
-        adata.layers[layers[name]] = whole
-        if _slots.cofactor(layer) in adata.var:
-            adata.var[_slots.cofactor(layers[name])] = adata.var[_slots.cofactor(layer)]
-    if key_added:
-        given = {"groupby": groupby, "source": source, "target": target, "query": query, "truth": truth}
-        config = given | {"methods": list(kept), "layer": layer, "rng": rng}
-        adata.uns[key_added] = {"config": json.dumps(config, default=plain), _slots.VERSION: version("neuronedit")}
-    return _ordered(pd.DataFrame(table), list(measures))
+    # write
+    if key_added is not None:
+        for name, predicted in predictions.items():
+            whole = reader.dense_copy()
+            whole[rows["query"]] = predicted
+            adata.layers[layers[name]] = whole
+            copy_cofactor(adata, layer, layers[name])
+        config = {"groupby": groupby, **populations, "methods": list(predictions), "layer": layer, "rng": rng}
+        Record(key_added, Tool.COMPARE, config, {}).write(adata)
+    return _sort_methods(pd.DataFrame(table), list(measures))
 
 
-def _chosen(choices: Sequence[Any] | Mapping[str, Any], table: Mapping[str, Any], argument: str) -> dict[str, Any]:
+def _choose_metrics(metrics: Any, *, has_truth: bool) -> dict[str, Any]:
+    """Return the metrics that were asked for, once it is known that they can be computed."""
+    measures = _choose(
+        metrics or (METRICS_WITH_TRUTH if has_truth else list(CHECKS)), METRICS | AGREEMENTS | CHECKS, "metrics"
+    )
+    if has_truth:
+        return measures
+    if need_truth := [name for name, measure in measures.items() if measure not in CHECKS.values()]:
+        raise ValueError(
+            f"metrics {format_choices(need_truth)} need a truth; without one there are {format_choices(CHECKS)}."
+        )
+    logger.info(
+        "No truth is given: the scores say how each method applies the observed change, not whether it is right."
+    )
+    return measures
+
+
+def _list_jobs(learners: Mapping[str, Any], seeds: Sequence[int]) -> list[tuple[str, Any, int]]:
+    """Return each method with each seed; one that draws nothing at random has the first alone."""
+    return [
+        (name, learn, seed)
+        for name, learn in learners.items()
+        for seed in (seeds if "rng" in signature(learn).parameters else seeds[:1])
+    ]
+
+
+def _run_method(
+    name: str, learn: Callable[..., Any], cells: Mapping[str, Tensor], offered: Mapping[str, Any]
+) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """Return what a method predicts, `None` where it fails, and its time and its error."""
+    start, error, predicted = time.perf_counter(), "", None
+    try:
+        predicted = _predict(learn, cells, offered)
+    except Exception as reason:  # noqa: BLE001 (whatever a method raises is a row of the table)
+        error = f"{type(reason).__name__}: {reason}"
+        logger.warning("%s failed: %s", name, error)
+    return predicted, {"seconds": time.perf_counter() - start, "error": error}
+
+
+def _choose(choices: Sequence[Any] | Mapping[str, Any], table: Mapping[str, Any], argument: str) -> dict[str, Any]:
     """Return name -> function of what was asked for: names in a table, functions, or a dict of either."""
     if isinstance(choices, str):
         choices = [choices]
-    named = choices if isinstance(choices, Mapping) else {name_of_choice(choice): choice for choice in choices}
+    named = choices if isinstance(choices, Mapping) else {describe_choice(choice): choice for choice in choices}
     if not named:
-        raise ValueError(f"{argument} is empty; choose from {some(table)}.")
+        raise ValueError(f"{argument} is empty; choose from {format_choices(table)}.")
     if len(named) < len(choices):
         raise ValueError(f"{argument} has two of one name; give a dict with a name for each.")
     return {name: lookup(table, choice, argument) for name, choice in named.items()}
@@ -249,35 +277,37 @@ def _predict(learn: Callable[..., Any], cells: Mapping[str, Tensor], offered: Ma
     return predicted.float().cpu().numpy()
 
 
-def _samples(cells: CellsByRole, n_bootstrap: int, rng: int) -> list[dict[str, Any]]:
+def _draw_samples(cells: CellsByRole, n_bootstrap: int, rng: int) -> list[dict[str, Any]]:
     """Return the populations, and bootstrap samples of them; ``"rows"`` are those of the query."""
     generator = np.random.default_rng(rng)
     samples = [{**cells, "rows": np.arange(len(cells["query"]))}]
     for _ in range(n_bootstrap):
-        drawn = {role: generator.integers(len(x), size=min(len(x), MOST_DRAWN)) for role, x in cells.items()}
+        drawn = {role: generator.integers(len(x), size=min(len(x), MAX_CELLS_IN_SAMPLE)) for role, x in cells.items()}
         samples.append({role: cells[role][rows] for role, rows in drawn.items()} | {"rows": drawn["query"]})
     return samples
 
 
-def _scores(measure: Callable[..., float], samples: list[dict[str, Any]]) -> list[Score]:
+def _prepare_scores(measure: Callable[..., float], samples: list[dict[str, Any]]) -> list[ScoreFunction]:
     """Make a metric ready for predictions of each sample: what does not depend on them is computed once."""
     if measure in CHECKS.values():
-        return [partial(_check, measure, sample) for sample in samples]
+        return [partial(_score_check, measure, sample) for sample in samples]
     if measure in AGREEMENTS.values():
-        return [partial(_agreement, measure, sample) for sample in samples]
+        return [partial(_score_agreement, measure, sample) for sample in samples]
     floor = noise_floor(measure, samples[0]["query"], samples[0]["truth"])
-    return [partial(_closed, measure, sample, measure(sample["query"], sample["truth"]), floor) for sample in samples]
+    return [
+        partial(_score_closed, measure, sample, measure(sample["query"], sample["truth"]), floor) for sample in samples
+    ]
 
 
-def _check(measure: Callable[..., float], sample: CellsByRole, predicted: np.ndarray) -> tuple[float, float]:
+def _score_check(measure: Callable[..., float], sample: CellsByRole, predicted: np.ndarray) -> tuple[float, float]:
     return measure(sample["source"], sample["target"], sample["query"], predicted), np.nan
 
 
-def _agreement(measure: Callable[..., float], sample: CellsByRole, predicted: np.ndarray) -> tuple[float, float]:
+def _score_agreement(measure: Callable[..., float], sample: CellsByRole, predicted: np.ndarray) -> tuple[float, float]:
     return measure(predicted, sample["truth"]), np.nan
 
 
-def _closed(
+def _score_closed(
     measure: Callable[..., float], sample: CellsByRole, before: float, floor: float, predicted: np.ndarray
 ) -> tuple[float, float]:
     distance = measure(predicted, sample["truth"])
@@ -285,7 +315,7 @@ def _closed(
 
 
 def _with_interval(
-    scores: list[Score], predicted: np.ndarray | None, samples: list[dict[str, Any]]
+    scores: list[ScoreFunction], predicted: np.ndarray | None, samples: list[dict[str, Any]]
 ) -> dict[str, float]:
     """Return the score of a prediction, its interval and its distance.
 
@@ -293,19 +323,18 @@ def _with_interval(
     """
     if predicted is None:
         return dict.fromkeys(["value", "low", "high", "distance"], np.nan)
-    (value, distance), *others = (
-        score(predicted[sample["rows"]]) for score, sample in zip(scores, samples, strict=True)
-    )
+    scored = [score(predicted[sample["rows"]]) for score, sample in zip(scores, samples, strict=True)]
+    (value, distance), *others = scored
     low = high = np.nan
     if others:
         drawn = np.array([other for other, _ in others])
-        sizes = [min(len(x), MOST_COUNTED) for x in samples[0].values()]
-        scale = np.sqrt(max(min(n, MOST_DRAWN) / n for n in sizes))
+        sizes = [min(len(x), MAX_CELLS_COUNTED) for x in samples[0].values()]
+        scale = np.sqrt(max(min(n, MAX_CELLS_IN_SAMPLE) / n for n in sizes))
         low, high = value + scale * (np.quantile(drawn, [0.025, 0.975]) - drawn.mean())
     return {"value": value, "low": low, "high": high, "distance": distance}
 
 
-def _ordered(table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+def _sort_methods(table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     """Sort the methods by how far they are from 1 in the first metric, the failed ones last."""
     first = table[table["metric"] == metrics[0]]
     order = (1 - first.groupby("method", sort=False)["value"].mean()).abs().sort_values(kind="stable").index

@@ -1,46 +1,48 @@
 """Correct every batch by its control."""
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from anndata import AnnData
 from tqdm.auto import tqdm
 
 from .. import _slots
-from .._adata import Rows, check_finite, check_free, modality
-from .._check import Selection, labels_of, listed, name_of_choice, plain, select, some
-from .._device import fast_matmul, find_device
+from .._data.batches import BatchCorrection, BatchStatus, read_batches
+from .._data.check import Selector, format_choices, get_labels, open_adata
+from .._data.reader import CellReader
+from .._data.record import Record, Tool
+from .._data.space import TrainedSpace
+from .._docs import shared_docs
+from .._subsample import subsample
+from ..engine.apply import EditedLayers, Output, apply_edit, computing, encode_others
+from ..engine.fit import Edit, FittedEdit, pack_edits
+from ..engine.report import EditSummary, feature_table, write_verdict
+from ..engine.write import check_output, list_edits
 from ..metrics import energy_distance, gap_closed
 from ..metrics._coverage import Coverage, coverage
-from ._carry import Lesson, Outputs, Trained, carry_over, encode_others, learn, trained
-from ._combine import some_of
-from ._edit import labels_in, limits_of, order_of
-from ._learn import Options, way_of
-from ._progress import shown
-from ._verdict import in_words, per_feature
+from ._edit import EditName
+from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
 
-POOLED = "all controls"
-"""How the reference is called where it is no batch."""
+MAX_CELLS_FOR_DISTANCE = 2_000
+"""Cells between which distances are measured: all pairs of them take a second."""
 
-CONTROL = "control"
-"""How controls are marked, unless the caller says otherwise."""
-
-UNKNOWN = {"outside": np.nan, "flagged": 0, "expected": np.nan, "expected_se": np.nan, "n_clipped": 0, "verdict": ""}
-"""What is said of a batch of which nothing is known."""
-
-LISTED = 3
+MAX_SAMPLES_NAMED = 3
 """Samples that the verdict names."""
 
+UNKNOWN = {"outside": np.nan, "flagged": 0, "expected": np.nan, "expected_se": np.nan, "n_clipped": 0, "verdict": ""}
+"""What is reported of a batch of which nothing is known."""
 
+BATCH_COLUMNS = ["status", "how", "n_controls", "n_samples", *UNKNOWN]
+SAMPLE_COLUMNS = ["batch", "sample", "n_cells", "outside", "composition", "flagged", "lacking"]
+
+
+@shared_docs
 def correct(
     adata: AnnData,
     batch_key: str,
@@ -50,27 +52,35 @@ def correct(
     reference: Any = None,
     sample_key: str | None = None,
     bridge: Mapping[Any, Any] | None = None,
-    held_out_controls: Selection | None = None,
-    edit: Any = None,
+    held_out_controls: Selector | None = None,
+    edit: EditName | Callable[..., Any] | None = None,
     strata: str | None = None,
-    axes: Any = "neurons",
-    residual: bool = True,
     strength: float = 1.0,
     bounds: tuple[float | None, float | None] | None = None,
     layer: str | None = None,
-    key: str = _slots.MODEL,
+    key: str | Sequence[str] = _slots.MODEL,
     key_added: str = _slots.CORRECTED,
     accelerator: str = "auto",
+    rng: int = 0,
     progress_bar: bool | None = None,
-    mod: str | None = None,
     copy: bool = False,
     **edit_params: Any,
 ) -> AnnData | None:
-    """Correct every batch by its control: what carries the batch's control to the reference carries its samples, too.
+    """Correct every batch by its control: the edit from its control to the reference's is applied to its samples.
 
-    One edit is learnt for each batch, from its control cells to those of the reference, all in the one space that
+    One edit is fitted for each batch, from its control cells to those of the reference, all in the one space that
     :func:`neuronedit.tl.train` has trained. What a sample differs in from the control stays. Batches that cannot be corrected
-    are left as they are, and said to be.
+    are left as they are, and the verdict names them. :func:`neuronedit.io.save_model` keeps all of it in one file, and
+    :func:`neuronedit.tl.apply` corrects other cells of the same batches.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
+    >>> ne.tl.correct(adata, "batch", control_key="role", reference="batch_2", edit="percentile")
+    >>> adata.uns["corrected"]["batches"]["how"].to_dict()
+    {'batch_1': 'control to batch_2', 'batch_2': 'reference'}
 
     Parameters
     ----------
@@ -83,42 +93,36 @@ def correct(
     control
         The value or values that mark controls in it. `None`: `True` in a column of truth values, else ``"control"``.
     reference
-        The batch to which all others are carried; it stays as it is. `None`: to the controls of all batches together, which
-        moves every batch, each a little.
+        The batch to which all others are corrected; it stays as it is. `None`: the controls of all batches together, so that
+        every batch moves a little.
     sample_key
         Column of ``obs`` with the samples: donors or tubes, controls and others. With three or more controls in a batch the
-        composition of each sample is held against theirs. `None`: it is not.
+        composition of each sample is compared with theirs. `None`: it is not.
     bridge
-        For batches without a control, batch -> what stands in. Another batch, ``{"b3": "b2"}``: its cells move as those of
+        For batches without a control, batch -> what takes its place. Another batch, ``{"b3": "b2"}``: its cells move as those of
         that batch (run on the same day, say). Or cells that were measured in this batch and in others,
         ``{"b3": {"individual": "donor 7"}}``: they are the control, and those of the other batches, corrected, the reference.
         A batch without a control that is not named here is left alone.
     held_out_controls
         Controls that are not used but scored, as a dict of obs column -> value(s), ``{"sample": ["HD1", "HD6"]}``: how far
         those of each batch come to those of the reference.
-    edit, strata, axes, residual, **edit_params
-        How each batch's edit is learnt, as in :func:`neuronedit.tl.edit`. `None`: ``"percentile"`` within ``strata``, if they are
-        named: cell types, then, that controls and samples share. Without strata ``"auto"``, which chooses for each batch.
-        Do not give ``"auto"`` cell types as strata here: it would ask whether the correction of some carries over to others,
+    edit, strata, **edit_params
+        How each batch's edit is fitted, as in :func:`neuronedit.tl.edit`. `None`: ``"percentile"`` within ``strata``, if they are
+        named: cell types, then, that controls and samples share. Without strata ``"auto"``, by cross-validation for each batch.
+        Do not give ``"auto"`` cell types as strata here: it would ask whether the correction of some predicts that of others,
         which it need not.
     strength
         Share of the correction.
-    bounds
-        Lowest and highest value that a corrected cell may take.
-    layer
-        Correct this layer. `None`: the one that the space was trained on.
-    key
-        Where :func:`neuronedit.tl.train` kept the model.
+    %(bounds)s
+    %(layer)s
+    %(key)s
     key_added
         Name of the layer, and of the record in ``uns``.
-    accelerator
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
-    progress_bar
-        `None`: in terminals and notebooks.
-    mod
-        The modality, if ``adata`` is a MuData.
-    copy
-        Return a new AnnData and leave this one as it is.
+    %(accelerator)s
+    rng
+        Seed of what is drawn at random, as in :func:`neuronedit.tl.edit`.
+    %(progress_bar)s
+    %(copy)s
 
     Returns
     -------
@@ -132,7 +136,8 @@ def correct(
         What was done, and
 
         ``batches``
-            A DataFrame, one row a batch: ``how`` it was corrected, ``n_controls`` and ``n_samples`` (cells), the share of the
+            A DataFrame, one row a batch: its ``status`` ("reference", "corrected", "bridged", "like another batch", "left alone"),
+            ``how`` it was corrected, ``n_controls`` and ``n_samples`` (cells), the share of the
             samples' cells ``outside`` the control, how many samples are ``flagged``, the ``expected`` share of the gap closed
             (``edit="auto"``) and its standard error, values that were clipped, and the ``verdict``.
         ``samples``
@@ -140,291 +145,217 @@ def correct(
             the controls' as a share of how far one control is from the others at most (shares of clusters, total variation);
             ``flagged`` where that is above 1, and what the controls are ``lacking``, in words: the correction of such a sample
             extrapolates, and what looks like a batch effect may be its composition, or the other way round.
-        ``coverage``
-            A DataFrame, batches by features: share of the samples' cells beyond the central 99 % of the control's; 0.01 is
-            usual.
         ``features``
-            A DataFrame: for each batch and feature what :func:`neuronedit.tl.edit` says of a feature.
+            A DataFrame, one row for each ``batch`` and ``feature``: what :func:`neuronedit.tl.edit` says of a feature, and
+            ``outside_control``, the share of the samples' cells beyond the central 99 % of the control's; 0.01 is usual.
         ``held_out``
             With ``held_out_controls``, for each batch the energy distance from its held-out controls to the reference's (to
             those of all other batches if there is none), ``before`` and ``after``, and the share ``closed``.
+        ``fitted``
+            The edits of all batches, as in :func:`neuronedit.tl.edit`.
         ``verdict``
             In words, also logged.
 
     Raises
     ------
-    ValueError, TypeError, KeyError
-        Before any work, and with ``adata`` unchanged.
+    %(border_errors)s
 
     References
     ----------
     Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198; Van Gassen et al. 2020, CytoNorm,
     Cytometry A 97:268-278, for the design with a control in every batch.
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> adata = ne.datasets.simulate_batches(n_cells=200)
-    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
-    >>> ne.tl.correct(adata, "batch", control_key="role", reference="batch_2", edit="percentile")
-    >>> adata.uns["corrected"]["batches"]["how"].to_dict()
-    {'batch_1': 'control to batch_2', 'batch_2': 'reference'}
     """
-    edit = edit if edit is not None else "auto" if strata is None else "percentile"
-    adata = modality(adata, mod, copy=copy)
-    limits, device = limits_of(bounds), find_device(accelerator)
-    if not np.isfinite(strength):
-        raise ValueError(f"strength must be a finite number; it is {strength!r}.")
-    on = trained(adata, key, layer, device)
-    samples = labels_of(adata, sample_key).astype(str).to_numpy() if sample_key else np.full(adata.n_obs, "all samples")
-    moves, held_out = _design(adata, batch_key, control_key, control, reference, bridge or {}, held_out_controls)
-    way = way_of(edit, Options(axes, None, residual, strata=strata is not None), edit_params)
-    for move in moves:
-        labels_in(adata, strata if move.learns else None, move.roles, "strata")
-    if on.layer == key_added:
-        raise ValueError(f"key_added={key_added!r} is the layer that is corrected; choose another.")
-    check_free(adata, key_added, model=key)
-    check_finite(adata, on.rows, on.layer)
-
-    lessons: dict[str, Lesson] = {}
-    batches, features, covered, of_samples = {}, [], {}, []
-    with fast_matmul(), torch.no_grad():
-        outputs = Outputs.of([on.rows.dense_copy()], on.n_neurons)
-        encode_others(on.spaces[0], on.rows, np.zeros(adata.n_obs, dtype=bool), outputs, device)
-        for move in tqdm(moves, unit="batch", disable=not shown(progress_bar)):
-            index = {role: np.flatnonzero(mask) for role, mask in move.roles.items()}
-            row: dict[str, Any] = UNKNOWN | {
-                "how": move.how,
-                "n_controls": len(index["source"]),
-                "n_samples": len(index["query"]),
-            }
-            if move.learns:
-                targets = Rows(outputs.edited[0], on.rows.order) if move.to_corrected else None
-                learning = index if len(index["query"]) else index | {"query": index["source"]}
-                labels = labels_in(adata, strata, move.roles, "strata")
-                lessons[move.batch] = learn(on, way, learning, strata=labels, strata_name=strata, targets=targets)
-            if (lesson := lessons.get(move.like)) is not None:
-                every = np.flatnonzero(move.cells)
-                carried = carry_over(lesson, on.rows, every, outputs, device, strengths=[strength], limits=limits)
-                table = per_feature(pd.Index(on.names), lesson.control_change, carried, lesson.missed, lesson.wrong)
-                table = table.loc[adata.var_names].rename_axis("feature")
-                row |= {"n_clipped": carried.n_clipped, "verdict": in_words(lesson.said, table, carried)}
-                features.append(table.reset_index().assign(batch=move.batch))
-                if lesson.selected is not None:
-                    row |= {"expected": lesson.selected.expected, "expected_se": lesson.selected.expected_se}
-            if move.learns and len(index["query"]):
-                found = _coverage(on, index, samples)
-                covered[move.batch] = pd.Series(found.beyond, index=on.names)
-                outside = outputs.distance[index["query"]] > 1
-                own = _per_sample(found, pd.Series(outside, index=samples[index["query"]]))
-                of_samples.append(own.assign(batch=move.batch))
-                row |= {"outside": outside.mean(), "flagged": own["flagged"].sum()}
-            batches[move.batch] = row
-    scores = _scores(on, outputs, moves, held_out)
-    record = _tables(batches, features, covered, of_samples, list(adata.var_names))
-    verdict = _in_words(record["batches"], record["samples"], scores)
-    alone = record["batches"]["how"].str.startswith("left alone").any() or record["samples"]["flagged"].any()
-    logger.log(logging.WARNING if alone else logging.INFO, "%s", verdict)
-
-    adata = adata.copy() if copy else adata
-    outputs.write(adata, key_added, [key_added], on.layer)
-    config = {"batch_key": batch_key, "control_key": control_key, "control": control, "reference": reference}
-    config |= {"sample_key": sample_key, "bridge": bridge, "held_out_controls": held_out_controls, "layer": on.layer}
-    config |= {"edit": name_of_choice(edit), "strata": strata, "axes": name_of_choice(axes), "residual": residual}
-    config |= {"strength": strength, "bounds": bounds, "key": on.keys, "edit_params": edit_params}
-    adata.uns[key_added] = (
-        record
-        | {
-            "config": json.dumps(config, default=plain),
-            "verdict": verdict,
-            "layers": np.array([key_added], dtype=str),
-            "order": np.array([*order_of(adata, on.layer), key_added], dtype=str),
-            _slots.VERSION: version("neuronedit"),
-        }
-        | ({"held_out": scores} if held_out.any() else {})
+    # read: whatever can be refused is refused here, and adata is still untouched
+    adata = open_adata(adata, copy=copy)
+    edit = edit or ("auto" if strata is None else "percentile")
+    method = Edit.of(edit, rng=rng, **edit_params)
+    if method.paired_by is not None:
+        raise TypeError("'paired_by' is not a parameter of ne.tl.correct: every batch has one control.")
+    output = Output.read(key_added, [strength], bounds)
+    space = TrainedSpace.read(adata, key, layer, accelerator)
+    asked: dict[str, Any] = {"control_key": control_key, "control": control, "reference": reference}
+    asked |= {"bridge": bridge or {}, "held_out_controls": held_out_controls, "strata": strata}
+    corrections, held_out = read_batches(adata, batch_key, **asked)
+    samples = (
+        get_labels(adata, sample_key).astype(str).to_numpy() if sample_key else np.full(adata.n_obs, "all samples")
     )
+    method.check(space)
+    check_output(output, adata, space)
+    space.check_cells()
+
+    # compute: each batch in turn
+    fitted: dict[str, FittedEdit] = {}
+    reports = []
+    with computing():
+        edited = EditedLayers.of([space.cells.dense_copy()], space.n_neurons)
+        encode_others(space.space, space.cells, np.zeros(adata.n_obs, dtype=bool), edited, space.device)
+        corrected = CellReader(edited.layers[0], space.cells.order)
+        for one in tqdm(corrections, unit="batch", disable=not show_progress(progress_bar)):
+            if one.is_fitted:
+                fitted[one.batch] = _fit_batch(method, space, one, corrected)
+            reports.append(_correct_batch(one, fitted.get(one.like), space, edited, output, samples))
+    scores = _score_held_out(space.cells, corrected, corrections, held_out)
+
+    # report
+    tables = _make_tables(reports, list(adata.var_names))
+    verdict = _write_verdict(tables["batches"], tables["samples"], scores)
+    log_batches(verdict, tables)
+
+    # write
+    config = {"batch_key": batch_key, **asked, "sample_key": sample_key, "edit": method.name, "strength": strength}
+    config |= {"edit_params": method.params, "bounds": bounds, "layer": space.layer, "key": space.keys, "rng": rng}
+    by_batch = {one.batch: fitted[one.like] for one in corrections if one.like in fitted}
+    content = {**tables, "verdict": verdict} | pack_edits(by_batch, space, strength)
+    content |= {"held_out": scores} if held_out.any() else {}
+    content |= {"layers": np.array(output.layers, dtype=str)}
+    content |= {"order": np.array([*list_edits(adata, space.layer), key_added], dtype=str)}
+    adata = adata.copy() if copy else adata
+    edited.write(adata, key_added, output.layers, space.layer)
+    Record(key_added, Tool.CORRECT, config, content).write(adata)
     return adata if copy else None
 
 
+def _fit_batch(method: Edit, space: TrainedSpace, correction: BatchCorrection, corrected: CellReader) -> FittedEdit:
+    """Fit the edit of one batch; a bridged batch is corrected to cells that are corrected already."""
+    design = correction.design
+    if not len(design.query):  # a batch of controls alone
+        design = replace(design, query=design.source)
+    targets = corrected if correction.status is BatchStatus.BRIDGED else None
+    return method.fit(space, design, targets=targets)
+
+
 @dataclass(frozen=True)
-class Move:
-    """How the cells of one batch are corrected: learnt from ``source`` to ``target`` if it ``learns``, as batch ``like`` is."""
+class BatchReport:
+    """What was done to one batch: its row of the table, and tables of its features and samples, where they are known."""
 
     batch: str
-    how: str
-    cells: np.ndarray
-    roles: dict[str, np.ndarray]
-    like: str
-    learns: bool
-    to_corrected: bool = False
+    row: dict[str, Any]
+    features: pd.DataFrame | None = None
+    samples: pd.DataFrame | None = None
+    outside_control: "pd.Series[float] | None" = None
 
 
-def _design(
-    adata: AnnData,
-    batch_key: str,
-    control_key: str,
-    control: Any,
-    reference: Any,
-    bridge: Mapping[Any, Any],
-    held_out_controls: Selection | None,
-) -> tuple[list[Move], np.ndarray]:
-    """Return how each batch is corrected, those that others wait for first, and which controls are held out."""
-    labels = labels_of(adata, batch_key)
-    names = sorted(labels.unique(), key=str)
-    cells_of = {name: (labels == name).to_numpy() for name in names}
-    controls = _controls(adata, control_key, control)
-    held_out = np.zeros(adata.n_obs, dtype=bool)
-    if held_out_controls is not None:
-        held_out = select(adata, control_key, held_out_controls, "held_out_controls") & controls
-        if not held_out.any():
-            raise ValueError("held_out_controls names no control.")
-    used = controls & ~held_out
-    for given, what in (([] if reference is None else [reference], "reference"), (bridge, "bridge")):
-        for name in given:
-            if name not in names:
-                raise ValueError(f"{what}: {name!r} is not in obs[{batch_key!r}]; it has {some(names)}.")
-    n_controls = {name: int((used & cells_of[name]).sum()) for name in names}
-    if reference is not None and n_controls[reference] < 2:
-        raise ValueError(f"the reference {reference!r} has {n_controls[reference]} control cells; it needs at least 2.")
-    if sum(n >= 2 for n in n_controls.values()) < 2:
-        raise ValueError(f"fewer than two batches of obs[{batch_key!r}] have controls: there is nothing to learn from.")
-    goal = used if reference is None else used & cells_of[reference]
-    to = POOLED if reference is None else str(reference)
-
-    roles_of = {
-        name: {"source": used & cells, "target": goal, "query": cells & ~used} for name, cells in cells_of.items()
-    }
-    moves: dict[Any, Move] = {}
-    for name in names:
-        cells, roles = cells_of[name], roles_of[name]
-        if name == reference:
-            moves[name] = Move(str(name), "reference", cells, roles, "", learns=False)
-        elif name not in bridge and n_controls[name] >= 2:
-            if n_controls[name] < 100:
-                logger.warning(
-                    "The control of %s has only %d cells: its percentiles are mostly noise; edit='shift' needs fewer.",
-                    name,
-                    n_controls[name],
-                )
-            moves[name] = Move(str(name), f"control to {to}", cells, roles, str(name), learns=True)
-    known = list(moves)
-    for name in names:
-        cells, roles = cells_of[name], roles_of[name]
-        if name in known:
-            continue
-        if name not in bridge:
-            moves[name] = Move(str(name), "left alone: no control", cells, roles, "", learns=False)
-        elif isinstance(bridge[name], Mapping):
-            stand_in = select(adata, None, bridge[name], f"bridge of {name!r}")
-            there = stand_in & labels.isin(known).to_numpy()
-            if min((stand_in & cells).sum(), there.sum()) < 2:
-                raise ValueError(
-                    f"bridge: {bridge[name]!r} has fewer than 2 cells in {name!r}, or in all batches with controls."
-                )
-            roles = {"source": stand_in & cells, "target": there, "query": cells & ~stand_in}
-            through = ", ".join(f"{column}={value!r}" for column, value in bridge[name].items())
-            moves[name] = Move(
-                str(name), f"bridged through {through}", cells, roles, str(name), learns=True, to_corrected=True
-            )
-        elif bridge[name] in known:
-            how = f"as {bridge[name]}"
-            moves[name] = Move(str(name), how, cells, roles, str(bridge[name]), learns=False)
-        else:
-            raise ValueError(
-                f"bridge: {bridge[name]!r}, which is to stand in for {name!r}, is no batch with a control."
-            )
-    return list(moves.values()), held_out
+def _correct_batch(
+    correction: BatchCorrection,
+    fitted: FittedEdit | None,
+    space: TrainedSpace,
+    edited: EditedLayers,
+    output: Output,
+    samples: np.ndarray,
+) -> BatchReport:
+    """Correct all cells of one batch, and say what was done."""
+    source, query = correction.design.source, correction.design.query
+    row: dict[str, Any] = UNKNOWN | {"status": str(correction.status), "how": correction.how}
+    row |= {"n_controls": len(source), "n_samples": len(query)}
+    features = by_sample = outside_control = None
+    if fitted is not None:
+        summary = apply_edit(fitted, space.cells, correction.cells, edited, space.device, output)
+        features = batch_features(fitted, summary, space.features, correction.batch)
+        verdict = write_verdict(fitted.summary, features.set_index("feature"), summary)
+        row |= {"n_clipped": summary.n_clipped, "verdict": verdict}
+        if fitted.ensemble is not None:
+            row |= {"expected": fitted.ensemble.expected, "expected_se": fitted.ensemble.expected_se}
+    if correction.is_fitted and len(query):
+        control_cells, query_cells = (cells.cpu().numpy() for cells in space.read_cells(source, query))
+        found = coverage(control_cells, samples[source], query_cells, samples[query], space.features)
+        outside_control = pd.Series(found.beyond, index=space.features)
+        outside = edited.distance[query] > 1
+        by_sample = _describe_samples(found, pd.Series(outside, index=samples[query])).assign(batch=correction.batch)
+        row |= {"outside": outside.mean(), "flagged": by_sample["flagged"].sum()}
+    return BatchReport(correction.batch, row, features, by_sample, outside_control)
 
 
-def _controls(adata: AnnData, control_key: str, control: Any) -> np.ndarray:
-    """Return which cells are controls."""
-    labels = labels_of(adata, control_key)
-    if control is None:
-        control = True if labels.dtype == bool else CONTROL
-    return select(adata, control_key, listed(control), "control")
+def batch_features(fitted: FittedEdit, summary: EditSummary, names: Sequence[str], batch: str) -> pd.DataFrame:
+    """Return what was done to each feature of a batch, a row a feature."""
+    index = pd.Index(names, name="feature")
+    table = feature_table(index, fitted.observed_change, fitted.held_out_error, fitted.wrong_direction, summary)
+    return table.reset_index().assign(batch=batch)
 
 
-def _coverage(on: Trained, index: Mapping[str, np.ndarray], samples: np.ndarray) -> Coverage:
-    """Compare the samples of a batch with its controls."""
-    control, query = (cells.cpu().numpy() for cells in on.read(index["source"], index["query"]))
-    return coverage(control, samples[index["source"]], query, samples[index["query"]], on.names)
+def stack_features(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
+    """Return the features of all batches as one table, a row for each batch and feature, in the order of ``names``."""
+    if not tables:
+        return pd.DataFrame({"batch": pd.Categorical([]), "feature": pd.Categorical([])})
+    ordered = [table.set_index("feature").loc[list(names)].reset_index() for table in tables]
+    stacked = pd.concat(ordered, ignore_index=True)
+    stacked.index = stacked.index.astype(str)
+    columns = ["batch", "feature"]
+    stacked = stacked.astype(dict.fromkeys(columns, "category"))
+    return stacked[columns + [name for name in stacked if name not in columns]]
 
 
-def _per_sample(found: Coverage, outside: pd.Series) -> pd.DataFrame:
+def log_batches(verdict: str, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Log the verdict, as a warning where a batch was left alone or a sample is flagged."""
+    left_alone = (tables["batches"]["status"] == BatchStatus.LEFT_ALONE).any()
+    is_warning = left_alone or tables["samples"]["flagged"].any()
+    logger.log(logging.WARNING if is_warning else logging.INFO, "%s", verdict)
+
+
+def _describe_samples(found: Coverage, outside: pd.Series) -> pd.DataFrame:
     """Return one row a sample, given which of its cells lie outside the control."""
-    own = pd.DataFrame({"composition": found.ratio})
-    own["lacking"] = [found.lacking.get(name, "") for name in own.index]
-    own["n_cells"], own["outside"] = outside.groupby(level=0).size(), outside.groupby(level=0).mean()
-    own["flagged"] = own["composition"] > 1
-    return own.rename_axis("sample").reset_index()
+    table = pd.DataFrame({"composition": found.ratio})
+    table["lacking"] = [found.lacking.get(name, "") for name in table.index]
+    table["n_cells"], table["outside"] = outside.groupby(level=0).size(), outside.groupby(level=0).mean()
+    table["flagged"] = table["composition"] > 1
+    return table.rename_axis("sample").reset_index()
 
 
-def _scores(on: Trained, outputs: Outputs, moves: Sequence[Move], held_out: np.ndarray) -> pd.DataFrame:
+def _score_held_out(
+    cells: CellReader, corrected: CellReader, corrections: Sequence[BatchCorrection], held_out: np.ndarray
+) -> pd.DataFrame:
     """Score held-out controls: how far those of each batch come to those of the reference, or of all other batches."""
     rows = {}
-    corrected = Rows(outputs.edited[0], on.rows.order)
-    reference = [move for move in moves if move.how == "reference"]
-    for move in moves:
-        own = np.flatnonzero(held_out & move.cells)
-        others = reference or [other for other in moves if other is not move]
-        there = np.flatnonzero(held_out & np.logical_or.reduce([other.cells for other in others]))
-        if move in reference or min(len(own), len(there)) < 2:
+    reference = [one for one in corrections if one.status is BatchStatus.REFERENCE]
+    for one in corrections:
+        others = reference or [other for other in corrections if other is not one]
+        their_rows = np.sort(np.concatenate([other.cells for other in others]))
+        own, theirs = one.cells[held_out[one.cells]], their_rows[held_out[their_rows]]
+        if one in reference or min(len(own), len(theirs)) < 2:
             continue
-        before, after, truth = (x[i].numpy() for x, i in ((on.rows, own), (corrected, own), (corrected, there)))
-        distances = {"before": energy_distance(before, truth), "after": energy_distance(after, truth)}
-        closed = gap_closed(energy_distance, *(x[some_of(len(x))] for x in (before, truth, after)), n_splits=20)
-        rows[move.batch] = {"n_cells": len(own)} | distances | {"closed": closed}
+        before, after, truth = cells[own].numpy(), corrected[own].numpy(), corrected[theirs].numpy()
+        row = {"n_cells": len(own), "before": energy_distance(before, truth), "after": energy_distance(after, truth)}
+        few = [x[subsample(len(x), MAX_CELLS_FOR_DISTANCE)] for x in (before, truth, after)]
+        rows[one.batch] = row | {"closed": gap_closed(energy_distance, *few, n_splits=20)}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["n_cells", "before", "after", "closed"])
 
 
-def _tables(
-    batches: Mapping[str, Mapping[str, Any]],
-    features: Sequence[pd.DataFrame],
-    covered: Mapping[str, "pd.Series[float]"],
-    samples: Sequence[pd.DataFrame],
-    names: Sequence[str],
-) -> dict[str, pd.DataFrame]:
+def _make_tables(reports: Sequence[BatchReport], names: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return what AnnData can write of what was done to each batch."""
-    columns = [
-        "how",
-        "n_controls",
-        "n_samples",
-        "outside",
-        "flagged",
-        "expected",
-        "expected_se",
-        "n_clipped",
-        "verdict",
-    ]
-    table = pd.DataFrame.from_dict(batches, orient="index", columns=columns).sort_index()
-    columns = ["batch", "sample", "n_cells", "outside", "composition", "flagged", "lacking"]
-    rows = pd.concat(samples)[columns] if samples else pd.DataFrame(columns=columns)
-    rows = rows.astype({"flagged": bool, "composition": float})
-    rows.index = pd.Index(rows["batch"] + ": " + rows["sample"], dtype=str)
-    every = pd.concat(features) if features else pd.DataFrame(columns=["batch", "feature"])
-    every.index = pd.Index(every["batch"] + ": " + every["feature"], dtype=str)
-    coverage = pd.DataFrame(covered).T.reindex(columns=names)
-    return {"batches": table, "samples": rows, "coverage": coverage, "features": every}
+    rows = {report.batch: report.row for report in reports}
+    batches = pd.DataFrame.from_dict(rows, orient="index", columns=BATCH_COLUMNS).sort_index()
+    by_sample = [report.samples for report in reports if report.samples is not None]
+    samples = pd.concat(by_sample)[SAMPLE_COLUMNS] if by_sample else pd.DataFrame(columns=SAMPLE_COLUMNS)
+    samples = samples.astype({"flagged": bool, "composition": float})
+    samples.index = pd.Index(samples["batch"] + ": " + samples["sample"], dtype=str)
+    features = []
+    for report in reports:
+        if report.features is not None:
+            outside = (
+                np.nan if report.outside_control is None else report.features["feature"].map(report.outside_control)
+            )
+            features.append(report.features.assign(outside_control=outside))
+    return {"batches": batches, "samples": samples, "features": stack_features(features, names)}
 
 
-def _in_words(batches: pd.DataFrame, samples: pd.DataFrame, scores: pd.DataFrame) -> str:
+def _write_verdict(batches: pd.DataFrame, samples: pd.DataFrame, scores: pd.DataFrame) -> str:
     """Say what was corrected, what was not, and where the control says too little."""
-    done = ~batches["how"].str.startswith(("reference", "left alone"))
-    sentences = [f"{done.sum()} of {len(batches)} batches corrected."]
-    if (alone := batches.index[batches["how"].str.startswith("left alone")]).size:
-        sentences.append(f"Left alone, as there is no control: {some(alone)}.")
+    untouched = batches["status"].isin([BatchStatus.REFERENCE, BatchStatus.LEFT_ALONE])
+    sentences = [f"{(~untouched).sum()} of {len(batches)} batches corrected."]
+    left_alone = batches.index[batches["status"] == BatchStatus.LEFT_ALONE]
+    if len(left_alone):
+        sentences.append(f"Left alone, as there is no control: {format_choices(left_alone)}.")
     flagged = samples[samples["flagged"]].sort_values("composition", ascending=False, kind="stable")
     if len(flagged):
         sentences.append(
-            f"{len(flagged)} of {len(samples)} samples are composed otherwise than the controls of their batch, further from them"
-            " than these are from each other: there the correction extrapolates."
+            f"{len(flagged)} of {len(samples)} samples differ in composition from the controls of their batch by more than these"
+            " differ from each other: there the correction extrapolates."
         )
-    for _, row in flagged.head(LISTED).iterrows():
+    for _, row in flagged.head(MAX_SAMPLES_NAMED).iterrows():
         sentences.append(f"{row['sample']} ({row['batch']}, {row['composition']:.1f} times as far): {row['lacking']}.")
     if samples["composition"].isna().any():
         sentences.append(
-            "Whether samples are composed as their controls is not known: sample_key names no three controls."
+            "Whether samples and controls agree in composition is not known: sample_key names no three controls."
         )
     for batch, row in scores.iterrows():
-        sentences.append(f"Held-out controls of {batch} came {row['closed']:.2f} of the way.")
+        sentences.append(f"Of the distance of held-out controls of {batch}, {row['closed']:.2f} was closed.")
     return " ".join(sentences)

@@ -7,13 +7,16 @@ from anndata import AnnData
 from torch import Tensor
 
 from .. import _slots
-from .._adata import check_adata, check_finite, encode, features_of, modality, recall, rows_of
-from .._check import config_of, edited_of, select, some
-from .._device import find_device
+from .._data.check import check_at_least, format_choices, get_edited_cells, open_adata, select_cells
+from .._data.reader import encode_cells, spaced
+from .._data.record import Record
+from .._data.space import TrainedSpace, check_space_ids
+from .._docs import shared_docs
 from .._types import Space
 from ..edits import percentile
 
 
+@shared_docs
 def rank_neurons(
     adata: AnnData,
     *,
@@ -21,7 +24,6 @@ def rank_neurons(
     n_features: int = 5,
     max_cells: int = 1_000,
     accelerator: str = "auto",
-    mod: str | None = None,
 ) -> pd.DataFrame:
     r"""Rank neurons by how far apart source and target are, and name the features that each of them drives.
 
@@ -30,6 +32,19 @@ def rank_neurons(
     :math:`\frac{1}{101} \sum_i |p_{ji}^T - p_{ji}^S| / s_j`, in effect the Wasserstein-1 distance. What the neuron
     drives is found by finite differences in the decoder :math:`D`, averaged over cells :math:`z` of the source:
     :math:`D(z + s_j e_j / 2) - D(z - s_j e_j / 2)`.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
+    >>> populations = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+    >>> ne.tl.edit(adata, "group", **populations, edit="percentile")
+    >>> ranked = ne.tl.rank_neurons(adata, n_features=3)
+    >>> ranked.shape, list(ranked.columns)
+    ((24, 7), ['rank', 'neuron', 'distance', 'shift', 'applied', 'feature', 'effect'])
+    >>> best = ranked["neuron"].unique()[:2]
+    >>> ne.tl.edit(adata, "group", **populations, edit="percentile", neurons=best, key_added="edited_2")
 
     Parameters
     ----------
@@ -42,10 +57,7 @@ def rank_neurons(
     max_cells
         Source cells, evenly spaced, at which the decoder is differentiated; more take longer and average over more of the
         source.
-    accelerator
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
-    mod
-        The modality, if ``adata`` is a MuData.
+    %(accelerator)s
 
     Returns
     -------
@@ -69,47 +81,37 @@ def rank_neurons(
     Raises
     ------
     KeyError, ValueError
-        When there is no such edit, it was learnt on other cells, or its cells, layer or space are gone or changed.
+        When there is no such edit, it was fitted on other cells, or its cells, layer or space are gone or changed.
 
     References
     ----------
     Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198.
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> adata = ne.datasets.simulate_batches(n_cells=200)
-    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
-    >>> pair = {"source": "control_1", "target": "control_2", "query": "sample_1", "edit": "percentile"}
-    >>> ne.tl.edit(adata, "group", **pair)
-    >>> ranked = ne.tl.rank_neurons(adata, n_features=3)
-    >>> ranked.shape, list(ranked.columns)
-    ((24, 7), ['rank', 'neuron', 'distance', 'shift', 'applied', 'feature', 'effect'])
-    >>> ne.tl.edit(adata, "group", **pair, neurons=ranked["neuron"].unique()[:2], key_added="edited_2")
     """
-    adata = modality(adata, mod)
-    check_adata(adata)
-    for name, value in {"n_features": n_features, "max_cells": max_cells}.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1; it is {value}.")
-    config, query = config_of(adata, key, here=True), edited_of(adata, key)
-    if _slots.neurons_edited(key) not in adata.obsm:
-        raise KeyError(f"{_slots.neurons_edited(key)!r} is not in adata.obsm; it has {some(adata.obsm)}.")
-    masks = [select(adata, config["groupby"], config[role], role) for role in ("source", "target")]
-    model = config["key"][0]
-    space, names, device = recall(adata, model)[0], features_of(adata, model), find_device(accelerator)
-    rows = rows_of(adata, config["layer"], names)
-    check_finite(adata, rows, config["layer"])
+    # read
+    adata = open_adata(adata)
+    check_at_least(1, n_features=n_features, max_cells=max_cells)
+    record = Record.read(adata, key, fitted_here=True)
+    config, neurons_key = record.config, _slots.neurons_edited(key)
+    query = np.flatnonzero(get_edited_cells(adata, key))
+    if neurons_key not in adata.obsm:
+        raise KeyError(f"{neurons_key!r} is not in adata.obsm; it has {format_choices(adata.obsm)}.")
+    rows = [np.flatnonzero(select_cells(adata, config["groupby"], config[role], role)) for role in ("source", "target")]
+    space = TrainedSpace.read(adata, config["key"][0], config["layer"], accelerator)
+    check_space_ids(record.space_ids, adata, key)
+    space.check_cells()
 
-    space = space.to(device)
-    source, target, before = (encode(space, rows, mask.nonzero()[0], device).cpu().double() for mask in (*masks, query))
-    stored = torch.from_numpy(np.asarray(adata.obsm[_slots.neurons_edited(key)], dtype=float))
-    after, unchanged = stored[query], stored[masks[1]]
+    # neurons before and after
+    encoded = (encode_cells(space.space, space.cells, index, space.device) for index in (*rows, query))
+    source, target, before = (neurons.cpu().double() for neurons in encoded)
+    stored = torch.from_numpy(np.asarray(adata.obsm[neurons_key], dtype=float))
+    after, unchanged = stored[query], stored[rows[1]]
     if unchanged.shape != target.shape or not torch.allclose(unchanged, target, rtol=1e-2, atol=1e-2):
         raise ValueError(
-            f"obsm[{_slots.neurons_edited(key)!r}] does not hold the target's neurons in uns[{model!r}]: the space, the"
+            f"obsm[{neurons_key!r}] does not hold the target's neurons in uns[{config['key'][0]!r}]: the space, the"
             " layer or the labels changed after the edit; call ne.tl.edit again."
         )
+
+    # how far each moved, in units of its standard deviation
     unit = torch.where(_sd(source) > 0, _sd(source), _sd(target))
     curves = [percentile(z, z).knots for z in (source, target)]
     moved = {
@@ -118,16 +120,17 @@ def rank_neurons(
         "applied": (after - before).abs().mean(0),
     }
     moved = {name: torch.where(unit > 0, value / unit, 0) for name, value in moved.items()}
-    seen = np.unique(np.linspace(0, len(source) - 1, min(max_cells, len(source))).astype(np.intp))
-    effects = _effects(space, source[seen].float().to(device), unit)
 
+    # what each does in the decoder
+    few = source[spaced(len(source), max_cells)].float().to(space.device)
+    effects = _effects(space.space, few, unit)  # (n_neurons, n_features)
     order = moved["distance"].argsort(descending=True, stable=True)
     top = effects.abs().argsort(dim=1, descending=True, stable=True)[order, :n_features]
     ranked = pd.DataFrame({"rank": np.arange(1, len(order) + 1), "neuron": order.numpy()})
     ranked = ranked.assign(**{name: value[order].numpy() for name, value in moved.items()})
     ranked = ranked.loc[ranked.index.repeat(top.shape[1])].reset_index(drop=True)
     return ranked.assign(
-        feature=np.array(names, dtype=object)[top.numpy().ravel()],
+        feature=np.array(space.features, dtype=object)[top.numpy().ravel()],
         effect=effects[order].gather(1, top).numpy().ravel(),
     )
 

@@ -1,68 +1,76 @@
-"""Where two treatments together do something else than each of them alone would let expect."""
+"""Where two treatments together do something else than the sum of what each of them does."""
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from anndata import AnnData
 
 from .. import _slots
-from .._adata import check_finite, check_free, modality
-from .._check import check_features, name_of_choice, plain, select
-from .._device import fast_matmul, find_device
-from ._carry import trained
-from ._combine import combine, learn_effect, treatments
-from ._departures import carries_over, departures, measure
-from ._edit import labels_in
-from ._learn import Options, way_of
-from ._progress import shown
-from ._score import Score, ranked
+from .._data.check import check_at_least, check_free, open_adata, select_cells
+from .._data.design import MIN_CELLS, read_treatments
+from .._data.record import Record, Tool
+from .._data.space import TrainedSpace
+from .._docs import shared_docs
+from ..engine.apply import computing
+from ..engine.fit import Edit
+from ..engine.report import list_names
+from ._combine import read_orders
+from ._edit import EditName
+from ._interaction import Generalization, estimate_means, find_departures, measure_generalization
+from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
 
-MOST_COUNTED = 20_000
-"""Cells of a population that are looked at."""
+MAX_CELLS_FOR_MEANS = 20_000
+"""Cells of a population that are looked at: of so many a mean is known to 0.7 % of a standard deviation."""
 
-SHRINKING = {"auto"}
+MAX_FEATURES_IN_VERDICT = 8
+
+SHRINKING_EDITS = {"auto"}
 """Edits that go less far where they are less sure."""
 
 
+@shared_docs
 def synergy(
     adata: AnnData,
     groupby: str,
     *,
     control: Any,
     effects: Sequence[Any],
-    measured: Any = None,
-    score: Score | None = None,
-    edit: Any = "percentile",
+    measured: Any,
+    edit: EditName | Callable[..., Any] = "percentile",
     strata: str | None = None,
-    axes: Any = "neurons",
-    residual: bool = True,
     margin: float = 0.1,
     fdr: float = 0.05,
-    n_resamples: int = 50,
-    rng: int = 0,
+    n_bootstrap: int = 50,
     layer: str | None = None,
     key: str = _slots.MODEL,
     key_added: str = _slots.SYNERGY,
     accelerator: str = "auto",
+    rng: int = 0,
     progress_bar: bool | None = None,
-    mod: str | None = None,
     copy: bool = False,
     **edit_params: Any,
 ) -> AnnData | None:
-    r"""Find where a measured combination departs from the predicted one; or rank predicted pairs by a score.
+    r"""Find where a measured combination of two treatments departs from the predicted one.
 
-    With ``measured``, the mean of each feature under both treatments is held against its prediction from each of them alone,
-    the average over both orders of :func:`neuronedit.tl.combine`. Before that it is asked whether the effects carry over at
-    all: if too little of one recurs in the cells of the other, a difference says nothing about a single feature. Without
-    ``measured``, all pairs of ``effects`` are predicted and ranked.
+    The mean of each feature under both treatments is compared with its prediction from each of them alone, the average over
+    both orders of :func:`neuronedit.tl.combine`. Before that it is asked whether the effects generalize at all: if too
+    little of one recurs in the cells of the other, a difference says nothing about a single feature. Predicted combinations
+    are ranked by :func:`neuronedit.tl.rank_combinations`.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_combination(n_cells=300, interaction=2.0)
+    >>> ne.tl.train(adata, space="identity")
+    >>> ne.tl.synergy(adata, "condition", control="basal", effects=["A", "B"], measured="A+B")
+    >>> table = adata.uns["synergy"]["features"]
+    >>> table.index[table["departs"]].tolist()
+    ['p4EBP1', 'pERK']
 
     Parameters
     ----------
@@ -73,67 +81,48 @@ def synergy(
     control
         Its value for untreated cells.
     effects
-        Its values for cells under one treatment each: two with ``measured``, two or more without.
+        Its two values for cells under one treatment each.
     measured
         Its value for cells under both treatments.
-    score
-        What to rank pairs by, the highest first: a feature (its mean), a gate (``{"CD38": (1.5, None), "CD3": (None, 1)}``: the
-        share of cells between the limits), or a function of an AnnData of cells that returns a number.
-    edit, strata, axes, residual, **edit_params
-        How each effect is learnt, as in :func:`neuronedit.tl.edit`; with strata standard errors are smaller. Not ``"auto"`` if
-        there is a measured combination: it shrinks effects of which it is not sure, and what it leaves out would look like
-        a departure.
+    %(edit)s
+        With strata standard errors are smaller. Not ``"auto"``: it shrinks effects of which it is not sure, and what it leaves
+        out would look like a departure.
     margin
         A departure must be larger than this, in standard deviations of the feature in the measured combination. With 0 any
         inaccuracy of the prediction becomes significant once there are cells enough.
     fdr
-        Expected share of false ones among the features that are said to depart (Benjamini-Hochberg).
-    n_resamples
-        Bootstrap resamples of all populations, with the effects learnt anew. More make the standard errors steadier: with 50
+        Expected share of false ones among the features that are called departures (Benjamini-Hochberg).
+    n_bootstrap
+        Bootstrap resamples of all populations, with the effects fitted again. More make the standard errors steadier: with 50
         they vary by 10 %.
-    rng
-        Seed of the resamples.
-    layer
-        Read this layer. `None`: the one that the space was trained on.
-    key
-        Where :func:`neuronedit.tl.train` kept the model.
+    %(layer)s
+    %(key)s
     key_added
         Key of the result in ``uns``.
-    accelerator
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
-    progress_bar
-        `None`: in terminals and notebooks.
-    mod
-        The modality, if ``adata`` is a MuData.
-    copy
-        Return a new AnnData and leave this one as it is.
+    %(accelerator)s
+    rng
+        Seed of the resamples.
+    %(progress_bar)s
+    %(copy)s
 
     Returns
     -------
-    `None`, or the new AnnData with ``copy=True``. Written is ``uns["synergy"]``: what was done, ``verdict`` in words, and with
-    ``measured``
+    `None`, or the new AnnData with ``copy=True``. Written is ``uns["synergy"]``: what was done, ``verdict`` in words, and
 
     ``features``
         A DataFrame: for each feature the effect of each treatment on its mean (``effect_a``, ``effect_b``, against the
         control), the ``predicted`` and ``measured`` mean under both, their ``difference`` (measured - predicted) with standard
         error ``se`` and 95 % interval ``low`` to ``high``, ``sd`` (what the margin is a share of), ``p_value``, ``q_value``, and
         whether it ``departs``.
-    ``carries_over``
+    ``generalizes``
         A DataFrame, one row for each effect on the cells of the other: the share of it that ``recurs`` there, with 95 %
-        interval ``low`` to ``high``, over the features that it changes in the control; ``gap_closed``, of the energy distance
-        from those cells to the measured ones, by the edit; and what that ``says``.
-
-    without
-
-    ``pairs``
-        A DataFrame, the best pair first: the ``predicted`` score, averaged over both orders, its 95 % interval ``low`` to ``high``
-        over resamples of the predicted cells, the scores measured under either treatment alone (``score_a``, ``score_b``) and in
-        the ``control``, and the ``agreement`` of the orders.
+        interval ``low`` to ``high``, over the features that it changes in the control; ``gap_closed``, the share of the energy
+        distance from those cells to the measured ones that the edit closes; and the ``verdict``: "generalizes", "does not
+        generalize", "undecided" or "no effect".
 
     Raises
     ------
-    ValueError, TypeError, KeyError
-        Before any work, and with ``adata`` unchanged.
+    %(border_errors)s
 
     Notes
     -----
@@ -150,132 +139,85 @@ def synergy(
     ----------
     McCarthy & Smyth 2009, Testing significance relative to a fold-change threshold is a TREAT, doi:10.1093/bioinformatics/btp053;
     Benjamini & Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x.
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> adata = ne.datasets.simulate_combination(n_cells=300, interaction=2.0)
-    >>> ne.tl.train(adata, space="identity")
-    >>> ne.tl.synergy(adata, "condition", control="basal", effects=["A", "B"], measured="A+B")
-    >>> table = adata.uns["synergy"]["features"]
-    >>> table.index[table["departs"]].tolist()
-    ['p4EBP1', 'pERK']
     """
-    adata = modality(adata, mod, copy=copy)
-    device = find_device(accelerator)
-    on = trained(adata, key, layer, device)
-    groups = treatments(adata, groupby, control, effects)
-    way = way_of(edit, Options(axes, None, residual, strata=strata is not None), edit_params)
-    for effect in effects:
-        labels_in(adata, strata, {"source": groups[control], "target": groups[effect]}, "strata")
-    _check(adata, groupby, groups, effects, measured, score, edit, margin, fdr, n_resamples)
-    check_free(adata, key_added, model=key, layers=[])
-    check_finite(adata, on.rows, on.layer)
+    # read: whatever can be refused is refused here, and adata is still untouched
+    adata = open_adata(adata, copy=copy)
+    _check_question(effects, edit, margin, fdr)
+    check_at_least(2, n_bootstrap=n_bootstrap)
+    method = Edit.of(edit, **edit_params)
+    space = TrainedSpace.read(adata, key, layer, accelerator)
+    rows = read_treatments(adata, groupby, control, effects)
+    rows[measured] = _read_measured(adata, groupby, rows, measured)
+    read_orders(adata, rows, control, effects, strata, method.paired_by)
+    method.check(space)
+    check_free(adata, key_added, spaces=space.keys)
+    space.check_cells()
 
+    # compute
+    generator = np.random.default_rng(rng)
+    few = {name: np.sort(generator.permutation(of_name)[:MAX_CELLS_FOR_MEANS]) for name, of_name in rows.items()}
+    with computing():
+        cells = dict(zip(few, space.read_cells(*few.values()), strict=True))
+        designs = read_orders(adata, few, control, effects, strata, method.paired_by)
+        fitted = {order: method.fit(space, design) for order, design in designs.items()}
+        roles = {"control": control, "a": effects[0], "b": effects[1], "both": measured}
+        means = estimate_means(cells, fitted, roles, n_bootstrap, generator, show_progress(progress_bar))
+    features = find_departures(means, space.features, margin, fdr).loc[adata.var_names]
+    generalizes = measure_generalization(means, roles, margin, fdr)
+
+    # write
+    verdict = _write_verdict(features, generalizes, margin, fdr)
+    fails = (generalizes["verdict"] == Generalization.FAILS).any()
+    logger.log(logging.WARNING if fails else logging.INFO, "%s", verdict)
     config = {"groupby": groupby, "control": control, "effects": list(effects), "measured": measured, "margin": margin}
-    config |= {"fdr": fdr, "n_resamples": n_resamples, "rng": rng, "edit": name_of_choice(edit), "strata": strata}
-    config |= {"axes": name_of_choice(axes), "residual": residual, "layer": on.layer, "key": on.keys}
-    config |= {"edit_params": edit_params, "score": name_of_choice(score) if callable(score) else score}
-    if score is not None:
-        how: dict[str, Any] = {"edit": edit, "strata": strata, "axes": axes, "residual": residual} | edit_params
-        how |= {"layer": layer, "key": key, "accelerator": accelerator, "progress_bar": progress_bar}
-        both = combine(adata, groupby, control=control, effects=effects, **how)
-        pairs = ranked(adata, on, both, groups, groupby, control, effects, score, n_resamples=n_resamples, rng=rng)
-        best = pairs.iloc[0]
-        verdict = f"Of {len(pairs)} predicted pairs {pairs.index[0]} scores highest: {best['predicted']:.3g}"
-        verdict += f" (alone {best['score_a']:.3g} and {best['score_b']:.3g}, control {best['control']:.3g})."
-        result: dict[str, Any] = {"pairs": pairs}
-    else:
-        groups[measured] = select(adata, groupby, [measured], "measured")
-        generator = np.random.default_rng(rng)
-        index = {
-            name: np.sort(generator.permutation(np.flatnonzero(mask))[:MOST_COUNTED]) for name, mask in groups.items()
-        }
-        with fast_matmul(), torch.no_grad():
-            cells = dict(zip(index, on.read(*index.values()), strict=True))
-            a, b = effects
-            few = {name: _mask(rows, adata.n_obs) for name, rows in index.items()}
-            both_ways = [(a, b), (b, a)]
-            lessons = [learn_effect(adata, on, way, few, control, given, effect, strata) for given, effect in both_ways]
-            found = measure(cells, lessons, control, both_ways, measured, n_resamples, generator, shown(progress_bar))
-        features = departures(found, on.names, margin, fdr).loc[adata.var_names]
-        carries = carries_over(found, both_ways, margin, fdr)
-        verdict = _in_words(features, carries, margin, fdr)
-        result = {"features": features, "carries_over": carries}
-    logger.log(logging.WARNING if "not carry over" in verdict else logging.INFO, "%s", verdict)
-
+    config |= {"fdr": fdr, "n_bootstrap": n_bootstrap, "rng": rng, "edit": method.name, "strata": strata}
+    config |= {"edit_params": method.params, "layer": space.layer, "key": space.keys}
     adata = adata.copy() if copy else adata
-    adata.uns[key_added] = result | {
-        "config": json.dumps(config, default=plain),
-        "verdict": verdict,
-        _slots.VERSION: version("neuronedit"),
-    }
+    content = {"features": features, "generalizes": generalizes, "verdict": verdict}
+    Record(key_added, Tool.SYNERGY, config, content).write(adata)
     return adata if copy else None
 
 
-def _check(
-    adata: AnnData,
-    groupby: str,
-    groups: Mapping[Any, np.ndarray],
-    effects: Sequence[Any],
-    measured: Any,
-    score: Score | None,
-    edit: Any,
-    margin: float,
-    fdr: float,
-    n_resamples: int,
-) -> None:
+def _check_question(effects: Sequence[Any], edit: Any, margin: float, fdr: float) -> None:
     """Refuse what cannot be asked together."""
-    if (measured is None) == (score is None):
+    if isinstance(effects, str) or len(effects) != 2:
+        raise ValueError(f"effects must be two values; they are {effects!r}.")
+    if isinstance(edit, str) and edit in SHRINKING_EDITS:
         raise ValueError(
-            "give either measured, a value of obs for cells under both treatments, or score, to rank pairs by."
+            f"edit={edit!r} shrinks effects, which would look like departures; name one edit, 'percentile'."
         )
-    if measured is not None:
-        if len(effects) != 2:
-            raise ValueError(f"measured needs two effects; there are {len(effects)}: {list(effects)!r}.")
-        if measured in groups:
-            raise ValueError(f"measured={measured!r} is among control and effects, too.")
-        if (n := int(select(adata, groupby, [measured], "measured").sum())) < 2:
-            raise ValueError(f"{measured!r} has {n} cell; a mean and its error need at least 2.")
-        if isinstance(edit, str) and edit in SHRINKING:
-            raise ValueError(
-                f"edit={edit!r} shrinks effects, which would look like departures; name one edit, 'percentile'."
-            )
-    if score is not None and not callable(score):
-        check_features(adata, *([score] if isinstance(score, str) else score))
-    if n_resamples < 2:
-        raise ValueError(f"n_resamples must be at least 2; it is {n_resamples}.")
     if margin < 0 or not 0 < fdr < 1:
         raise ValueError(f"margin must be at least 0 and fdr between 0 and 1; they are {margin!r} and {fdr!r}.")
 
 
-def _in_words(features: pd.DataFrame, carries: pd.DataFrame, margin: float, fdr: float) -> str:
-    """Say whether the effects carry over, and which features depart from what they let expect."""
+def _read_measured(adata: AnnData, groupby: str, rows: dict[Any, np.ndarray], measured: Any) -> np.ndarray:
+    """Return the row numbers of the cells under both treatments."""
+    if measured in rows:
+        raise ValueError(f"measured={measured!r} is among control and effects, too.")
+    of_measured = np.flatnonzero(select_cells(adata, groupby, [measured], "measured"))
+    if len(of_measured) < MIN_CELLS:
+        raise ValueError(f"{measured!r} has {len(of_measured)} cell; a mean and its error need at least 2.")
+    return of_measured
+
+
+def _write_verdict(features: pd.DataFrame, generalizes: pd.DataFrame, margin: float, fdr: float) -> str:
+    """Say whether the effects generalize, and which features depart from the prediction."""
     sentences = []
-    for name, row in carries.iterrows():
-        effect, given = str(name).split(" on ", 1)
+    for _, row in generalizes.iterrows():
         share = f"{row['recurs']:.0%} of its effect recurs there (95 % interval {row['low']:.0%} to {row['high']:.0%})"
-        said = {
-            "does not carry over": f"{effect} does not carry over to cells of {given}: {share}.",
-            "cannot be told": f"Whether {effect} carries over to cells of {given} cannot be told: {share}.",
-            "no effect in the control": f"{effect} changes no feature of the control by more than {margin:g} sd.",
+        texts = {
+            Generalization.FAILS: f"{row['effect']} does not generalize to cells of {row['given']}: {share}.",
+            Generalization.UNDECIDED: f"Whether {row['effect']} generalizes to cells of {row['given']} is undecided: {share}.",
+            Generalization.NO_EFFECT: f"{row['effect']} changes no feature of the control by more than {margin:g} sd.",
         }
-        if row["says"] in said:
-            sentences.append(said[row["says"]])
-    unsure = (carries["says"] == "does not carry over").any()
+        if row["verdict"] in texts:
+            sentences.append(texts[row["verdict"]])
     names = list(features.index[features["departs"]])
     if names:
-        shown_names = ", ".join(map(str, names[:8])) + (", …" if len(names) > 8 else "")
-        what = f"{len(names)} of {len(features)} features depart from the prediction"
-        sentences.append(f"{what} by more than {margin:g} sd (FDR {fdr:.0%}): {shown_names}.")
+        what = f"{len(names)} of {len(features)} features depart from the prediction by more than {margin:g} sd"
+        sentences.append(f"{what} (FDR {fdr:.0%}): {list_names(names, MAX_FEATURES_IN_VERDICT)}.")
     else:
         sentences.append(f"No feature departs from the prediction by more than {margin:g} sd (FDR {fdr:.0%}).")
-    if unsure and names:
-        sentences.append("As an effect as a whole does not carry over, these are no interactions of single features.")
+    if names and (generalizes["verdict"] == Generalization.FAILS).any():
+        sentences.append("As an effect as a whole does not generalize, these are no interactions of single features.")
     return " ".join(sentences)
-
-
-def _mask(rows: np.ndarray, n: int) -> np.ndarray:
-    mask = np.zeros(n, dtype=bool)
-    mask[rows] = True
-    return mask

@@ -1,39 +1,45 @@
 """Train the space in which cells are edited."""
 
 import logging
-from inspect import signature
-from typing import Any
+from collections.abc import Callable
+from inspect import isclass, signature
+from typing import Any, Literal
 
 import numpy as np
 from anndata import AnnData
 
 from .. import _slots
-from .._adata import check_finite, modality, neurons_of, remember, rows_of
-from .._check import check_parameters, lookup
+from .._data.check import check_free, check_parameters, describe_choice, format_choices, lookup, open_adata
+from .._data.reader import CellReader, check_finite, encode_all, read_cells
+from .._data.space import name_space_class, write_space
 from .._device import find_device
+from .._docs import shared_docs
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
-from ._progress import shown
+from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
 
+MAX_USUAL_VALUE = 100.0
+"""No usual transformation gives larger values: arcsinh and log1p of a million are 14."""
 
+
+@shared_docs
 def train(
     adata: AnnData,
     *,
-    space: str | type[FittedSpace] = "autoencoder",
+    space: Literal["autoencoder", "conv", "pca", "identity"] | type[FittedSpace] = "autoencoder",
     layer: str | None = None,
     max_epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
-    schedule: Any = "onecycle",
+    schedule: Literal["onecycle", "constant"] | Callable[[float], float] = "onecycle",
     validation_size: float = 0.0,
     early_stopping: int | None = None,
     rng: int | np.random.Generator | None = 0,
     accelerator: str = "auto",
-    precision: str = "float32",
+    precision: Literal["float32", "bfloat16"] = "float32",
     key_added: str = _slots.MODEL,
     progress_bar: bool | None = None,
-    mod: str | None = None,
     copy: bool = False,
     **space_params: Any,
 ) -> AnnData | None:
@@ -43,6 +49,14 @@ def train(
     :func:`neuronedit.pp.arcsinh`, counts with :func:`scanpy.pp.normalize_total` and :func:`scanpy.pp.log1p`.
     Input is centred per feature and divided by one global scale, which is kept with the model.
 
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
+    >>> adata.obsm["X_neurons"].shape
+    (800, 8)
+
     Parameters
     ----------
     adata
@@ -51,7 +65,7 @@ def train(
     space
         ``"autoencoder"`` (as published), ``"conv"`` (as published for images, whose shape is in ``uns["image_shape"]``: rows
         and columns, or rows, columns and channels, the order in which they are flattened in X), ``"pca"``, ``"identity"``
-        (edit the features themselves), or a class like those in ``ne.spaces``.
+        (edit the features themselves), or a class of your own, derived from ``ne.spaces.FittedSpace``.
     layer
         Train on this layer instead of X. It is edited later, too.
     max_epochs
@@ -71,19 +85,14 @@ def train(
         Stop after so many epochs without a lower validation loss and keep the best weights. It needs ``validation_size``.
     rng
         Seed or generator. The same seed gives the same bits on the same machine's CPU.
-    accelerator
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
+    %(accelerator)s
     precision
         Of the matrix products of the training: ``"float32"`` or ``"bfloat16"``, which is faster on GPUs and on some CPUs, above
         all with thousands of features. Weights stay float32, and so is everything that is done with the trained space.
     key_added
         Where the model is kept in ``uns``.
-    progress_bar
-        `None`: in terminals and notebooks.
-    mod
-        The modality to train on, if ``adata`` is a MuData.
-    copy
-        Return a new AnnData and leave this one as it is.
+    %(progress_bar)s
+    %(copy)s
     **space_params
         ``widths=(500, 250, 50)`` of the autoencoder's layers, the last being the neurons; ``widths=(64, 128, 256)``, the
         filters of ``"conv"``; ``n_components=50`` of PCA.
@@ -96,8 +105,8 @@ def train(
         Neurons of every cell, ``(n_obs, n_neurons)`` float32, if cells are in memory and their neurons take at most 1 GiB (of
         images of 64 x 64 pixels: 16,384). With another ``key_added``: ``obsm["X_neurons_<key_added>"]``.
     ``uns["neuronedit"]``
-        The model: space, settings, weights, feature names, loss history, shape and SHA-256 of the training data (of at most
-        10,000 cells, evenly spaced), versions. It is saved by ``write_h5ad`` and ``write_zarr``, weights of any size as plain
+        The trained space: settings, weights, feature names, quantiles and arcsinh cofactor of each feature, its ``id`` (the digest of
+        all these), loss history, shape and SHA-256 of the training data (of at most 10,000 cells, evenly spaced), versions. It is saved by ``write_h5ad`` and ``write_zarr``, weights of any size as plain
         arrays: as published, those of ``"conv"`` take 5 MB, whatever the size of the images.
 
     Raises
@@ -113,63 +122,63 @@ def train(
     References
     ----------
     Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198.
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> adata = ne.datasets.simulate_batches(n_cells=200)
-    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
-    >>> adata.obsm["X_neurons"].shape
-    (800, 8)
     """
-    adata = modality(adata, mod, copy=copy)
-    rows = rows_of(adata, layer)
-    fitted = lookup(SPACES, space, "space")
-    check_parameters(fitted.fit, space_params, f"the space {space!r}")
-    if _slots.IMAGE_SHAPE in adata.uns and _slots.IMAGE_SHAPE in signature(fitted.fit).parameters:
+    # read: whatever can be refused is refused here, and adata is still untouched
+    adata = open_adata(adata, copy=copy)
+    cells = read_cells(adata, layer)
+    kind = lookup(SPACES, space, "space")
+    if not isclass(kind) or not issubclass(kind, FittedSpace):
+        raise TypeError(
+            f"space={space!r} is no class derived from ne.spaces.FittedSpace; there are {format_choices(SPACES)}."
+        )
+    check_parameters(kind.fit, space_params, f"the space {space!r}")
+    check_free(adata, key_added)
+    if _slots.IMAGE_SHAPE in adata.uns and _slots.IMAGE_SHAPE in signature(kind.fit).parameters:
         space_params = {_slots.IMAGE_SHAPE: adata.uns[_slots.IMAGE_SHAPE]} | space_params
-    given: dict[str, Any] = {"batch_size": batch_size, "lr": lr}
-    given = {name: value for name, value in given.items() if value is not None} | {
-        "max_epochs": max_epochs,
-        "schedule": lookup(SCHEDULES, schedule, "schedule"),
-        "validation_size": validation_size,
-        "early_stopping": early_stopping,
-        "seed": int(np.random.default_rng(rng).integers(2**63)),
-        "device": find_device(accelerator),
-        "progress_bar": shown(progress_bar),
-        "precision": precision,
-    }
-    training = Training(**getattr(fitted, "usual", {}) | given)
-    check_finite(adata, rows, layer)
-    _warn_of_raw_values(rows)
+    asked: dict[str, Any] = {"batch_size": batch_size, "lr": lr}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    training = Training(
+        **kind.training_defaults | asked,
+        max_epochs=max_epochs,
+        schedule=lookup(SCHEDULES, schedule, "schedule"),
+        validation_size=validation_size,
+        early_stopping=early_stopping,
+        rng=int(np.random.default_rng(rng).integers(2**63)),
+        device=find_device(accelerator),
+        progress_bar=show_progress(progress_bar),
+        precision=precision,
+    )
+    check_finite(cells, layer, adata.obs_names, adata.var_names)
+    _warn_of_raw_values(cells)
 
-    trained = fitted.fit(rows, training, **space_params)
-    neurons = neurons_of(trained, rows, training.device)
+    # compute
+    trained = kind.fit(cells, training, **space_params)
+    neurons = encode_all(trained, cells, training.device)
 
+    # write
     adata = adata.copy() if copy else adata
-    name = next((name for name, row in SPACES.items() if row is fitted), fitted.__name__)
-    SPACES[name] = fitted  # a class of the caller's own is found again by tl.edit
     settings = {
         "max_epochs": training.epochs(adata.n_obs),
         "batch_size": training.batch_size,
         "precision": precision,
         "lr": training.peak,
-        "schedule": schedule if isinstance(schedule, str) else getattr(schedule, "__name__", repr(schedule)),
+        "schedule": describe_choice(schedule),
         "validation_size": validation_size,
         "early_stopping": early_stopping,
-        "seed": training.seed,
+        "rng": training.rng,
         "device": str(training.device),
     }
-    remember(adata, key_added, name, trained, layer, settings, rows)
+    write_space(adata, key_added, name_space_class(kind), trained, layer, settings, cells)
+    adata.obsm.pop(_slots.neurons(key_added), None)  # of a space that this one takes the place of
     if neurons is not None:
         adata.obsm[_slots.neurons(key_added)] = neurons
     return adata if copy else None
 
 
-def _warn_of_raw_values(rows: Any, limit: float = 100.0) -> None:
+def _warn_of_raw_values(cells: CellReader) -> None:
     """Warn of values that no usual transformation gives."""
-    highest = float(rows.matrix.max() if rows.in_memory else rows[: rows.span].max())
-    if highest > limit:
+    highest = float(cells.matrix.max() if cells.in_memory else cells[: cells.span].max())
+    if highest > MAX_USUAL_VALUE:
         logger.warning(
             "The largest value is %.4g: are these raw counts or intensities? Transform them first, for example with"
             " ne.pp.arcsinh (cytometry) or scanpy.pp.log1p (counts).",

@@ -1,4 +1,4 @@
-"""A map as JSON and arrays, and back: what is needed to write a learnt edit without pickle."""
+"""A map as JSON and arrays, and back: what is needed to write a fitted edit without pickle."""
 
 import hashlib
 import json
@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._types import Space
-from .edits import MAPS
-from .spaces import SPACES, FittedSpace
-
-NAMES = {kind: name for name, kind in MAPS.items()}
+from .._types import Space
+from ..edits import FORMER_NAMES, MAPS
+from ..spaces import SPACES, FittedSpace
 
 
 def pack(thing: Any, spaces: Mapping[str, Space]) -> tuple[str, dict[str, np.ndarray]]:
@@ -22,38 +20,41 @@ def pack(thing: Any, spaces: Mapping[str, Space]) -> tuple[str, dict[str, np.nda
     ``spaces`` are kept elsewhere and only named. A function that is no row of ``ne.edits.MAPS`` is a TypeError.
     """
     arrays: dict[str, np.ndarray] = {}
-    known: dict[bytes, str] = {}
-    names = {id(space): name for name, space in spaces.items()}
+    names_by_digest: dict[bytes, str] = {}
+    space_names = {id(space): name for name, space in spaces.items()}
+    map_names = {kind: name for name, kind in MAPS.items()}
 
-    def tree(thing: Any) -> Any:
-        if id(thing) in names:
-            return {"space_in": names[id(thing)]}
-        if type(thing) in NAMES:
-            return {"map": NAMES[type(thing)], "parts": {name: tree(value) for name, value in vars(thing).items()}}
+    def to_tree(thing: Any) -> Any:
+        if id(thing) in space_names:
+            return {"space_in": space_names[id(thing)]}
+        if type(thing) in map_names:
+            parts = {name: to_tree(value) for name, value in vars(thing).items()}
+            return {"map": map_names[type(thing)], "parts": parts}
         if isinstance(thing, FittedSpace):
             name = next(name for name, kind in SPACES.items() if kind is type(thing))
-            return {"space": name, "config": thing.config, "weights": {k: tree(v) for k, v in thing.weights().items()}}
+            weights = {name: to_tree(weight) for name, weight in thing.weights().items()}
+            return {"space": name, "config": thing.config, "weights": weights}
         if isinstance(thing, Tensor):
             array = np.asarray(thing.detach().cpu().numpy(), order="C")
             digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).digest()
-            name = known.setdefault(digest, str(len(known)))
+            name = names_by_digest.setdefault(digest, str(len(names_by_digest)))
             arrays.setdefault(name, array)
             return {"array": name}
         if isinstance(thing, list | tuple):
-            return [tree(part) for part in thing]
+            return [to_tree(part) for part in thing]
         if thing is None or isinstance(thing, bool | int | float | str):
             return thing
         raise TypeError(f"{thing!r} cannot be written: it is no row of ne.edits.MAPS.")
 
-    return json.dumps(tree(thing)), arrays
+    return json.dumps(to_tree(thing)), arrays
 
 
 def unpack(packed: str, arrays: Mapping[str, Any], spaces: Mapping[str, Space], device: torch.device) -> Any:
     """Return what `pack` was given, on a device."""
 
-    def thing(tree: Any) -> Any:
+    def from_tree(tree: Any) -> Any:
         if isinstance(tree, list):
-            return [thing(part) for part in tree]
+            return [from_tree(part) for part in tree]
         if not isinstance(tree, dict):
             return tree
         if "space_in" in tree:
@@ -62,8 +63,9 @@ def unpack(packed: str, arrays: Mapping[str, Any], spaces: Mapping[str, Space], 
             return torch.from_numpy(np.array(arrays[tree["array"]])).to(device)
         if "space" in tree:
             space = SPACES[tree["space"]](**tree["config"])
-            space.load_state_dict({name: thing(weight) for name, weight in tree["weights"].items()})
+            space.load_state_dict({name: from_tree(weight) for name, weight in tree["weights"].items()})
             return space.requires_grad_(False).to(device)
-        return MAPS[tree["map"]](**{name: thing(value) for name, value in tree["parts"].items()})
+        kind = MAPS[FORMER_NAMES.get(tree["map"], tree["map"])]
+        return kind(**{name: from_tree(value) for name, value in tree["parts"].items()})
 
-    return thing(json.loads(packed))
+    return from_tree(json.loads(packed))

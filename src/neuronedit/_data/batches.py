@@ -1,0 +1,166 @@
+"""How each batch is corrected: read from obs once, checked once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from .check import Selector, format_choices, get_labels, select_cells, to_list
+from .design import MIN_CELLS, Design, check_size
+
+ALL_CONTROLS = "all controls"
+"""How the reference is called where it is no batch."""
+
+DEFAULT_CONTROL = "control"
+"""How controls are marked, unless the caller says otherwise."""
+
+
+class BatchStatus(StrEnum):
+    """What happens to a batch."""
+
+    REFERENCE = "reference"
+    CORRECTED = "corrected"
+    BRIDGED = "bridged"
+    LIKE_ANOTHER = "like another batch"
+    LEFT_ALONE = "left alone"
+
+
+@dataclass(frozen=True)
+class BatchCorrection:
+    """How the cells of one batch are corrected.
+
+    Attributes
+    ----------
+    batch
+        Its name.
+    status, how
+        What happens to it, and the same in words.
+    cells
+        Row numbers of all its cells.
+    design
+        Its controls, those of the reference, and its other cells.
+    like
+        The batch whose edit corrects it: itself, another, or "" where none does.
+    """
+
+    batch: str
+    status: BatchStatus
+    how: str
+    cells: np.ndarray
+    design: Design
+    like: str = ""
+
+    @property
+    def is_fitted(self) -> bool:
+        """Return whether an edit is fitted for this batch."""
+        return self.status in (BatchStatus.CORRECTED, BatchStatus.BRIDGED)
+
+
+def read_batches(
+    adata: AnnData,
+    batch_key: str,
+    *,
+    control_key: str,
+    control: Any,
+    reference: Any,
+    bridge: Mapping[Any, Any],
+    held_out_controls: Selector | None,
+    strata: str | None,
+) -> tuple[list[BatchCorrection], np.ndarray]:
+    """Return how each batch is corrected, those that others wait for first, and the mask of the controls that are held out."""
+    labels = get_labels(adata, batch_key)
+    names = sorted(labels.unique(), key=str)
+    is_control, held_out = _read_controls(adata, control_key, control, held_out_controls)
+    used = is_control & ~held_out
+    is_in = {name: (labels == name).to_numpy() for name in names}
+    n_controls = {name: int((used & is_in[name]).sum()) for name in names}
+    _check_batches(names, n_controls, batch_key, reference, bridge)
+
+    # batches with a control
+    goal = used if reference is None else used & is_in[reference]
+    goal_name = ALL_CONTROLS if reference is None else str(reference)
+    corrections: dict[Any, BatchCorrection] = {}
+    for name in names:
+        is_reference = name == reference
+        if not is_reference and (name in bridge or n_controls[name] < MIN_CELLS):
+            continue
+        design = _read_design(adata, is_in[name] & used, goal, is_in[name] & ~used, None if is_reference else strata)
+        status, how, like = BatchStatus.REFERENCE, "reference", ""
+        if not is_reference:
+            check_size(f"The control of {name}", n_controls[name])
+            status, how, like = BatchStatus.CORRECTED, f"control to {goal_name}", str(name)
+        corrections[name] = BatchCorrection(str(name), status, how, np.flatnonzero(is_in[name]), design, like)
+
+    # batches without one
+    names_with_control = list(corrections)
+    with_control = labels.isin(names_with_control).to_numpy()
+    for name in names:
+        if name in corrections:
+            continue
+        cells, stand_in = np.flatnonzero(is_in[name]), bridge.get(name)
+        if isinstance(stand_in, Mapping):
+            design = _read_bridge(adata, name, stand_in, is_in[name], with_control, strata)
+            how = "bridged through " + ", ".join(f"{column}={value!r}" for column, value in stand_in.items())
+            corrections[name] = BatchCorrection(str(name), BatchStatus.BRIDGED, how, cells, design, str(name))
+            continue
+        design = _read_design(adata, is_in[name] & used, goal, is_in[name] & ~used, None)
+        if name not in bridge:
+            status, how, like = BatchStatus.LEFT_ALONE, "left alone: no control", ""
+        elif stand_in in names_with_control:
+            status, how, like = BatchStatus.LIKE_ANOTHER, f"as {stand_in}", str(stand_in)
+        else:
+            raise ValueError(f"bridge: {stand_in!r}, which is to stand in for {name!r}, is no batch with a control.")
+        corrections[name] = BatchCorrection(str(name), status, how, cells, design, like)
+    return list(corrections.values()), held_out
+
+
+def _read_controls(
+    adata: AnnData, control_key: str, control: Any, held_out_controls: Selector | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the masks of all controls and of those that are held out."""
+    labels = get_labels(adata, control_key)
+    if control is None:
+        control = True if labels.dtype == bool else DEFAULT_CONTROL
+    is_control = select_cells(adata, control_key, to_list(control), "control")
+    held_out = np.zeros(adata.n_obs, dtype=bool)
+    if held_out_controls is not None:
+        held_out = select_cells(adata, control_key, held_out_controls, "held_out_controls") & is_control
+        if not held_out.any():
+            raise ValueError("held_out_controls names no control.")
+    return is_control, held_out
+
+
+def _check_batches(
+    names: list[Any], n_controls: Mapping[Any, int], batch_key: str, reference: Any, bridge: Mapping[Any, Any]
+) -> None:
+    """Refuse batches that do not exist, and too few controls."""
+    for given, argument in (([] if reference is None else [reference], "reference"), (bridge, "bridge")):
+        for name in given:
+            if name not in names:
+                raise ValueError(f"{argument}: {name!r} is not in obs[{batch_key!r}]; it has {format_choices(names)}.")
+    if reference is not None and n_controls[reference] < MIN_CELLS:
+        raise ValueError(f"the reference {reference!r} has {n_controls[reference]} control cells; it needs at least 2.")
+    if sum(n >= MIN_CELLS for n in n_controls.values()) < 2:
+        raise ValueError(f"fewer than two batches of obs[{batch_key!r}] have controls: there is nothing to learn from.")
+
+
+def _read_design(
+    adata: AnnData, source: np.ndarray, target: np.ndarray, query: np.ndarray, strata: str | None
+) -> Design:
+    """Return the design of populations that are known by their masks."""
+    source, target, query = (np.flatnonzero(mask) for mask in (source, target, query))
+    return Design.of(adata, source=source, target=target, query=query, strata=strata)
+
+
+def _read_bridge(
+    adata: AnnData, name: Any, stand_in: Mapping[str, Any], is_own: np.ndarray, is_known: np.ndarray, strata: str | None
+) -> Design:
+    """Return the design of a batch without a control: cells that were measured in it and in others are the control."""
+    is_stand_in = select_cells(adata, None, stand_in, f"bridge of {name!r}")
+    source, target = is_stand_in & is_own, is_stand_in & is_known
+    if min(source.sum(), target.sum()) < MIN_CELLS:
+        raise ValueError(f"bridge: {stand_in!r} has fewer than 2 cells in {name!r}, or in all batches with controls.")
+    return _read_design(adata, source, target, is_own & ~is_stand_in, strata)

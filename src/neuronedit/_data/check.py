@@ -1,0 +1,228 @@
+"""Messages: what is refused before any work. Errors say what was given and what exists."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from inspect import Parameter, signature
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from .. import _slots
+
+Selector = str | int | float | bool | Collection[Any] | Mapping[str, Any]
+"""Value or values of ``groupby``, or a dict of obs column -> value or values."""
+
+RESERVED = ("_index", "zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
+"""Names that h5ad or zarr use for themselves."""
+
+MAX_NAMES_SHOWN = 12
+"""Names that an error lists, so that it stays one paragraph."""
+
+
+def format_choices(names: Any, max_shown: int = MAX_NAMES_SHOWN) -> str:
+    """List names for an error, the first few of them."""
+    texts = [repr(name.item() if isinstance(name, np.generic) else name) for name in names]
+    if not texts:
+        return "none"
+    more = f", ... ({len(texts)} in all)" if len(texts) > max_shown else ""
+    return ", ".join(texts[:max_shown]) + more
+
+
+def describe_layer(layer: str | None) -> str:
+    """Name a layer as the user wrote it."""
+    return "X" if layer is None else f"layers[{layer!r}]"
+
+
+def open_adata(adata: Any, *, copy: bool = False, unique: bool = True) -> AnnData:
+    """Refuse what no tool can work on, and load obs, var and uns where a lazy reader left them in the file."""
+    if not isinstance(adata, AnnData):
+        modalities = getattr(adata, "mod", None)
+        hint = ""
+        if isinstance(modalities, Mapping):
+            name = next(iter(modalities), "rna")
+            hint = f"; pass one of its modalities, mdata.mod[{name!r}]: it has {format_choices(modalities)}"
+        raise TypeError(f"adata must be an AnnData; it is a {type(adata).__name__}{hint}.")
+    if copy and adata.isbacked:
+        raise ValueError(
+            "adata is in backed mode, which cannot be copied: leave out copy=True, or read it: adata.to_memory()."
+        )
+    if unique and not adata.var_names.is_unique:
+        twice = adata.var_names[adata.var_names.duplicated()].unique()
+        raise ValueError(
+            f"var_names are not unique: {format_choices(twice)}; call adata.var_names_make_unique() first."
+        )
+    if not isinstance(adata.obs, pd.DataFrame):
+        adata.obs, adata.var, adata.uns = adata.obs.to_memory(), adata.var.to_memory(), _in_memory(dict(adata.uns))
+    return adata
+
+
+def _in_memory(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _in_memory(part) for name, part in value.items()}
+    value = value.compute() if hasattr(value, "dask") else value
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
+def get_matrix(adata: AnnData, layer: str | None) -> Any:
+    """Return X or a layer."""
+    names = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X among the layers, as None
+    if layer is not None and layer not in names:
+        raise KeyError(f"{layer!r} is not in adata.layers; it has {format_choices(names)}.")
+    matrix = adata.X if layer is None else adata.layers[layer]
+    if matrix is None:
+        raise ValueError(f"adata.X is empty; name a layer: it has {format_choices(names)}.")
+    return matrix
+
+
+def get_column(adata: AnnData, column: str, argument: str = "") -> "pd.Series[Any]":
+    """Return a column of obs."""
+    if column in adata.obs:
+        return adata.obs[column]
+    hint = "" if len(adata.obs.columns) else "; columns of a MuData's own obs reach its modalities by mdata.push_obs()"
+    raise KeyError(
+        f"{argument and argument + ': '}{column!r} is not in adata.obs; it has {format_choices(adata.obs)}{hint}."
+    )
+
+
+def get_labels(adata: AnnData, column: str) -> "pd.Series[Any]":
+    """Return a column of obs without missing values."""
+    labels = get_column(adata, column)
+    if n := int(labels.isna().sum()):
+        raise ValueError(f"obs[{column!r}] is missing (NaN) for {n} cells; label or drop them first.")
+    return labels
+
+
+def select_cells(adata: AnnData, groupby: str | None, selector: Selector, role: str) -> np.ndarray:
+    """Return which cells a source, target or query means, as a mask."""
+    if not isinstance(selector, Mapping):
+        if groupby is None:
+            raise ValueError(
+                f"{role}={selector!r} is a value of a column: give groupby, or a dict of obs column -> value(s)."
+            )
+        selector = {groupby: selector}
+    if not selector:
+        raise ValueError(f"{role} is an empty dict; give at least one obs column.")
+    mask = np.ones(adata.n_obs, dtype=bool)
+    for column, wanted in selector.items():
+        labels, values = get_labels(adata, column), to_list(wanted)
+        present = labels.unique()
+        for value in values:
+            if not any(label == value for label in present):
+                raise ValueError(f"{role}: {value!r} is not in obs[{column!r}]; it has {format_choices(present)}.")
+        mask &= labels.isin(values).to_numpy()
+    if not mask.any():
+        raise ValueError(f"{role}: no cell has {' and '.join(f'{c}={v!r}' for c, v in selector.items())} at once.")
+    return mask
+
+
+def to_list(wanted: Any) -> list[Any]:
+    """Return a value, or a collection of them, as a list."""
+    return [wanted] if isinstance(wanted, str) or not isinstance(wanted, Collection) else list(wanted)
+
+
+def get_edited_cells(adata: AnnData, key: str) -> np.ndarray:
+    """Return which cells an edit has moved, as a mask."""
+    query = get_column(adata, _slots.support(key)).notna().to_numpy()
+    if not query.any():
+        raise ValueError("none of these cells was edited.")
+    return query
+
+
+def check_features(adata: AnnData, *names: str) -> None:
+    """Refuse names that are not features."""
+    for name in names:
+        if name not in adata.var_names:
+            raise KeyError(f"{name!r} is not in adata.var_names; it has {format_choices(adata.var_names)}.")
+
+
+def check_same_features(adata: AnnData, trained: Sequence[str], what: str) -> None:
+    """Refuse features that are missing, and others; their order does not matter."""
+    missing, extra = sorted(set(trained) - set(adata.var_names)), sorted(set(adata.var_names) - set(trained))
+    if missing or extra:
+        raise ValueError(
+            f"adata has other features than {what} was trained on: missing {format_choices(missing)},"
+            f" extra {format_choices(extra)}."
+        )
+
+
+def check_key(key: Any, argument: str = "key_added") -> None:
+    """Refuse a name that h5ad or zarr could not keep."""
+    reason = ""
+    if not isinstance(key, str) or not key.strip("."):
+        reason = "it must be a word"
+    elif "/" in key or "\0" in key:
+        reason = "files take a slash for a folder"
+    elif key in RESERVED or key.startswith("__"):
+        reason = "files use this name for themselves"
+    elif not key.isprintable() or key.encode("utf-8", "ignore").decode() != key:
+        reason = "it has characters that files cannot keep"
+    if reason:
+        raise ValueError(f"{argument}={key!r} cannot be kept in h5ad and zarr files: {reason}. Choose another name.")
+
+
+def check_free(adata: AnnData, key: str, *, layers: Collection[str] = (), spaces: Collection[str] = ()) -> None:
+    """Refuse a key that files cannot keep, or that would write over what no tool of ours wrote."""
+    for name in (key, *layers):
+        check_key(name)
+    if key in spaces:
+        raise ValueError(f"key_added={key!r} is the key of the trained space; choose another.")
+    record = adata.uns.get(key)
+    if isinstance(record, Mapping) and _slots.VERSION in record:
+        return
+    taken = [f"layers[{name!r}]" for name in layers if name in adata.layers]
+    taken += [f"uns[{key!r}]"] * (key in adata.uns)
+    if taken and key not in adata.uns and _slots.support(key) in adata.obs:
+        raise ValueError(
+            f"{taken[0]} is of an edit whose record, uns[{key!r}], is gone: anndata.concat drops uns."
+            f" Choose another key_added, or delete it first: del adata.{taken[0]}."
+        )
+    if taken:
+        raise ValueError(f"{taken[0]} exists and was not written by neuronedit; choose another key_added.")
+
+
+def lookup(table: Mapping[str, Any], choice: Any, argument: str) -> Any:
+    """Return the row of a table, or the caller's own function."""
+    if callable(choice):
+        return choice
+    if not isinstance(choice, str) or choice not in table:
+        raise ValueError(f"{argument}={choice!r} is not known; choose {format_choices(table)} or give a function.")
+    return table[choice]
+
+
+def get_parameters(function: Callable[..., Any]) -> list[str]:
+    """Return the names of a function's keyword-only parameters."""
+    return [p.name for p in signature(function).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+
+
+def check_parameters(
+    function: Callable[..., Any], given: Mapping[str, Any], what: str, *, besides: Sequence[str] = ()
+) -> None:
+    """Refuse keyword arguments that a function does not have; ``besides`` are others that are taken."""
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in signature(function).parameters.values()):
+        return
+    names = [*get_parameters(function), *besides]
+    for name in given:
+        if name not in names:
+            raise TypeError(f"{name!r} is not a parameter of {what}; it has {format_choices(names)}.")
+
+
+def check_at_least(least: float, **values: float) -> None:
+    """Refuse numbers that are too small, or not finite."""
+    for name, value in values.items():
+        if not np.isfinite(value) or value < least:
+            raise ValueError(f"{name} must be at least {least}; it is {value}.")
+
+
+def describe_choice(choice: Any) -> str:
+    """Name what was chosen: a row of a table, or the caller's own function."""
+    return choice if isinstance(choice, str) else getattr(choice, "__name__", repr(choice))
+
+
+def to_json(value: Any) -> Any:
+    """Turn numpy scalars, collections and functions into what JSON holds."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if hasattr(value, "__iter__"):
+        return list(value)
+    return describe_choice(value) if callable(value) else repr(value)

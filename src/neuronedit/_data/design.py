@@ -1,0 +1,185 @@
+"""Who is source, target and query: read from obs once, checked once."""
+
+import itertools
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from anndata import AnnData
+
+from .check import Selector, format_choices, get_column, get_labels, select_cells
+
+logger = logging.getLogger(__name__)
+
+MIN_CELLS = 2
+"""Cells of source and of target: a percentile of one cell says nothing."""
+
+FEW_CELLS = 100
+"""Cells below which percentiles are mostly noise: one cell is one per cent."""
+
+Labels = tuple[np.ndarray, np.ndarray]
+"""Labels of the source's and of the target's cells."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """The populations of an edit.
+
+    Attributes
+    ----------
+    source, target, query
+        Row numbers of their cells, in order.
+    strata
+        Column of ``obs`` that divides source and target, if there is one.
+    strata_labels, pairing_labels
+        For the source's and the target's cells, the stratum and the donor (or whatever was measured before and after).
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+    query: np.ndarray
+    strata: str | None = None
+    strata_labels: Labels | None = None
+    pairing_labels: Labels | None = None
+
+    @classmethod
+    def read(
+        cls,
+        adata: AnnData,
+        groupby: str | None,
+        *,
+        source: Selector,
+        target: Selector,
+        query: Selector | None,
+        strata: str | None = None,
+        paired_by: str | None = None,
+    ) -> Self:
+        """Read an edit's populations from ``obs``, once they make sense together."""
+        rows = read_populations(adata, groupby, source=source, target=target, query=query)
+        return cls.of(adata, **rows, strata=strata, paired_by=paired_by)
+
+    @classmethod
+    def of(
+        cls,
+        adata: AnnData,
+        *,
+        source: np.ndarray,
+        target: np.ndarray,
+        query: np.ndarray,
+        strata: str | None = None,
+        paired_by: str | None = None,
+    ) -> Self:
+        """Return the design of populations that are known by their row numbers, with the labels of their cells."""
+        strata_labels = _read_labels(adata, strata, source, target, "strata")
+        pairing_labels = _read_labels(adata, paired_by, source, target, "paired_by")
+        return cls(source, target, query, strata, strata_labels, pairing_labels)
+
+    @property
+    def n_cells(self) -> dict[str, int]:
+        """Return the number of cells of each population."""
+        return {"source": len(self.source), "target": len(self.target), "query": len(self.query)}
+
+
+def read_populations(
+    adata: AnnData,
+    groupby: str | None,
+    *,
+    source: Selector,
+    target: Selector,
+    query: Selector | None,
+    truth: Selector | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the row numbers of source, target, query and, where one is given, truth.
+
+    The query is like the source, and may hold cells of it; no other two may overlap.
+    """
+    if groupby is not None:
+        get_labels(adata, groupby)
+    wanted = {"source": source, "target": target} | ({} if truth is None else {"truth": truth})
+    masks = {role: select_cells(adata, groupby, selector, role) for role, selector in wanted.items()}
+    if query is None:
+        raise ValueError(f"query is required: the cells to edit.{_suggest_queries(adata, groupby, masks)}")
+    masks["query"] = select_cells(adata, groupby, query, "query")
+    for role, other in itertools.combinations(masks, 2):
+        n_shared = int((masks[role] & masks[other]).sum())
+        if n_shared and {role, other} != {"source", "query"}:
+            raise ValueError(f"{n_shared} cells are in both {role} and {other}; they must not overlap.")
+    for role in wanted:
+        check_size(role, int(masks[role].sum()), warn=role != "truth")
+    return {role: np.flatnonzero(mask) for role, mask in masks.items()}
+
+
+def read_query(adata: AnnData, groupby: str | None, query: Selector | None) -> np.ndarray:
+    """Return the row numbers of the cells to which an edit is applied that was fitted before.
+
+    They are given as for an edit or, without ``groupby``, by their names: ``adata.obs_names`` are all cells.
+    """
+    if query is None:
+        hint = _suggest_queries(adata, groupby, {})
+        raise ValueError(f"query is required: the cells to edit.{hint} query=adata.obs_names are all cells.")
+    if groupby is None and isinstance(query, Collection) and not isinstance(query, str | Mapping):
+        found = adata.obs_names.isin(list(query))
+        if unknown := sorted(set(query) - set(adata.obs_names[found])):
+            raise ValueError(
+                f"query: {format_choices(unknown)} are not in adata.obs_names. Values of a column need groupby."
+            )
+        return np.flatnonzero(found)
+    return np.flatnonzero(select_cells(adata, groupby, query, "query"))
+
+
+def read_treatments(adata: AnnData, groupby: str, control: Any, effects: Sequence[Any]) -> dict[Any, np.ndarray]:
+    """Return the row numbers of the control's cells and of each effect's."""
+    get_labels(adata, groupby)
+    if isinstance(effects, str) or len(effects) < 2:
+        raise ValueError(f"effects must be two or more values of obs[{groupby!r}]; they are {effects!r}.")
+    names = [control, *effects]
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise ValueError(f"{twice[0]!r} is named twice among control and effects.")
+    rows = {}
+    for i, name in enumerate(names):
+        rows[name] = np.flatnonzero(select_cells(adata, groupby, [name], "effects" if i else "control"))
+        check_size(repr(name), len(rows[name]))
+    return rows
+
+
+def check_size(name: str, n_cells: int, *, warn: bool = True) -> None:
+    """Refuse a population that is too small to fit an edit to, and warn of a small one."""
+    if n_cells < MIN_CELLS:
+        raise ValueError(
+            f"{name} has {n_cells} cell; percentiles need at least {MIN_CELLS} cells, and are noise below about {FEW_CELLS}."
+        )
+    if n_cells < FEW_CELLS and warn:
+        logger.warning(
+            "%s has only %d cells: its percentiles are mostly noise; edit='shift' needs fewer.", name, n_cells
+        )
+
+
+def _read_labels(
+    adata: AnnData, column: str | None, source: np.ndarray, target: np.ndarray, argument: str
+) -> Labels | None:
+    """Return the labels of the source's and the target's cells in a column; other cells need none."""
+    if column is None:
+        return None
+    labels = get_column(adata, column, argument)
+    for role, rows in (("source", source), ("target", target)):
+        if n := int(labels.iloc[rows].isna().sum()):
+            raise ValueError(f"obs[{column!r}] is missing (NaN) for {n} cells of the {role}; label or drop them first.")
+    before, after = (labels.iloc[rows].astype(str).to_numpy() for rows in (source, target))
+    if not set(before) & set(after):
+        raise ValueError(
+            f"no value of obs[{column!r}] is in both source and target ({argument}): the source has"
+            f" {format_choices(sorted(set(before)))}, the target {format_choices(sorted(set(after)))}."
+        )
+    return before, after
+
+
+def _suggest_queries(adata: AnnData, groupby: str | None, masks: Mapping[str, np.ndarray]) -> str:
+    """List the values that a query may have: those of cells in no other population."""
+    if groupby is None:
+        return " Give a dict of obs column -> value(s)."
+    free = ~np.logical_or.reduce([np.zeros(adata.n_obs, dtype=bool), *masks.values()])
+    values = adata.obs[groupby][free].unique()
+    besides = f" besides {', '.join(masks)}" if masks else ""
+    return f" obs[{groupby!r}] has{besides} {format_choices(values)}."

@@ -1,0 +1,272 @@
+"""The cells of a matrix, read a block of rows at a time as float32 tensors, wherever they are."""
+
+import hashlib
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from anndata.abc import CSRDataset
+from scipy import sparse
+from torch import Tensor
+
+from .._blocks import block_size
+from .._types import Space
+from .check import describe_layer, get_matrix
+
+ROWS_PER_SPAN = 1024
+"""Rows of a file that are read together, even if not all of them are wanted: a read costs more than they do."""
+
+MAX_ROWS_PER_READ = 65_536
+"""Rows of a file that are read at once, at most: 9 MB of 35 features."""
+
+DASK_BLOCKS_AT_ONCE = 2
+"""Blocks of a dask array that are computed at the same time; more where a cluster has room for them."""
+
+CHUNK, MAX_VALUES_PER_CHUNK = 16_384, 2**21
+"""Cells, and their values or neurons, that are encoded, edited and decoded at a time: 8 MB of float32."""
+
+MAX_NEURONS_KEPT = 2**28
+"""Neurons of all cells that are kept in memory: 1 GiB."""
+
+MAX_CELLS_IN_DIGEST = 10_000
+"""Cells of which the digest of the data is taken: all of small data, a second's work of large ones."""
+
+SAMPLE_RUNS, SAMPLE_ROWS = 16, 128
+"""Runs of rows, and rows in each, that a sample of a file holds."""
+
+
+class CellReader:
+    """The cells of a matrix: in memory, dense or sparse; in a file, as anndata's backed mode has them; or in a dask array.
+
+    ``order`` says where the features that are read stand in the matrix; `None`: as they are. ``span`` rows are best read
+    together.
+    """
+
+    def __init__(self, matrix: Any, order: np.ndarray | None = None) -> None:
+        self.matrix = matrix.tocsr() if sparse.issparse(matrix) and matrix.format != "csr" else matrix
+        self.shape: tuple[int, int] = matrix.shape
+        self.dtype = np.result_type(matrix.dtype, np.float32)
+        self.order = None if order is None or (order == np.arange(len(order))).all() else order
+        self.in_memory = isinstance(self.matrix, np.ndarray) or sparse.issparse(self.matrix)
+        self.span = 1 if self.in_memory else max(_longest_chunk(matrix), ROWS_PER_SPAN)
+        self._last_chunk: tuple[int, int, Any] = (0, 0, None)
+
+    def __getitem__(self, rows: slice | np.ndarray, /) -> Tensor:
+        block = self.matrix[rows] if self.in_memory else self._read_far(np.arange(self.shape[0])[rows])
+        block = block.toarray() if sparse.issparse(block) else np.asarray(block)
+        block = block if self.order is None else block[:, self.order]
+        copy = np.array if isinstance(rows, slice) else np.asarray  # never a view: nobody can write into adata
+        return torch.from_numpy(copy(block, dtype=np.float32, order="C"))
+
+    def load(self, rows: np.ndarray, /) -> "CellReader":
+        """Return these rows in memory as they are stored: of a sparse matrix, only what is not zero."""
+        return CellReader(self._read_far(rows), self.order)
+
+    def read(self, indices: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+        """Return the cells of each index, all read in one go through the matrix, at most 128 MiB at a time."""
+        rows, width = np.concatenate(indices), self.shape[1]
+        order, n_rows = np.argsort(rows, kind="stable"), max(1, 2**25 // width)
+        cells = torch.empty(len(rows), width, device=device)
+        for start in range(0, len(order), n_rows):
+            part = order[start : start + n_rows]
+            cells[part] = self[rows[part]].to(device)
+        return list(cells.split([len(index) for index in indices]))
+
+    def _read_far(self, rows: np.ndarray) -> Any:
+        """Read rows of a file or a dask array: runs of them that lie close, in order, and each run at once."""
+        wanted, back = np.unique(rows, return_inverse=True)
+        is_end = (np.diff(wanted) > ROWS_PER_SPAN) | (np.diff(wanted // MAX_ROWS_PER_READ) > 0)
+        runs = np.split(wanted, np.flatnonzero(is_end) + 1)
+        if hasattr(self.matrix, "dask") and wanted[-1] - wanted[0] > self.span:
+            parts = self._compute_runs(runs)
+        else:
+            parts = [self._read_run(int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in runs]
+        block = sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
+        return block[back]
+
+    def _read_run(self, start: int, stop: int) -> Any:
+        """Read consecutive rows; of a dask array whole chunks, the last of which are kept: the next rows are likely there."""
+        if not hasattr(self.matrix, "dask"):
+            return self.matrix[start:stop]
+        first, last, chunk = self._last_chunk
+        if start < first or stop > last:
+            ends = np.cumsum((0, *self.matrix.chunks[0]))
+            first, last = int(ends[ends <= start][-1]), int(ends[ends >= stop][0])
+            chunk = self.matrix[first:last].compute()
+            chunk = chunk.tocsr() if sparse.issparse(chunk) else chunk
+            self._last_chunk = first, last, chunk
+        return chunk[start - first : stop - first]
+
+    def _compute_runs(self, runs: Sequence[np.ndarray]) -> Sequence[Any]:
+        """Read rows of many chunks of a dask array where dask computes: only what is wanted comes back."""
+        import dask
+
+        pick = dask.delayed(lambda block, rows: block[rows], pure=False)
+        return dask.compute(*(pick(self.matrix[run[0] : run[-1] + 1], run - run[0]) for run in runs))
+
+    def to_matrix_order(self, block: np.ndarray) -> np.ndarray:
+        """Return a block of cells with the features where they stand in the matrix."""
+        return block if self.order is None else block[:, np.argsort(self.order)]
+
+    def dense_copy(self) -> np.ndarray:
+        """Return all cells in a floating type that loses nothing of them."""
+        block = self.matrix if self.in_memory else self._read_far(np.arange(self.shape[0]))
+        return np.array(block.toarray() if sparse.issparse(block) else block, dtype=self.dtype)
+
+    def sample(self, max_cells: int = SAMPLE_RUNS * SAMPLE_ROWS) -> Tensor:
+        """Return at most so many cells, evenly spaced; of a file, evenly spaced runs of rows."""
+        n_cells = self.shape[0]
+        if self.in_memory or n_cells <= max_cells:
+            return self[spaced(n_cells, max_cells)]
+        starts = np.linspace(0, n_cells - SAMPLE_ROWS, max_cells // SAMPLE_ROWS).astype(np.intp)
+        return torch.cat([self[slice(int(start), int(start) + SAMPLE_ROWS)] for start in starts])
+
+    def digest(self, max_cells: int = MAX_CELLS_IN_DIGEST) -> str:
+        """Return the SHA-256 of the shape and of at most so many cells, evenly spaced, as float32."""
+        sha = hashlib.sha256(str(self.shape).encode())
+        for part in chunks(spaced(self.shape[0], max_cells)):
+            sha.update(self[part].numpy().tobytes())
+        return sha.hexdigest()
+
+    def find_not_finite(self) -> tuple[int, int] | None:
+        """Return the cell and the feature of the first value that is NaN or infinite."""
+        if self.matrix.dtype.kind != "f":
+            return None
+        step = max(block_size(self.shape[1]), self.span)
+        for (start, _), bad in self.map_blocks(partial(_find_not_finite, order=self.order), step):
+            if bad is not None:
+                return start + bad[0], bad[1]
+        return None
+
+    def map_blocks(
+        self, job: Callable[..., Any], step: int, *beside: np.ndarray, start: int = 0
+    ) -> Iterator[tuple[tuple[int, int], Any]]:
+        """Yield what the job makes of each ``step`` rows, in order, and of these rows of what stands ``beside`` them.
+
+        Rows of a dask array are given to the job where dask computes, a few blocks at a time, and the next few while these
+        are used. A cluster is sent the job once.
+        """
+        ends = ((first, min(first + step, self.shape[0])) for first in range(start, self.shape[0], step))
+        blocks = (((first, last), [array[first:last] for array in beside]) for first, last in ends)
+        if not hasattr(self.matrix, "dask"):
+            for (first, last), extra in blocks:
+                block = self.matrix[first:last] if self.in_memory else self._read_run(first, last)
+                yield (first, last), job(block, *extra)
+            return
+        import dask
+
+        call = dask.delayed(_call, pure=False)
+
+        def compute(wave: list[tuple[tuple[int, int], list[np.ndarray]]]) -> list[tuple[tuple[int, int], Any]]:
+            calls = (call(sent, self.matrix[first:last], *extra) for (first, last), extra in wave)
+            return list(zip((rows for rows, _ in wave), dask.compute(*calls), strict=True))
+
+        client = _dask_client()
+        sent = job if client is None else client.scatter(job, broadcast=True, hash=False)
+        at_once, ahead = (DASK_BLOCKS_AT_ONCE, 1) if client is None else (sum(client.nthreads().values()), 3)
+        waves = iter(lambda: list(itertools.islice(blocks, at_once)), [])
+        with ThreadPoolExecutor(ahead) as pool:
+            pending = deque(pool.submit(compute, wave) for wave in itertools.islice(waves, ahead))
+            while pending:
+                results = pending.popleft().result()
+                pending.extend(pool.submit(compute, wave) for wave in itertools.islice(waves, 1))
+                yield from results
+
+
+def read_cells(adata: AnnData, layer: str | None, features: Sequence[str] | None = None) -> CellReader:
+    """Return the reader of X or a layer, once it is known that it can be used, with features in the given order."""
+    matrix, name = get_matrix(adata, layer), describe_layer(layer)
+    if 0 in matrix.shape:
+        raise ValueError(f"{name} has no cells or no features: its shape is {matrix.shape}.")
+    is_far = isinstance(matrix, h5py.Dataset | CSRDataset) or hasattr(matrix, "dask")
+    if not isinstance(matrix, np.ndarray) and not sparse.issparse(matrix) and not is_far:
+        raise TypeError(
+            f"{name} is a {type(matrix).__name__}; it must be a numpy array, a CSR or CSC matrix, backed, or a dask array."
+        )
+    if matrix.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {matrix.dtype}; it must hold real numbers.")
+    return CellReader(matrix, None if features is None else adata.var_names.get_indexer(pd.Index(features)))
+
+
+def check_finite(cells: CellReader, layer: str | None, cell_names: Sequence[Any], features: Sequence[str]) -> None:
+    """Refuse NaN and infinite values, naming the first; names are of the cells and the features that are read."""
+    bad = cells.find_not_finite()
+    if bad is not None:
+        raise ValueError(
+            f"{describe_layer(layer)} has NaN or infinite values, the first in cell {cell_names[bad[0]]!r},"
+            f" feature {features[bad[1]]!r}; drop or impute them first."
+        )
+
+
+def chunks(index: np.ndarray, width: int = 1) -> list[np.ndarray]:
+    """Cut an index into parts of `CHUNK` cells, fewer where each has many values, and the rest into powers of two.
+
+    oneDNN keeps a compiled product for every number of rows that it has met: of any number, they would fill the memory.
+    """
+    ends, max_rows = [0], min(CHUNK, 1 << (max(1, MAX_VALUES_PER_CHUNK // width).bit_length() - 1))
+    while left := len(index) - ends[-1]:
+        ends.append(ends[-1] + min(max_rows, 1 << (left.bit_length() - 1)))
+    return [index[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def encode_cells(space: Space, cells: CellReader, index: np.ndarray, device: torch.device) -> Tensor:
+    """Return the neurons of the cells of an index, a chunk at a time: ``(len(index), n_neurons)``."""
+    with torch.no_grad():
+        first = space.encode(cells[index[:1]].to(device))
+        neurons = first.new_empty(len(index), first.shape[1])
+        for part in chunks(np.arange(len(index)), max(cells.shape[1], first.shape[1])):
+            neurons[part[0] : part[-1] + 1] = space.encode(cells[index[part]].to(device))
+    return neurons
+
+
+def encode_all(space: Space, cells: CellReader, device: torch.device) -> np.ndarray | None:
+    """Return the neurons of all cells, or `None` where cells or neurons are too many for memory."""
+    if not cells.in_memory or cells.shape[0] * count_neurons(space, cells, device) > MAX_NEURONS_KEPT:
+        return None
+    return encode_cells(space, cells, np.arange(cells.shape[0]), device).cpu().numpy()
+
+
+def count_neurons(space: Space, cells: CellReader, device: torch.device) -> int:
+    """Return how many neurons a space has."""
+    with torch.no_grad():
+        return space.encode(cells[:1].to(device)).shape[1]
+
+
+def spaced(n: int, max_n: int) -> np.ndarray:
+    """Return at most so many row numbers below ``n``, evenly spaced."""
+    return np.unique(np.linspace(0, n - 1, min(max_n, n)).astype(np.intp))
+
+
+def _dask_client() -> Any:
+    """Return what speaks to the cluster of dask.distributed, where there is one."""
+    try:
+        from dask.distributed import get_client
+
+        return get_client()
+    except (ImportError, ValueError):
+        return None
+
+
+def _call(job: Callable[..., Any], *arguments: Any) -> Any:
+    return job(*arguments)
+
+
+def _longest_chunk(matrix: Any) -> int:
+    """Return how many rows a chunk of a dask array has at most, and 0 of any other matrix."""
+    return max(matrix.chunks[0]) if hasattr(matrix, "dask") else 0
+
+
+def _find_not_finite(block: Any, order: np.ndarray | None) -> tuple[int, int] | None:
+    """Return where the first value of a block is that is not finite."""
+    if np.isfinite(block.data if sparse.issparse(block) else np.asarray(block)).all():
+        return None
+    bad = ~torch.isfinite(CellReader(block, order)[:])
+    return tuple(bad.nonzero()[0].tolist()) if bad.any() else None  # not of a feature that the space does not have

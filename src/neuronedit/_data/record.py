@@ -1,0 +1,166 @@
+"""What a tool leaves in ``uns``: one way in, one way out."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import version
+from typing import Any, Self
+
+import numpy as np
+from anndata import AnnData
+
+from .. import _slots
+from .check import format_choices, to_json
+
+
+class Tool(StrEnum):
+    """Which tool wrote a record."""
+
+    EDIT = "ne.tl.edit"
+    CORRECT = "ne.tl.correct"
+    COMBINE = "ne.tl.combine"
+    SYNERGY = "ne.tl.synergy"
+    COMPARE = "ne.tl.compare"
+
+
+CONTENT = {
+    Tool.EDIT: "edit",
+    Tool.CORRECT: "batch correction",
+    Tool.COMBINE: "predicted combinations",
+    Tool.SYNERGY: "synergy",
+    Tool.COMPARE: "comparison",
+}
+"""What each tool's record holds, for errors."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a tool leaves in ``uns[key]``.
+
+    Attributes
+    ----------
+    key
+        Where in ``uns``.
+    tool
+        Which tool wrote it.
+    config
+        What it was asked for; JSON can hold it.
+    content
+        Tables (features as rows), arrays and sentences.
+    """
+
+    key: str
+    tool: Tool
+    config: dict[str, Any]
+    content: dict[str, Any]
+
+    @classmethod
+    def read(cls, adata: AnnData, key: str, *tools: Tool, fitted_here: bool = False) -> Self:
+        """Return the record of one of these tools; ``fitted_here`` refuses an edit that was fitted on other cells."""
+        stored = adata.uns.get(key)
+        tools = tools or (Tool.EDIT,)
+        is_ours = isinstance(stored, Mapping) and "config" in stored and "weights" not in stored
+        tool = Tool(str(stored["tool"])) if is_ours and "tool" in stored else _guess_tool(stored) if is_ours else None
+        if tool not in tools:
+            what = " or ".join(CONTENT[one] for one in tools)
+            raise KeyError(f"uns[{key!r}] holds no {what}; call {tools[0]} first. uns has {format_choices(adata.uns)}.")
+        stored = stored if "tool" in stored else _upgrade(dict(stored), key, tool)
+        config = json.loads(str(stored["config"]))
+        content = {name: value for name, value in stored.items() if name not in ("config", "tool", _slots.VERSION)}
+        if fitted_here and "model" in config:
+            raise ValueError(
+                f"uns[{key!r}] was fitted on other cells ({config['model']}): its source and target are not here."
+            )
+        return cls(key, tool, config, content)
+
+    @property
+    def space_ids(self) -> dict[str, str]:
+        """Return the id of each space that the edits of this record were fitted in; nothing where it is not known."""
+        about = self.content.get("fitted", {}).get("about", "{}")
+        return json.loads(str(about)).get("spaces", {})
+
+    def write(self, adata: AnnData) -> None:
+        """Write it into ``uns``, in a form that survives h5ad and zarr."""
+        adata.uns[self.key] = self.to_uns()
+
+    def to_uns(self) -> dict[str, Any]:
+        """Return what is written."""
+        marks = {"tool": str(self.tool), _slots.VERSION: version("neuronedit")}
+        return {"config": json.dumps(self.config, default=to_json), **self.content, **marks}
+
+
+def digest(words: str, arrays: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of words and of arrays with their names, types and shapes."""
+    sha = hashlib.sha256(words.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        sha.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
+
+
+def digest_fitted(packed: Mapping[str, Any]) -> str:
+    """Return the digest of packed edits: their maps, arrays, spaces and scale."""
+    arrays = {f"scale/{name}": array for name, array in packed["scale"].items()} | dict(packed["arrays"])
+    return digest(f"{packed['map']} {packed['about']}", arrays)
+
+
+def deep_copy(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a record in ``uns``; `copy.deepcopy` crashes on words read from zarr, at least in numpy 2.0."""
+    parts = {name: deep_copy(value) if isinstance(value, Mapping) else value for name, value in record.items()}
+    return {name: value.copy() if hasattr(value, "copy") else value for name, value in parts.items()}
+
+
+def _guess_tool(stored: Mapping[str, Any]) -> Tool | None:
+    """Return which tool wrote a record that does not say so, as those before the first release did not."""
+    for name, tool in (("batches", Tool.CORRECT), ("orders", Tool.COMBINE), ("carries_over", Tool.SYNERGY)):
+        if name in stored:
+            return tool
+    return Tool.EDIT if "edit" in json.loads(str(stored["config"])) and "features" in stored else None
+
+
+FORMER_COLUMNS = {
+    "control_change": "observed_change",
+    "beyond_controls": "beyond_observed",
+    "wrong_on_held_out": "wrong_direction",
+}
+FORMER_ENSEMBLE = {
+    "how": "fold_kind",
+    "parts": "folds",
+    "part_weights": "fold_weights",
+    "combined": "ensemble_scores",
+    "tested": "coverage",
+}
+"""Names in records that were written before the first release, and what they are called now."""
+
+
+def _upgrade(stored: dict[str, Any], key: str, tool: Tool) -> dict[str, Any]:
+    """Return the record of an edit that was written before the first release under today's names; refuse those of other tools."""
+    if tool is not Tool.EDIT:
+        raise ValueError(f"uns[{key!r}] was written before the first release of neuronedit; call {tool} again.")
+    config = json.loads(str(stored["config"]))
+    usual = {"axes": "neurons", "neurons": None, "residual": True, "pairs": None}
+    changed = {name: config.pop(name) for name in usual if config.get(name, usual[name]) != usual[name]}
+    if "pairs" in changed:
+        changed["paired_by"] = changed.pop("pairs")
+    config["edit_params"] = config.get("edit_params", {}) | changed
+    features = stored["features"].rename(columns=FORMER_COLUMNS)
+    upgraded = stored | {"config": json.dumps(config), "features": features}
+    if "held_out_error" not in features:
+        features["held_out_error"] = features["mean_error"]
+    if "selection" in stored:
+        ensemble = {FORMER_ENSEMBLE.get(name, name): value for name, value in upgraded.pop("selection").items()}
+        kind = str(ensemble["fold_kind"])
+        upgraded["ensemble"] = ensemble | {"fold_kind": "none" if kind == "fixed" else kind}
+    if "learnt" in stored:
+        before = upgraded.pop("learnt")
+        about = {"names": ["edit"], "summaries": [str(before["said"])], "spaces": {}}
+        upgraded["fitted"] = {
+            "map": f"[{before['map']}]",
+            "arrays": before["arrays"],
+            "about": json.dumps(about),
+            "scale": {},
+        }
+    return upgraded

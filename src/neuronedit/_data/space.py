@@ -1,0 +1,303 @@
+"""A trained space with its features, scale and identity, and the reader of the cells that are edited in it."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any, Self
+
+import numpy as np
+import torch
+from anndata import AnnData
+from torch import Tensor
+
+from .. import _slots
+from .._device import find_device
+from ..spaces import SPACES, FittedSpace
+from .check import check_same_features, describe_layer, format_choices
+from .reader import CellReader, check_finite, count_neurons, read_cells
+from .record import digest
+
+logger = logging.getLogger(__name__)
+
+PROBABILITIES = (0.01, 0.25, 0.5, 0.75, 0.99)
+"""Of the quantiles that tell the scale of a feature."""
+
+OTHER_SCALE = 4.0
+"""Factor between spreads from which cells are on another scale. arcsinh twice, or counts for logarithms, are 5 or more; populations
+and batches on one scale stay below 3."""
+
+PACKAGES = ("neuronedit", "torch", "anndata", "numpy")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The scale that cells are on.
+
+    Attributes
+    ----------
+    layer
+        `None` is X.
+    cofactor
+        arcsinh cofactor of each feature, ``(n_features,)``, NaN where there is none; `None` where none is known.
+    quantiles
+        Of each feature at `PROBABILITIES`, ``(n_features, 5)``; `None` in files of before the first release.
+    """
+
+    layer: str | None
+    cofactor: np.ndarray | None
+    quantiles: np.ndarray | None
+
+    @classmethod
+    def measure(cls, layer: str | None, cofactor: np.ndarray | None, cells: CellReader) -> Self:
+        """Return the scale of cells, from a sample of them."""
+        quantiles = np.quantile(cells.sample().numpy(), PROBABILITIES, axis=0).T  # (n_features, 5)
+        return cls(layer, cofactor, quantiles.astype(np.float32))
+
+    @classmethod
+    def from_uns(cls, layer: str | None, stored: Mapping[str, Any]) -> Self:
+        """Return the scale that `to_uns` wrote."""
+        return cls(layer, *(np.asarray(stored[name]) if name in stored else None for name in ("cofactor", "quantiles")))
+
+    def to_uns(self) -> dict[str, np.ndarray]:
+        """Return arrays with features as rows."""
+        arrays = {"cofactor": self.cofactor, "quantiles": self.quantiles}
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    def check(self, cells: "Scale", features: Sequence[str], what: str) -> None:
+        """Refuse cells on another scale than this one, naming what differs; warn where it cannot be told."""
+        name, ours, theirs = describe_layer(cells.layer), cells.cofactor, self.cofactor
+        if ours is not None and theirs is not None and not np.allclose(ours, theirs, equal_nan=True):
+            given, wanted = (sorted(set(x[~np.isnan(x)].tolist())) for x in (ours, theirs))
+            raise ValueError(
+                f"{name} has arcsinh cofactors {format_choices(given)}; {what} was trained with {format_choices(wanted)}."
+            )
+        factor, feature = self._compare(cells, features)
+        if not 1 / OTHER_SCALE < factor < OTHER_SCALE:
+            raise ValueError(
+                f"{name} is on another scale than the cells that {what} was trained on: its values spread {factor:.2g} times"
+                f" as far, most differently those of {feature!r}. Were they transformed twice, or not at all?"
+            )
+        if theirs is not None and ours is None:
+            logger.warning("%s was trained on arcsinh values; nothing says that %s is on that scale.", what, name)
+        elif ours is not None and theirs is None and self.quantiles is not None:
+            logger.warning("%s has arcsinh values; nothing says that %s was trained on that scale.", name, what)
+
+    def _compare(self, cells: "Scale", features: Sequence[str]) -> tuple[float, str]:
+        """Return how many times as far the cells' values spread, and the feature in which they differ most."""
+        if self.quantiles is None or cells.quantiles is None:
+            return 1.0, ""
+        before, after = (x.astype(float)[:, -1] - x.astype(float)[:, 0] for x in (self.quantiles, cells.quantiles))
+        least = 1e-3 * max(before.max(), after.max(), 1e-12)  # a silent feature differs from none
+        ratios = np.log((after + least) / (before + least))
+        total, top = (after.sum() + least) / (before.sum() + least), (after.max() + least) / (before.max() + least)
+        factor = total if abs(np.log(total)) > abs(np.log(top)) else top
+        return float(factor), str(features[int(np.abs(ratios).argmax())])
+
+
+@dataclass(frozen=True)
+class SavedSpace:
+    """One trained space as it stands in ``uns``: frozen, with its identity."""
+
+    space: FittedSpace
+    id: str
+    features: list[str]
+    scale: Scale
+    n_cells: int
+    embedded: bool
+
+    @classmethod
+    def read(cls, adata: AnnData, key: str) -> Self:
+        """Read the space in ``uns[key]``, once its id is that of what it holds."""
+        if key not in adata.uns:
+            raise KeyError(f"uns[{key!r}] holds no trained space; call ne.tl.train(adata, key_added={key!r}) first.")
+        stored = adata.uns[key]
+        if not isinstance(stored, Mapping) or "weights" not in stored:
+            raise ValueError(
+                f"uns[{key!r}] is not a trained space; ne.tl.train(adata) writes one to uns[{_slots.MODEL!r}]."
+            )
+        config, identity = json.loads(str(stored["config"])), space_id(stored)
+        if str(stored.get("id", identity)) != identity:
+            raise ValueError(
+                f"uns[{key!r}] was changed after the training: its id is not that of its weights, features and settings."
+                " Call ne.tl.train again."
+            )
+        space = get_space_class(str(stored["space"]), key)(**config["parameters"])
+        space.load_state_dict({name: torch.from_numpy(np.array(x)) for name, x in stored["weights"].items()})
+        features = [str(name) for name in stored["var_names"]]
+        scale = Scale(config["layer"], read_cofactor(adata, config["layer"], features), None)
+        if "scale" in stored:
+            scale = Scale.from_uns(config["layer"], stored["scale"])
+        n_cells, embedded = config["data"]["shape"][0], bool(stored.get("embedded", False))
+        return cls(space.requires_grad_(False), identity, features, scale, n_cells, embedded)
+
+
+@dataclass(frozen=True)
+class TrainedSpace:
+    """The spaces of an edit, and the cells that are edited in them, with features in the order of the training.
+
+    Attributes
+    ----------
+    keys, ids, spaces
+        Where each space is kept in ``uns``, its identity, and the space. Edits in several spaces are averaged.
+    features
+        Names, in the order of the training.
+    layer
+        The layer that is read. `None`: X.
+    cells
+        The reader of all cells of the AnnData.
+    trained_on
+        The scale of the cells of the training.
+    name
+        How errors call the space.
+    cofactor, cell_names
+        Of the cells that are read: arcsinh cofactors, ``(n_features,)``, and names.
+    """
+
+    keys: list[str]
+    ids: list[str]
+    spaces: list[FittedSpace]
+    features: list[str]
+    layer: str | None
+    cells: CellReader
+    device: torch.device
+    trained_on: Scale
+    name: str
+    cofactor: np.ndarray | None = field(repr=False)
+    cell_names: Any = field(repr=False)
+
+    @classmethod
+    def read(
+        cls,
+        adata: AnnData,
+        key: str | Sequence[str],
+        layer: str | None,
+        accelerator: str,
+        *,
+        model: AnnData | None = None,
+        name: str = "",
+    ) -> Self:
+        """Read spaces, from ``model`` or from ``adata`` itself, and the cells of ``adata``, matched by the names of features."""
+        device, keys = find_device(accelerator), [key] if isinstance(key, str) else list(key)
+        if not keys:
+            raise ValueError("key is empty; name at least one trained space.")
+        saved = [SavedSpace.read(adata if model is None else model, one) for one in keys]
+        first, what = saved[0], name or f"the space in uns[{keys[0]!r}]"
+        layers = [one.scale.layer for one in saved]
+        if len(set(layers)) > 1:
+            raise ValueError(f"the spaces in uns {format_choices(keys)} were trained on different layers: {layers}.")
+        if any(one.features != first.features for one in saved):
+            raise ValueError(f"the spaces in uns {format_choices(keys)} were trained on features in different orders.")
+        check_same_features(adata, first.features, what)
+        if model is None and adata.n_obs > first.n_cells and not first.embedded:
+            logger.warning(
+                "%s was trained on %s cells, and adata has %s: cells were added since. Train again, or bring the space to"
+                " these cells with ne.tl.embed.",
+                *(what, f"{first.n_cells:,}", f"{adata.n_obs:,}"),
+            )
+        layer = layers[0] if layer is None else layer
+        spaces, ids = [one.space.to(device) for one in saved], [one.id for one in saved]
+        cells = read_cells(adata, layer, first.features)
+        cofactor = read_cofactor(adata, layer, first.features)
+        return cls(
+            keys, ids, spaces, first.features, layer, cells, device, first.scale, what, cofactor, adata.obs_names
+        )
+
+    @cached_property
+    def scale(self) -> Scale:
+        """Return the scale of the cells that are read."""
+        return Scale.measure(self.layer, self.cofactor, self.cells)
+
+    @property
+    def space(self) -> FittedSpace:
+        """Return the first space: neurons and records are of it."""
+        return self.spaces[0]
+
+    @property
+    def n_neurons(self) -> int:
+        """Return how many neurons a cell has in the first space."""
+        return count_neurons(self.space, self.cells, self.device)
+
+    def check_cells(self, *, fitted_on: Scale | None = None) -> None:
+        """Refuse NaN, and cells on another scale than those of the training, or those that an edit was fitted on."""
+        check_finite(self.cells, self.layer, self.cell_names, self.features)
+        (fitted_on or self.trained_on).check(self.scale, self.features, self.name)
+
+    def read_cells(self, *rows: np.ndarray) -> list[Tensor]:
+        """Return the cells of each index, ``(n_cells, n_features)`` each, on the device."""
+        return self.cells.read(rows, self.device)
+
+
+def write_space(
+    adata: AnnData,
+    key: str,
+    name: str,
+    space: FittedSpace,
+    layer: str | None,
+    training: dict[str, Any],
+    cells: CellReader,
+) -> None:
+    """Write a trained space into ``uns[key]``, in a form that survives h5ad and zarr and needs no pickle."""
+    features = list(adata.var_names)
+    data = {"shape": list(cells.shape), "sha256": cells.digest()}
+    stored = {
+        "space": name,
+        "config": json.dumps({"parameters": space.config, "layer": layer, "training": training, "data": data}),
+        "weights": {name: weight.numpy() for name, weight in space.weights().items()},
+        "var_names": np.array(features, dtype=str),
+        "scale": Scale.measure(layer, read_cofactor(adata, layer, features), cells).to_uns(),
+        "history": {name: np.asarray(values) for name, values in space.history.items()},
+        "versions": json.dumps({package: version(package) for package in PACKAGES}),
+        _slots.VERSION: version("neuronedit"),
+    }
+    adata.uns[key] = stored | {"id": space_id(stored)}
+
+
+def read_cofactor(adata: AnnData, layer: str | None, features: Sequence[str]) -> np.ndarray | None:
+    """Return the arcsinh cofactor of each feature of a layer, ``(n_features,)``, as far as ``var`` has them."""
+    column = _slots.cofactor(layer)
+    return adata.var[column].loc[list(features)].to_numpy(dtype=float) if column in adata.var else None
+
+
+def space_id(stored: Mapping[str, Any]) -> str:
+    """Return the identity of a space: the digest of its weights, features, scale and settings."""
+    arrays = {f"weights/{name}": weight for name, weight in stored["weights"].items()}
+    arrays |= {f"scale/{name}": array for name, array in stored.get("scale", {}).items()}
+    features = json.dumps([str(name) for name in stored["var_names"]])
+    return digest(f"{stored['space']} {stored['config']} {features}", arrays)
+
+
+def name_space_class(kind: type[FittedSpace]) -> str:
+    """Return the name of a class of spaces: of its row in `SPACES` or, of a class of the caller's own, its full name."""
+    row = next((name for name, row in SPACES.items() if row is kind), None)
+    return row or f"{kind.__module__}.{kind.__qualname__}"
+
+
+def get_space_class(name: str, key: str) -> type[FittedSpace]:
+    """Return the class of a space that was trained: a row of `SPACES`, or a class of the caller's own that still exists."""
+    if name in SPACES:
+        return SPACES[name]
+    own = [kind for kind in _all_subclasses(FittedSpace) if name_space_class(kind) == name]
+    if not own:
+        raise ValueError(
+            f"uns[{key!r}] was trained in the space {name!r}, which is not in ne.spaces.SPACES; it has"
+            f" {format_choices(SPACES)}. Define its class first, or add it there."
+        )
+    return own[-1]
+
+
+def _all_subclasses(kind: type[Any]) -> list[type[Any]]:
+    """Return all classes derived from a class, those defined last at the end."""
+    return [one for direct in kind.__subclasses__() for one in (direct, *_all_subclasses(direct))]
+
+
+def check_space_ids(ids: Mapping[str, str], adata: AnnData, key: str) -> None:
+    """Refuse an edit whose space was trained again, or changed, since it was fitted."""
+    for space, identity in ids.items():
+        if SavedSpace.read(adata, space).id != identity:
+            raise ValueError(
+                f"uns[{key!r}] was fitted in another space than uns[{space!r}] holds now: it was trained again."
+                " Call ne.tl.edit or ne.tl.correct again."
+            )

@@ -1,0 +1,166 @@
+"""Apply a fitted edit to cells, a block at a time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Self
+
+import numpy as np
+import torch
+from anndata import AnnData
+
+from .. import _slots
+from .._data.reader import MAX_NEURONS_KEPT, CellReader, chunks
+from .._device import fast_matmul
+from .fit import FittedEdit
+from .report import EditSummary
+
+
+@contextmanager
+def computing() -> Iterator[None]:
+    """Compute without gradients, and with fast products of float32 matrices."""
+    with fast_matmul(), torch.no_grad():
+        yield
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where edited cells are written: the key, a layer for each strength, bounds, and the store if they go into a file."""
+
+    key: str
+    strengths: list[float]
+    bounds: tuple[float, float]
+    write_to: str | PathLike[str] | None = None
+
+    @classmethod
+    def read(
+        cls,
+        key: str,
+        strength: float | Sequence[float] = 1.0,
+        bounds: tuple[float | None, float | None] | None = None,
+        write_to: str | PathLike[str] | None = None,
+        *,
+        copy: bool = False,
+    ) -> Self:
+        """Read what the caller asked for."""
+        if write_to is not None and copy:
+            raise ValueError("with write_to= the edited cells go into a new store: copy cannot be given.")
+        strengths = [float(value) for value in np.atleast_1d(strength)]
+        if not strengths or not np.isfinite(strengths).all() or len(set(strengths)) < len(strengths):
+            raise ValueError(f"strength must be a finite number, or several different ones; it is {strength!r}.")
+        low, high = bounds or (None, None)
+        low, high = -np.inf if low is None else float(low), np.inf if high is None else float(high)
+        if not low < high:
+            raise ValueError(
+                f"bounds must be the lowest and the highest value, or None for either; they are {bounds!r}."
+            )
+        return cls(key, strengths, (low, high), write_to)
+
+    @property
+    def layers(self) -> list[str]:
+        """Return the names of the layers, that of the last strength the last."""
+        return [*(f"{self.key}_{value:g}" for value in self.strengths[:-1]), self.key]
+
+    @property
+    def strength(self) -> float:
+        """Return the last strength: the one that the record is about."""
+        return self.strengths[-1]
+
+
+@dataclass(frozen=True)
+class EditedLayers:
+    """Edited cells: a layer for each strength, their neurons, and how far they lie from the source.
+
+    Neurons that are too many for memory have no place.
+    """
+
+    layers: Sequence[np.ndarray]
+    neurons: np.ndarray | None
+    support: np.ndarray
+    distance: np.ndarray
+
+    @classmethod
+    def of(cls, layers: Sequence[np.ndarray], n_neurons: int) -> Self:
+        """Return room for all cells, next to layers that hold them as they are before any edit."""
+        n_cells = len(layers[0])
+        support, distance = (np.full(n_cells, np.nan, dtype=np.float32) for _ in range(2))
+        neurons = np.empty((n_cells, n_neurons), dtype=np.float32) if n_cells * n_neurons <= MAX_NEURONS_KEPT else None
+        return cls(layers, neurons, support, distance)
+
+    def write(self, adata: AnnData, key: str, names: Sequence[str], read_from: str | None) -> None:
+        """Write all into ``adata``, and remove the layers of an edit of ours that this one takes the place of."""
+        before = adata.uns.get(key, {}).get("layers", [])
+        for name in {str(name) for name in before} & {name for name in adata.layers if name is not None}:
+            del adata.layers[name]
+        for name, layer in zip(names, self.layers, strict=True):
+            adata.layers[name] = layer
+            copy_cofactor(adata, read_from, name)
+        adata.obsm.pop(_slots.neurons_edited(key), None)  # of an edit that this one takes the place of
+        if self.neurons is not None:
+            adata.obsm[_slots.neurons_edited(key)] = self.neurons
+        adata.obs[_slots.support(key)] = self.support
+        adata.obs[_slots.distance(key)] = self.distance
+
+
+def apply_edit(
+    fitted: FittedEdit,
+    cells: CellReader,
+    rows: np.ndarray,
+    edited: EditedLayers,
+    device: torch.device,
+    output: Output,
+    *,
+    into: np.ndarray | None = None,
+) -> EditSummary:
+    """Write the edited cells of ``rows`` into the same rows of ``edited``, or into those of ``into``.
+
+    Of several strengths the summary is of the last one.
+    """
+    into = rows if into is None else into
+    by_strength = [fitted.scaled(strength) for strength in output.strengths]
+    low, high = output.bounds
+    sums, n_clipped = np.zeros((3, cells.shape[1])), 0  # of the cells before, of their squares, of the cells after
+    width = max(cells.shape[1], fitted.n_neurons)
+    for part, part_into in zip(chunks(rows, width), chunks(into, width), strict=True):
+        before = cells[part]
+        for layer, (first, *others) in zip(edited.layers, by_strength, strict=True):
+            x, neurons, neurons_edited = first.apply(before.to(device))
+            if others:  # several spaces: average
+                x = torch.stack([x, *(cell_map(before.to(device)) for cell_map in others)]).mean(0)
+            after = x.clamp(low, high).cpu()
+            layer[part_into] = cells.to_matrix_order(after.numpy())
+        n_clipped += int(((x < low) | (x > high)).sum())
+        if edited.neurons is not None:
+            edited.neurons[part_into] = neurons_edited.cpu().numpy()
+        edited.support[part_into] = fitted.support(neurons).cpu().numpy()
+        edited.distance[part_into] = fitted.distance(neurons).cpu().numpy()
+        sums += torch.stack([x.double().sum(0) for x in (before, before.square(), after)]).numpy()
+    mean, squares, mean_after = sums / len(rows)
+    sd = np.sqrt(np.maximum(squares - mean**2, 0))
+    share_outside = float((edited.distance[into] > 1).mean())
+    return EditSummary(len(rows), n_clipped, mean, sd, mean_after, share_outside)
+
+
+def encode_others(
+    space: Any, cells: CellReader, is_edited: np.ndarray, edited: EditedLayers, device: torch.device
+) -> None:
+    """Write the neurons of the cells that were not edited, given the mask of those that were."""
+    if edited.neurons is None:
+        return
+    with torch.no_grad():
+        for part in chunks(np.flatnonzero(~is_edited), max(cells.shape[1], edited.neurons.shape[1])):
+            edited.neurons[part] = space.encode(cells[part].to(device)).cpu().numpy()
+
+
+def copy_cofactor(adata: AnnData, layer: str | None, to: str | None) -> None:
+    """Write the arcsinh cofactors of a layer for one that was made of it."""
+    if _slots.cofactor(layer) in adata.var:
+        adata.var[_slots.cofactor(to)] = adata.var[_slots.cofactor(layer)]
+
+
+def to_mask(rows: np.ndarray, n_cells: int) -> np.ndarray:
+    """Return row numbers as a mask."""
+    mask = np.zeros(n_cells, dtype=bool)
+    mask[rows] = True
+    return mask

@@ -1,0 +1,135 @@
+"""What an edit did: in numbers for each feature, and in words."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..ensemble import Ensemble, FoldKind
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 0.1
+"""Movements of a mean below this share of the query's standard deviation are not held against an edit."""
+
+MIN_COVERAGE = 0.9
+"""Share of the query that resembles held-out cells, below which the verdict says so."""
+
+MIN_FOLD_WEIGHT = 0.01
+"""Weight of a fold from which it is counted."""
+
+MAX_SHARE_OUTSIDE = 0.2
+"""Share of query cells outside the source above which the verdict is a warning."""
+
+MAX_FEATURES_NAMED = 5
+"""Features that a sentence names."""
+
+
+@dataclass(frozen=True)
+class EditSummary:
+    """What was done to the cells of a query: how many, their means and spread before, their means after, ``(n_features,)``."""
+
+    n_cells: int
+    n_clipped: int
+    mean_before: np.ndarray
+    sd_before: np.ndarray
+    mean_after: np.ndarray
+    share_outside: float
+
+    def merge(self, more: "EditSummary") -> "EditSummary":
+        """Return what was done to these cells and more of them."""
+        n_cells = self.n_cells + more.n_cells
+        share = more.n_cells / n_cells
+        mean_before, mean_after, share_outside = (
+            getattr(self, name) + share * (getattr(more, name) - getattr(self, name))
+            for name in ("mean_before", "mean_after", "share_outside")
+        )
+        squares = [part.sd_before**2 + part.mean_before**2 for part in (self, more)]
+        variance = squares[0] + share * (squares[1] - squares[0]) - mean_before**2
+        sd_before = np.sqrt(np.maximum(variance, 0))
+        n_clipped = self.n_clipped + more.n_clipped
+        return EditSummary(n_cells, n_clipped, mean_before, sd_before, mean_after, share_outside)
+
+
+def feature_table(
+    names: pd.Index,
+    observed_change: np.ndarray,
+    held_out_error: np.ndarray,
+    wrong_direction: np.ndarray,
+    summary: EditSummary,
+) -> pd.DataFrame:
+    """Return what the controls and the edit did to the mean of each feature, and how far to trust it."""
+    change, allowed = summary.mean_after - summary.mean_before, TOLERANCE * summary.sd_before
+    too_high = change > np.maximum(observed_change, 0) + allowed
+    too_low = change < np.minimum(observed_change, 0) - allowed
+    columns = {
+        "observed_change": observed_change,
+        "change": change,
+        "beyond_observed": too_high | too_low,
+        "mean": summary.mean_after,
+        "mean_error": held_out_error,
+        "held_out_error": held_out_error,
+        "wrong_direction": wrong_direction,
+    }
+    return pd.DataFrame(columns, index=names)
+
+
+def combine_errors(held_out_error: np.ndarray, bootstrap_error: np.ndarray) -> np.ndarray:
+    """Return the standard error of each mean from what was missed in held-out folds and from the bootstrap."""
+    both = np.sqrt(held_out_error**2 + np.nan_to_num(bootstrap_error) ** 2)
+    return np.where(np.isnan(held_out_error), bootstrap_error, both)
+
+
+def write_verdict(summary: str, features: pd.DataFrame, edited: EditSummary) -> str:
+    """Say what an edit was fitted to, what to expect of it, and what to look at."""
+    sentences = [summary] if summary else []
+    sentences.append(f"{edited.share_outside:.0%} of {edited.n_cells:,} query cells lie outside the source.")
+    warnings = {
+        "wrong_direction": "moved in the wrong direction in most held-out folds",
+        "beyond_observed": "moved further than source and target show, or the other way",
+    }
+    for column, text in warnings.items():
+        names = features.index[features[column]]
+        if len(names):
+            sentences.append(f"{len(names)} feature{'s' * (len(names) > 1)} {text}: {list_names(names)}.")
+    return " ".join(sentences)
+
+
+def list_names(names: Any, max_named: int = MAX_FEATURES_NAMED) -> str:
+    """List names for a sentence, the first few of them."""
+    return ", ".join(map(str, names[:max_named])) + (", …" if len(names) > max_named else "")
+
+
+def summarize_ensemble(ensemble: Ensemble | None, strata: str | None) -> str:
+    """Say what an ensemble was cross-validated on and what to expect of it; nothing where there is none."""
+    if ensemble is None:
+        return ""
+    if ensemble.fold_kind is FoldKind.NONE:
+        return (
+            "Source and target are too small for cross-validation: a fixed average of edits was taken, and nothing says how"
+            " good it is."
+        )
+    n_folds = int((ensemble.fold_weights >= MIN_FOLD_WEIGHT).sum())
+    folds = f"{n_folds} strata of {strata!r}"
+    if ensemble.fold_kind is FoldKind.DERIVED:
+        too_few = "" if strata is None else f" (too few cells in those of {strata!r})"
+        folds = f"{n_folds} derived strata{too_few}"
+    if ensemble.strength == 0:
+        return f"Cross-validated over {folds}: no change generalizes from one to another, so the cells were left alone."
+    text = (
+        f"Cross-validated over {folds}: expected to close {ensemble.expected:.2f} ± {ensemble.expected_se:.2f} of the"
+        " distance to the truth"
+    )
+    if ensemble.coverage < MIN_COVERAGE:
+        text += f" in cells like those; only {ensemble.coverage:.0%} of the query resembles them"
+    return f"{text}." if ensemble.strength == 1 else f"{text}; strength {ensemble.strength:.2g}."
+
+
+def ensemble_to_uns(ensemble: Ensemble) -> dict[str, Any]:
+    """Return what ``uns`` keeps of an ensemble."""
+    names = ("candidates", "weights", "strength", "folds", "fold_weights", "scores", "ensemble_scores")
+    values = {name: getattr(ensemble, name) for name in (*names, "expected", "expected_se", "coverage")}
+    values = {name: np.array(x, dtype=str) if isinstance(x, list) else x for name, x in values.items()}
+    return values | {"fold_kind": str(ensemble.fold_kind)}

@@ -1,0 +1,192 @@
+"""Apply an edit that was fitted before, on other cells."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from .. import _slots
+from .._data.batches import BatchStatus
+from .._data.check import Selector, format_choices, get_labels, open_adata
+from .._data.design import read_query
+from .._data.record import Record, Tool
+from .._data.space import TrainedSpace
+from .._docs import shared_docs
+from ..engine.apply import EditedLayers, Output, apply_edit, computing, encode_others
+from ..engine.fit import FittedEdit, unpack_edits
+from ..engine.report import write_verdict
+from ..engine.write import check_output, list_edits, write_edit
+from ..io import load_model
+from ._correct import batch_features, stack_features
+
+logger = logging.getLogger(__name__)
+
+
+@shared_docs
+def apply(
+    adata: AnnData,
+    model: AnnData | str | PathLike[str],
+    groupby: str | None = None,
+    *,
+    query: Selector | None = None,
+    strength: float | Sequence[float] = 1.0,
+    bounds: tuple[float | None, float | None] | None = None,
+    layer: str | None = None,
+    key: str | None = None,
+    key_added: str = _slots.EDITED,
+    write_to: str | PathLike[str] | None = None,
+    accelerator: str = "auto",
+    copy: bool = False,
+) -> AnnData | None:
+    """Apply an edit, or a batch correction, that was fitted before on other cells: nothing is trained or fitted.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> old, new = (ne.datasets.simulate_batches(n_cells=200, rng=rng) for rng in (0, 1))
+    >>> ne.tl.train(old, widths=(32, 8), max_epochs=2)
+    >>> ne.tl.edit(old, "group", source="control_1", target="control_2", query="sample_1", edit="percentile")
+    >>> ne.tl.apply(new, old, "group", query="sample_1")
+    >>> new.layers["edited"].shape
+    (800, 35)
+
+    Parameters
+    ----------
+    adata
+        Cells with the features that the edit was fitted on, in any order, and on the same scale.
+    model
+        The AnnData that holds the edit, or a file of :func:`neuronedit.io.save_model`.
+    groupby
+        Column of ``obs``. For a batch correction it names the batches; `None`: the column in which they were named then.
+    query
+        The cells to edit: a value or list of values of ``groupby``, a dict of obs column -> value or values, or names of
+        cells: ``adata.obs_names`` are all. Required. In a batch correction every cell is corrected as its batch was.
+    strength
+        Share of the edit as it was fitted; several are a path, as in :func:`neuronedit.tl.edit`.
+    %(bounds)s
+    layer
+        Read this layer. `None`: the one that the edit was fitted on.
+    key
+        ``key_added`` of the edit in ``model``. `None`: this call's ``key_added`` if it is there, else the only one.
+    key_added
+        Name of the layer, and of the record in ``uns``.
+    write_to
+        Write an edit into a zarr store, as in :func:`neuronedit.tl.edit`. Not for batch corrections.
+    %(accelerator)s
+    %(copy)s
+
+    Returns
+    -------
+    `None`, or the new AnnData with ``copy=True``. Written is what :func:`neuronedit.tl.edit` writes, except ``fitted`` and
+    ``ensemble``, which stay with the model; of a batch correction ``features`` has one row for each batch and feature.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    ValueError, TypeError, KeyError
+        Before any work, and with ``adata`` unchanged: other features, another scale, NaN; a space that was trained again
+        since; a batch that the correction does not know, or has left alone.
+    """
+    # read: whatever can be refused is refused here, and adata is still untouched
+    adata = open_adata(adata, copy=copy)
+    holder, name = open_model(model)
+    fitted_record = _read_fitted(holder, name, key, key_added)
+    output = Output.read(key_added, strength, bounds, write_to, copy=copy)
+    config, layer = fitted_record.config, fitted_record.config["layer"] if layer is None else layer
+    space = TrainedSpace.read(adata, config["key"], layer, accelerator, model=holder, name=f"the model ({name})")
+    edits, scale = unpack_edits(fitted_record, holder, space, name)
+    is_correction = fitted_record.tool is Tool.CORRECT
+    groupby = config["batch_key"] if is_correction and groupby is None else groupby
+    rows = read_query(adata, groupby, query)
+    batches = _read_batches(adata, groupby, rows, fitted_record, output) if is_correction else {}
+    check_output(output, adata, space)
+    space.check_cells(fitted_on=scale)
+
+    # compute and write
+    asked: dict[str, Any] = {"groupby": groupby, "query": query if len(rows) < adata.n_obs else "all cells"}
+    asked |= {"layer": space.layer, "strength": strength, "bounds": bounds, "key": space.keys, "model": name}
+    record = Record(key_added, fitted_record.tool, asked | {"fitted": config, "edit": config["edit"]}, {})
+    if not is_correction:
+        record.content["n_cells"] = {"query": len(rows)}
+        return write_edit(adata, space, edits["edit"], rows, output, record, copy=copy)
+    return _correct_batches(adata, space, edits, batches, output, record, copy)
+
+
+def open_model(model: AnnData | str | PathLike[str]) -> tuple[AnnData, str]:
+    """Return the AnnData that holds a model, and its name for errors."""
+    return (model, "AnnData") if isinstance(model, AnnData) else (load_model(model), str(Path(model)))
+
+
+def _read_fitted(model: AnnData, name: str, key: str | None, key_added: str) -> Record:
+    """Return the record of an edit or a correction that can be applied."""
+    found = [k for k, held in model.uns.items() if isinstance(held, Mapping) and {"fitted", "learnt"} & set(held)]
+    key = key or (key_added if key_added in found else found[0] if len(found) == 1 else None)
+    if key not in found:
+        many = (
+            f"holds several edits, {format_choices(found)}: name one by key"
+            if found
+            else "holds no edit that can be applied"
+        )
+        raise ValueError(f"model ({name}) {many}; ne.tl.edit and ne.tl.correct write one, ne.io.save_model saves it.")
+    return Record.read(model, key, Tool.EDIT, Tool.CORRECT)
+
+
+def _read_batches(
+    adata: AnnData, groupby: str, rows: np.ndarray, record: Record, output: Output
+) -> dict[str, np.ndarray]:
+    """Return the rows of each batch in the query, once the correction knows all of these batches."""
+    if output.write_to is not None or len(output.strengths) > 1:
+        raise ValueError("write_to and several strengths are for edits; a batch correction is written into a layer.")
+    labels = get_labels(adata, groupby).astype(str).to_numpy()[rows]
+    status = record.content["batches"]["status"]
+    unknown = sorted(set(labels) - set(status.index[status != BatchStatus.LEFT_ALONE]))
+    if unknown:
+        corrected = status.index[status != BatchStatus.LEFT_ALONE]
+        raise ValueError(
+            f"query has cells of the batches {format_choices(unknown)} of obs[{groupby!r}], which the correction does not know"
+            f" or has left alone; it has {format_choices(corrected)}."
+        )
+    return {str(batch): rows[labels == batch] for batch in np.unique(labels)}
+
+
+def _correct_batches(
+    adata: AnnData,
+    space: TrainedSpace,
+    edits: Mapping[str, FittedEdit],
+    batches: Mapping[str, np.ndarray],
+    output: Output,
+    record: Record,
+    copy: bool,
+) -> AnnData | None:
+    """Correct the cells of each batch as it was corrected then; those of the reference stay."""
+    # compute
+    tables, sentences = [], []
+    is_edited = np.zeros(adata.n_obs, dtype=bool)
+    with computing():
+        edited = EditedLayers.of([space.cells.dense_copy()], space.n_neurons)
+        for batch, rows in batches.items():
+            if batch not in edits:
+                sentences.append(f"{batch}: the reference, which stays as it is.")
+                continue
+            summary = apply_edit(edits[batch], space.cells, rows, edited, space.device, output)
+            is_edited[rows] = True
+            tables.append(batch_features(edits[batch], summary, space.features, batch))
+            verdict = write_verdict(edits[batch].summary, tables[-1].set_index("feature"), summary)
+            sentences.append(f"{batch}: {verdict}")
+        encode_others(space.space, space.cells, is_edited, edited, space.device)
+    verdict = " ".join(sentences)
+    logger.info("%s", verdict)
+
+    # write
+    record.content.update({"features": stack_features(tables, list(adata.var_names)), "verdict": verdict})
+    record.content["layers"] = np.array(output.layers, dtype=str)
+    record.content["order"] = np.array([*list_edits(adata, space.layer), output.key], dtype=str)
+    adata = adata.copy() if copy else adata
+    edited.write(adata, output.key, output.layers, space.layer)
+    record.write(adata)
+    return adata if copy else None
