@@ -1,29 +1,33 @@
-"""Batch correction from controls, on controls that were left out: does it hold, and is it said beforehand where it does not?
+"""Batch correction from controls, on held-out controls: does it hold, and is it flagged beforehand where it does not?
 
 ``python benchmarks/controls.py`` leaves two healthy donors of each batch of imubac_krieg out of the controls, in all 100 ways, corrects
-Data23 to Data29, and holds the left-out donors of Data23 against those of Data29, who are other people. It writes ``controls.csv``,
+Data23 to Data29, and compares the held-out donors of Data23 with those of Data29, who are other people. It writes ``controls.csv``,
 of which the docs are made. ``--quick`` takes every tenth split, and writes nothing.
 """
 
 import argparse
 import itertools
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from results import find_done, markdown_table, measure_time, read_results
 from sklearn.cluster import KMeans
+from tasks import N_SPLITS, load_data, subsample
 
 import neuronedit as ne
 
-HERE = Path(__file__).parent
-MOST = 2_500
-"""Cells of a donor."""
+CSV = Path(__file__).parent / "controls.csv"
+MAX_CELLS_PER_DONOR = 2_500
+"""So that a split takes seconds for most methods."""
 
-ENOUGH = 0.7
-"""Share of the energy distance that is asked for."""
+MIN_CELLS_PER_LINEAGE = 10
+"""A lineage with fewer cells in the truth is not drawn from: its cells would be drawn over and over."""
+
+GOOD_SHARE = 0.7
+"""Share of the energy distance from which a correction is said to hold."""
 
 SPACES = {"neurons": "neuronedit", "features": "identity"}
 METHODS = {
@@ -39,145 +43,132 @@ METHODS = {
 
 
 def cells():
-    """The healthy donors, at most so many cells each, with one space for all splits: training knows no batches."""
-    adata = ne.datasets.imubac_krieg()
-    ne.pp.arcsinh(adata, cofactor=5)
+    """Return the healthy donors, at most so many cells each, with one space for all splits: training knows no batches."""
+    adata = load_data("imubac_krieg").copy()
     ne.tl.train(adata, max_epochs=8, lr=1e-3, accelerator="cpu")
     healthy = np.flatnonzero((adata.obs["group"] == "HD").to_numpy())
-    generator = np.random.default_rng(0)
-    donors = adata.obs["individual"].astype(str).to_numpy()[healthy]
-    kept = [generator.permutation(healthy[donors == donor])[:MOST] for donor in np.unique(donors)]
+    donors, generator = adata.obs["individual"].astype(str).to_numpy()[healthy], np.random.default_rng(0)
+    kept = [subsample(healthy[donors == donor], MAX_CELLS_PER_DONOR, generator) for donor in np.unique(donors)]
     adata = adata[np.sort(np.concatenate(kept))].copy()
     ne.tl.train(adata, space="identity", key_added="identity")
-    adata.obs["lineage"] = lineage(adata)
+    adata.obs["lineage"] = find_lineages(adata)
     return adata
 
 
-def lineage(adata):
+def find_lineages(adata):
     """Myeloid or lymphoid: two clusters of the standardized markers, in each batch by itself, so that no batch effect is in them."""
-    names, labels = adata.obs["batch"].astype(str).to_numpy(), np.empty(adata.n_obs, dtype=object)
-    for batch in np.unique(names):
-        x = adata.X[names == batch]
-        two = KMeans(2, n_init=10, random_state=0).fit_predict((x - x.mean(0)) / x.std(0))
-        cd33 = [x[two == k, adata.var_names.get_loc("CD33")].mean() for k in range(2)]
-        labels[names == batch] = np.where(two == np.argmax(cd33), "myeloid", "lymphoid")
+    batches, labels = adata.obs["batch"].astype(str).to_numpy(), np.empty(adata.n_obs, dtype=object)
+    for batch in np.unique(batches):
+        x = adata.X[batches == batch]
+        cluster = KMeans(2, n_init=10, random_state=0).fit_predict((x - x.mean(0)) / x.std(0))
+        cd33 = [x[cluster == k, adata.var_names.get_loc("CD33")].mean() for k in range(2)]
+        labels[batches == batch] = np.where(cluster == np.argmax(cd33), "myeloid", "lymphoid")
     return pd.Categorical(labels)
 
 
-def matched(adata, query, truth):
-    """Row numbers of the truth, drawn so that it is as myeloid as the query."""
+def match_composition(adata, query, truth):
+    """Return rows of the truth, drawn so that lineages have the same shares as in the query."""
     labels, generator = adata.obs["lineage"].astype(str).to_numpy(), np.random.default_rng(0)
-    shares = pd.Series(labels[query]).value_counts(normalize=True)
-    drawn = [
-        generator.choice(own, round(len(truth) * share))
-        for label, share in shares.items()
-        if len(own := truth[labels[truth] == label]) >= 10
-    ]
+    drawn = []
+    for label, share in pd.Series(labels[query]).value_counts(normalize=True).items():
+        own = truth[labels[truth] == label]
+        if len(own) >= MIN_CELLS_PER_LINEAGE:
+            drawn.append(generator.choice(own, round(len(truth) * share)))
     return np.concatenate(drawn)
 
 
 def splits():
-    """Two donors of each batch, in all ways."""
+    """Return two donors of each batch, in all ways."""
     batches = [f"HD{i}" for i in range(1, 6)], [f"HD{i}" for i in range(6, 11)]
     return list(itertools.product(*(itertools.combinations(donors, 2) for donors in batches)))
 
 
-def run(adata, held, methods):
-    """Correct with each method; score the held-out donors, and say what the report said before."""
+def run(adata, held_out, methods):
+    """Correct with each method; return the scores of the held-out donors, and what was reported without them."""
     donors = adata.obs["individual"].astype(str).to_numpy()
-    out = [np.flatnonzero(np.isin(donors, names)) for names in held]
-    others = matched(adata, *out)
+    query, truth = (np.flatnonzero(np.isin(donors, names)) for names in held_out)
+    matched = match_composition(adata, query, truth)
+    roles = {"control_key": "role", "reference": "Data29", "sample_key": "individual"}
+    roles["held_out_controls"] = {"individual": [*held_out[0], *held_out[1]]}
     for name in methods:
-        space, how = METHODS[name]
-        start = time.perf_counter()
-        ne.tl.correct(
-            adata,
-            "batch",
-            control_key="role",
-            reference="Data29",
-            sample_key="individual",
-            held_out_controls={"individual": [*held[0], *held[1]]},
-            key=SPACES[space],
-            accelerator="cpu",
-            progress_bar=False,
-            **how,
-        )
-        seconds = time.perf_counter() - start
-        record = adata.uns["corrected"]
-        after, before = adata.layers["corrected"][out[0]], adata.X[out[0]]
-        closed = ne.metrics.gap_closed(ne.metrics.energy_distance, before, adata.X[others], after, n_splits=10)
+        # correct
+        space, edit = METHODS[name]
+        params = {"key": SPACES[space], "accelerator": "cpu", "progress_bar": False}
+        _, seconds = measure_time(ne.tl.correct, adata, "batch", **roles, **params, **edit)
+        # score
+        record, corrected = adata.uns["corrected"], adata.layers["corrected"][query]
+        metric, samples = ne.metrics.energy_distance, record["samples"]
+        closed = ne.metrics.gap_closed(metric, adata.X[query], adata.X[matched], corrected, n_splits=N_SPLITS)
         yield {
             "method": name,
-            "query": "+".join(held[0]),
-            "truth": "+".join(held[1]),
+            "query": "+".join(held_out[0]),
+            "truth": "+".join(held_out[1]),
             "closed": record["held_out"].loc["Data23", "closed"],
             "closed_matched": closed,
-            "flagged": int(record["samples"]["flagged"].sum()),
-            "composition": record["samples"]["composition"].max(),
-            "lacking": " | ".join(record["samples"]["lacking"][record["samples"]["flagged"]]),
+            "flagged": int(samples["flagged"].sum()),
+            "composition": samples["composition"].max(),
+            "lacking": " | ".join(samples["lacking"][samples["flagged"]]),
             "expected": record["batches"].loc["Data23", "expected"],
             "seconds": seconds,
         }
 
 
-def read(path=HERE / "controls.csv"):
+def read(path=CSV):
     """Return the results so far."""
-    return pd.read_csv(path)
+    return read_results(path)
 
 
 def page(results):
     """Return the tables as Markdown: scores over all splits that were run, over those that all methods were run on, and the flags."""
+    # scores
     split = results["query"] + results["truth"]
-    common = split.map(split.value_counts()) == results["method"].nunique()
-    lines = scores(results)
-    if 0 < common.sum() < len(results):
-        lines += ["", "On the splits that all of them were run on:", "", *scores(results[common])]
+    is_common = split.map(split.value_counts()) == results["method"].nunique()
+    lines = tabulate_scores(results)
+    if 0 < is_common.sum() < len(results):
+        lines += ["", "On the splits that all of them were run on:", "", *tabulate_scores(results[is_common])]
+    # flags
+    rows = []
+    for name, own in results.groupby("method", sort=False):
+        failed, flagged = own["closed"] < GOOD_SHARE, own["flagged"] > 0
+        outcomes = [failed & flagged, ~failed & flagged, failed & ~flagged, ~failed & ~flagged]
+        rows.append([name, *(str(outcome.sum()) for outcome in outcomes)])
     heads = ["flagged and failed", "flagged, but held", "not flagged, but failed", "not flagged, and held"]
-    lines += ["", f"| method | {' | '.join(heads)} |", "|---" * 5 + "|"]
-    for name, rows in results.groupby("method", sort=False):
-        failed, flagged = rows["closed"] < ENOUGH, rows["flagged"] > 0
-        counts = [failed & flagged, ~failed & flagged, failed & ~flagged, ~failed & ~flagged]
-        lines.append(f"| {name} | " + " | ".join(str(which.sum()) for which in counts) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *markdown_table(["method", *heads], rows)]) + "\n"
 
 
-def scores(results):
+def tabulate_scores(results):
     """One row a method, the best first."""
-    heads = ["splits", "mean", "worst", f"at least {ENOUGH}", "matched: mean", f"matched: at least {ENOUGH}", "seconds"]
-    lines = [f"| method | {' | '.join(heads)} |", "|---" * 8 + "|"]
-    for name, rows in sorted(results.groupby("method"), key=lambda item: -item[1]["closed"].mean()):
-        shown = [
-            f"{len(rows)}",
-            f"{rows['closed'].mean():.2f}",
-            f"{rows['closed'].min():.2f}",
-            f"{(rows['closed'] >= ENOUGH).mean():.0%}",
-            f"{rows['closed_matched'].mean():.2f}",
-            f"{(rows['closed_matched'] >= ENOUGH).mean():.0%}",
-            f"{rows['seconds'].median():.0f}",
-        ]
-        lines.append(f"| {name} | " + " | ".join(shown) + " |")
-    return lines
+    good = f"at least {GOOD_SHARE}"
+    rows = []
+    for name, own in sorted(results.groupby("method"), key=lambda item: -item[1]["closed"].mean()):
+        closed, matched = own["closed"], own["closed_matched"]
+        shown = [f"{len(own)}", f"{closed.mean():.2f}", f"{closed.min():.2f}", f"{(closed >= GOOD_SHARE).mean():.0%}"]
+        shown += [f"{matched.mean():.2f}", f"{(matched >= GOOD_SHARE).mean():.0%}", f"{own['seconds'].median():.0f}"]
+        rows.append([name, *shown])
+    heads = ["method", "splits", "mean", "worst", good, "matched: mean", f"matched: {good}", "seconds"]
+    return markdown_table(heads, rows)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--every", type=int, default=1, help="only every n-th split")
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("neuronedit").setLevel(logging.ERROR)
-    path, rows = HERE / "controls.csv", []
-    if path.exists() and not options.quick:
-        rows = read(path).to_dict("records")
-    done = {(row["method"], row["query"], row["truth"]) for row in rows}
+
+    # run what is missing
+    results = pd.DataFrame() if options.quick else read_results(CSV)
+    done = find_done(results, ["method", "query", "truth"])
     adata = cells()
-    for held in splits()[:: 10 if options.quick else options.every]:
-        missing = [name for name in options.methods if (name, "+".join(held[0]), "+".join(held[1])) not in done]
-        rows += run(adata, held, missing)
+    for held_out in splits()[:: 10 if options.quick else options.every]:
+        query, truth = ("+".join(names) for names in held_out)
+        missing = [name for name in options.methods if (name, query, truth) not in done]
+        results = pd.concat([results, pd.DataFrame(run(adata, held_out, missing))])
         if missing and not options.quick:
-            pd.DataFrame(rows).to_csv(path, index=False, float_format="%.4g")
-    print(page(pd.DataFrame(rows)))
+            results.to_csv(CSV, index=False, float_format="%.4g")
+    print(page(results))
 
 
 if __name__ == "__main__":

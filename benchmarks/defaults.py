@@ -1,27 +1,24 @@
 """What training costs and what it buys: held-out scores of edits in the neurons of autoencoders that were trained otherwise.
 
 ``python benchmarks/defaults.py`` runs what ``defaults.csv`` lacks; the docs are made of it. ``--quick`` is a look, and writes nothing.
-Tasks, cells and scores are those of ``holdout.py``. Defaults may be chosen on the families in `holdout.CHOSEN_ON`; the others report.
+Tasks, cells and scores are those of ``holdout.py``. Defaults may be set on the families in `holdout.TUNED_ON`; the others report.
 """
 
 import argparse
 import itertools
-import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from holdout import CHOSEN_ON, UNTESTABLE, cells_of, scored, tasks
+from holdout import TUNED_ON, UNTESTABLE
+from results import find_done, markdown_table, measure_time, read_results, run_jobs
+from tasks import fit_single_candidates, get_strata, holdout_tasks, score, split_roles, take_cells
 
-from neuronedit.ensemble import CANDIDATES, select
-from neuronedit.ensemble._candidates import learn
-from neuronedit.ensemble._cross_validate import _encoded
+from neuronedit.ensemble import CANDIDATES, cross_validate
 from neuronedit.spaces import Autoencoder, Training
 
-HERE = Path(__file__).parent
+CSV = Path(__file__).parent / "defaults.csv"
 SLOW = {"n_steps": 10_000, "lr": 1e-3}
 SETTINGS = {
     "10,000 steps": SLOW,
@@ -36,126 +33,116 @@ SETTINGS = {
     "10,000 steps, widths 200-100-50": SLOW | {"widths": (200, 100, 50)},
     "10,000 steps, widths 100-50": SLOW | {"widths": (100, 50)},
 }
-"""Steps are of 100 cells at a rate of 1e-3, widths 500-250-50, where nothing else is said. The others are held against the first."""
+"""Steps are of 100 cells at a rate of 1e-3, widths 500-250-50, where nothing else is said. The others are compared with the first."""
 
-ALONE = {"identity": CANDIDATES["identity"]}
-EDITS = {
-    name: CANDIDATES[name] for name in ("neuron_editing", "principal_neurons", "local_neurons", "neurons_by_strata")
-}
+EDITS = ("neuron_editing", "principal_neurons", "local_neurons", "neurons_by_strata")
 
 
-def few(each=2):
-    """Some tasks of every family, evenly spaced."""
-    by_family = pd.Series(list(tasks()))
-    for family, own in by_family.groupby(by_family.map(lambda task: task.family), sort=False):
+def choose_tasks(n_per_family=2):
+    """Yield some tasks of every family, evenly spaced."""
+    for family, tasks in itertools.groupby(holdout_tasks(), key=lambda task: task.family):
+        tasks = list(tasks)
         if family != UNTESTABLE:
-            at = np.unique(np.linspace(0, len(own) - 1, each).round().astype(int))
-            yield from own.iloc[at]
+            yield from (tasks[i] for i in np.unique(np.linspace(0, len(tasks) - 1, n_per_family).round().astype(int)))
 
 
 def run(task, wanted):
     """Score the edits in autoencoders on one task; ``wanted`` are settings and seeds."""
     torch.set_num_threads(1)
-    adata = cells_of(task)
-    roles = {role: (adata.obs["role"] == role).to_numpy() for role in ("source", "target", "query", "truth")}
-    X = {role: torch.from_numpy(adata.X[mask]) for role, mask in roles.items()}
-    known = torch.cat([X["source"], X["target"], X["query"]])
-    labels = None if task.strata is None else adata.obs[task.strata].astype(str).to_numpy()
-    strata = None if labels is None else (labels[roles["source"]], labels[roles["target"]])
+    adata = take_cells(task)
+    cells, strata = split_roles(adata), get_strata(adata, task.strata)
+    source, target, query, truth = cells.values()
+    edits = {name: CANDIDATES[name] for name in EDITS}
     rows = []
     for name, seed in wanted:
+        # train
         given = dict(SETTINGS[name])
         shape = {"widths": given.pop("widths")} if "widths" in given else {}
-        start = time.perf_counter()
-        space = Autoencoder.fit(known, Training(seed=seed, **given), **shape)
-        seconds = time.perf_counter() - start
+        training = Training(rng=seed, **given)
+        space, seconds = measure_time(Autoencoder.fit, torch.cat([source, target, query]), training, **shape)
         with torch.no_grad():
-            lost = (space.decode(space.encode(X["query"])) - X["query"]).square().mean() / X["query"].var(0).mean()
-            pair = select(space, X["source"], X["target"], X["query"], strata, candidates=ALONE).pair
-            maps = learn(EDITS, {"neurons": space}, _encoded({"neurons": space}, pair), torch.zeros(adata.n_vars))
-            chosen = select(space, X["source"], X["target"], X["query"], strata)
-            maps["auto"] = chosen.learn(chosen.pair)
-            scores = [
-                scored(X["query"].numpy(), X["truth"].numpy(), move(X["query"]).numpy()) for move in maps.values()
-            ]
-        row = {"family": task.family, "task": task.name, "setting": name, "seed": seed, "seconds": seconds}
-        row["lost"] = lost.item()
-        rows += [row | {"edit": edit} | score for edit, score in zip(maps, scores, strict=True)]
+            # reconstruct, and edit in it
+            error = (space.decode(space.encode(query)) - query).square().mean() / query.var(0).mean()
+            maps = fit_single_candidates(edits, space, cells, strata)
+            ensemble = cross_validate(space, source, target, query, strata)
+            maps["auto"] = ensemble.fit(ensemble.populations)
+            for edit, apply in maps.items():
+                row = {"family": task.family, "task": task.name, "setting": name, "seed": seed, "seconds": seconds}
+                row |= {"reconstruction_error": error.item(), "edit": edit}
+                rows.append(row | score(query.numpy(), truth.numpy(), apply(query).numpy()))
     return pd.DataFrame(rows)
 
 
-def read(path=HERE / "defaults.csv"):
+def read(path=CSV):
     """Return the results."""
-    return pd.read_csv(path)
+    return read_results(path)
 
 
-def page(rows):
-    """Return the table as Markdown: one row a setting, against the first on the same tasks and seeds."""
-    rows = rows.assign(on=np.where(rows["family"].isin(CHOSEN_ON), "to choose on", "the others"))
+def page(results):
+    """Return the table as Markdown: one row a setting, compared with the first on the same tasks and seeds."""
+    groups = ("to choose on", "the others")
+    results = results.assign(group=np.where(results["family"].isin(TUNED_ON), *groups))
     keys = ["family", "task", "seed", "edit"]
-    first = rows[rows["setting"] == next(iter(SETTINGS))].set_index(keys)
-    families = rows.groupby("family", sort=False)["task"].nunique()
-    listed = ", ".join(f"{family} ({n})" for family, n in families.items())
-    text = f"{families.sum()} tasks ({listed}); {len(EDITS)} edits in the neurons, and the choice (auto); one thread. Differences are means over tasks ± standard error.\n\n"
-    heads = [f"{what}, {on}" for on in ("to choose on", "the others") for what in ("edits", "auto")]
-    text += (
-        f"| training | tasks x seeds | time | error of reconstruction | {' | '.join(heads)} |\n" + "|---" * 8 + "|\n"
-    )
-    for name in SETTINGS:
-        own = rows[rows["setting"] == name].set_index(keys)
-        own = own.loc[own.index.intersection(first.index)]  # the choice was not looked at everywhere
-        if not len(own):
+    first = results[results["setting"] == next(iter(SETTINGS))].set_index(keys)
+    rows = []
+    for name, setting in SETTINGS.items():
+        # the same tasks and seeds
+        own = results[results["setting"] == name].set_index(keys)
+        own = own.loc[own.index.intersection(first.index)]  # the ensemble was not looked at everywhere
+        if own.empty:
             continue
-        at = first.loc[own.index]
-        runs = own.groupby(["family", "task", "seed"]).ngroups
-        cells = [
-            str(runs),
-            f"{(own['seconds'] / at['seconds']).median():.2f}",
-            f"{(own['lost'] / at['lost']).median():.2f}",
-        ]
-        is_auto = own.index.get_level_values("edit") == "auto"
-        for on in ("to choose on", "the others"):
-            for which in (~is_auto, is_auto):
-                taken = which & (own["on"] == on)
-                gain = (own["energy_distance"] - at["energy_distance"])[taken].groupby(["family", "task"]).mean()
-                cells.append(f"{gain.mean():+.3f} ± {gain.sem():.3f}" if len(gain) > 1 else "–")
-        bold = "**" if is_default(SETTINGS[name]) else ""
-        text += f"| {bold}{name}{bold} | {' | '.join(cells)} |\n"
-    return text
+        same = first.loc[own.index]
+        ratios = [(own[column] / same[column]).median() for column in ("seconds", "reconstruction_error")]
+        shown = [str(own.groupby(["family", "task", "seed"]).ngroups), *(f"{ratio:.2f}" for ratio in ratios)]
+        # what it gains
+        gain, is_auto = own["energy_distance"] - same["energy_distance"], own.index.get_level_values("edit") == "auto"
+        for group, is_wanted in itertools.product(groups, (~is_auto, is_auto)):
+            by_task = gain[is_wanted & (own["group"] == group)].groupby(["family", "task"]).mean()
+            shown.append(f"{by_task.mean():+.3f} ± {by_task.sem():.3f}" if len(by_task) > 1 else "–")
+        rows.append([f"**{name}**" if is_default(setting) else name, *shown])
+
+    n_tasks = results.groupby("family", sort=False)["task"].nunique()
+    families = ", ".join(f"{family} ({n})" for family, n in n_tasks.items())
+    text = (
+        f"{n_tasks.sum()} tasks ({families}); {len(EDITS)} edits in the neurons, and the ensemble (auto); one thread."
+        " Differences are means over tasks ± standard error."
+    )
+    heads = ["training", "tasks x seeds", "time", "error of reconstruction"]
+    heads += [f"{what}, {group}" for group in groups for what in ("edits", "auto")]
+    return "\n".join([text, "", *markdown_table(heads, rows)]) + "\n"
 
 
-def is_default(given):
-    """Whether this is how a space is trained by default."""
+def is_default(setting):
+    """Return whether this is how a space is trained by default."""
     usual = Training()
-    return given == {"n_steps": usual.n_steps, "lr": usual.peak}
+    return setting == {"n_steps": usual.n_steps, "lr": usual.peak}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--settings", nargs="*", default=list(SETTINGS))
     parser.add_argument("--families", nargs="*", default=[""], help="only families whose name contains one of these")
     options = parser.parse_args()
-    path, old = HERE / "defaults.csv", pd.DataFrame()
     if options.quick:
         options.settings, options.seeds = options.settings[:2], 1
-    elif path.exists():
-        old = read(path)
-    done = set(zip(old["family"], old["task"], old["setting"], old["seed"], strict=True)) if len(old) else set()
-    results, jobs = [old], []
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        for task in few(1 if options.quick else 2):
-            settings = itertools.product(options.settings, range(options.seeds))
-            wanted = [(name, seed) for name, seed in settings if (task.family, task.name, name, seed) not in done]
-            if wanted and any(part in task.family for part in options.families):
-                jobs.append(pool.submit(run, task, wanted))
-        for job in as_completed(jobs):
-            results.append(job.result())
-            if not options.quick:
-                pd.concat(results).to_csv(path, index=False, float_format="%.4g")
-    print(page(pd.concat(results)))
+
+    # run what is missing
+    results = pd.DataFrame() if options.quick else read_results(CSV)
+    done = find_done(results, ["family", "task", "setting", "seed"])
+    settings = list(itertools.product(options.settings, range(options.seeds)))
+    jobs = []
+    for task in choose_tasks(1 if options.quick else 2):
+        missing = [(name, seed) for name, seed in settings if (task.family, task.name, name, seed) not in done]
+        if missing and any(part in task.family for part in options.families):
+            jobs.append((task, missing))
+    for _, rows in run_jobs(run, jobs, options.jobs):
+        results = pd.concat([results, rows])
+        if not options.quick:
+            results.to_csv(CSV, index=False, float_format="%.4g")
+    print(page(results))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast: cells a second of training, encoding and editing; against the arithmetic, the plain loop and other methods.
+"""How fast: cells a second of training, encoding and editing; beside the arithmetic, a simple loop and other methods.
 
 ``python benchmarks/speed.py`` writes ``speed.csv``, of which the docs are made; ``--quick`` is a look at it, and writes nothing. What is
 compared runs in turn, several times, on the same cells; only ratios within one run mean anything. The table of time and score
@@ -8,28 +8,31 @@ comes from ``holdout.csv``, where both were measured on the same tasks.
 import argparse
 import logging
 import platform
-import time
 from datetime import date
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pandas as pd
 import torch
+from results import markdown_table, measure_time, read_results
 from scipy import sparse
-from training import plain
+from training import WIDTHS, train_simply
 
 import neuronedit as ne
-from neuronedit._adata import Rows
+from neuronedit._data.reader import CellReader
 from neuronedit._device import fast_matmul
 from neuronedit.baselines import BASELINES
 from neuronedit.spaces import Autoencoder, Training
 
 HERE = Path(__file__).parent
-WIDTHS = (500, 250, 50)
+CSV = HERE / "speed.csv"
 OTHERS = ("quantile", "mean_shift", "gaussian_ot", "ot", "combat", "mnn", "cca", "cytonorm")
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+MAX_GENE_CELLS = 100_000
+"""Cells with 2,000 genes each: more, dense, would take more memory than a laptop has."""
 
 
 def markers(n, rng=0):
@@ -59,8 +62,8 @@ DATA = {
 }
 
 
-class Densified(torch.utils.data.Dataset):
-    """What is written first for a matrix: a cell at a time, densified if it has to be."""
+class CellByCell(torch.utils.data.Dataset):
+    """What is written first for a matrix: a cell at a time, made dense if it is sparse."""
 
     def __init__(self, X):
         self.X, self.shape = X, X.shape
@@ -73,187 +76,191 @@ class Densified(torch.utils.data.Dataset):
         return (torch.from_numpy(row.toarray()[0] if sparse.issparse(row) else row),)
 
 
-def timed(f):
-    start = time.perf_counter()
-    f()
-    return time.perf_counter() - start
-
-
 def flops_per_cell(n_features):
     """Of a training step: forward, and back to the weights and, but for the first layer, to the inputs."""
-    widths = [n_features, *WIDTHS, *reversed(WIDTHS[:-1]), n_features]
-    products = [2 * a * b for a, b in zip(widths, widths[1:], strict=False)]
+    products = [2 * a * b for a, b in pairwise([n_features, *WIDTHS, *reversed(WIDTHS[:-1]), n_features])]
     return 3 * sum(products) - products[0]
 
 
-def floor(n, n_features, rate):
-    """Seconds that the arithmetic of an epoch takes, at the rate of large products."""
-    return n * flops_per_cell(n_features) / rate
-
-
-def product_rate(size=2048):
-    """The fastest of a few large products of this machine, in either library, in FLOP a second."""
+def measure_product_rate(size=2048):
+    """Return the rate of the fastest of a few large products of this machine, in either library, in FLOP a second."""
     a, b = torch.randn(2, size, size)
-    times = [timed(lambda: a @ b) for _ in range(4)]
+    times = [measure_time(torch.matmul, a, b)[1] for _ in range(4)]
     with fast_matmul():
-        times += [timed(lambda: a @ b) for _ in range(4)]
+        times += [measure_time(torch.matmul, a, b)[1] for _ in range(4)]
     return 2 * size**3 / min(times)
 
 
 def jobs(data, n):
-    """What is timed on one data set, in order, by name."""
+    """Yield what is timed on one data set, in order: its name, and a function that returns seconds."""
+
+    def timed(function, *args, **params):
+        return lambda: measure_time(function, *args, **params)[1]
+
     adata = DATA[data](n)
-    cells = Rows(adata.X)
+    cells = CellReader(adata.X)
     ne.tl.train(adata, max_epochs=1, progress_bar=False)
-    yield "arithmetic", lambda: floor(n, adata.n_vars, product_rate())
-    yield "plain loop", lambda: plain(Densified(adata.X), 0, epochs=1)
-    yield "train", lambda: timed(lambda: Autoencoder.fit(cells, Training(max_epochs=1)))
-    yield "train, bfloat16", lambda: timed(lambda: Autoencoder.fit(cells, Training(max_epochs=1, precision="bfloat16")))
-    yield "encode", lambda: timed(lambda: ne.tl.embed(adata, model=adata, key_added="again"))
-    yield "edit", lambda: timed(lambda: ne.tl.edit(adata, "group", **PAIR, edit="percentile"))
+    yield "arithmetic", lambda: n * flops_per_cell(adata.n_vars) / measure_product_rate()
+    yield "plain loop", timed(train_simply, CellByCell(adata.X), 0, epochs=1)
+    yield "train", timed(Autoencoder.fit, cells, Training(max_epochs=1))
+    yield "train, bfloat16", timed(Autoencoder.fit, cells, Training(max_epochs=1, precision="bfloat16"))
+    yield "encode", timed(ne.tl.embed, adata, model=adata, key_added="encoded")
+    yield "edit", timed(ne.tl.edit, adata, "group", **POPULATIONS, edit="percentile")
     if data != "35 markers" or n > 100_000:
         return
-    yield "train and edit", lambda: timed(lambda: train_and_edit(DATA[data](n)))
-    groups = [torch.from_numpy(adata.X[(adata.obs["group"] == group).to_numpy()]) for group in PAIR.values()]
+    yield "train and edit", lambda: timed(train_and_edit, DATA[data](n))()  # making the cells is not counted
+    source, target, query = (
+        torch.from_numpy(adata.X[(adata.obs["group"] == group).to_numpy()]) for group in POPULATIONS.values()
+    )
     for name in OTHERS:
-        yield name, lambda name=name: timed(lambda: BASELINES[name](*groups[:2])(groups[2]))
+        yield name, timed(lambda name=name: BASELINES[name](source, target)(query))
 
 
 def train_and_edit(adata):
-    """What a user does, with the defaults, on cells that were not seen before; making the cells is not counted."""
+    """Do what a user does, with the defaults, on cells that were not seen before."""
     ne.tl.train(adata, progress_bar=False)
-    ne.tl.edit(adata, "group", **PAIR)
+    ne.tl.edit(adata, "group", **POPULATIONS)
 
 
 def measure(data, n, repeats, wanted=None):
     """Return a row for each job, or for those wanted: all of them in turn, so many times."""
-    every = {name: job for name, job in jobs(data, n) if not wanted or name in wanted}
-    times = {name: [] for name in every}
+    # measure
+    functions = {name: job for name, job in jobs(data, n) if not wanted or name in wanted}
+    times = {name: [] for name in functions}
     for _ in range(repeats):
-        for name, job in every.items():
-            if times[name] is None:
+        for name, job in functions.items():
+            if name not in times:
                 continue
             try:
                 times[name].append(job())
             except ImportError as error:
                 print(f"{name}: left out, {error}")
-                times[name] = None
+                del times[name]
+    # one row a job
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-    known = {"date": date.today().isoformat(), "device": str(device), "cpu": cpu(), "threads": torch.get_num_threads()}
-    known |= {"torch": torch.__version__}
+    about = {"date": date.today().isoformat(), "device": str(device), "cpu": name_cpu()}
+    about |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
+    rows = []
     for name, seconds in times.items():
-        if seconds:
-            row = {"data": data, "n_cells": n, "what": name, "seconds": np.median(seconds)}
-            yield row | {"lowest": min(seconds), "highest": max(seconds), "repeats": len(seconds)} | known
+        row = {"data": data, "n_cells": n, "what": name, "seconds": np.median(seconds)}
+        rows.append(row | {"lowest": min(seconds), "highest": max(seconds), "repeats": len(seconds)} | about)
+    return rows
 
 
-def cpu():
+def name_cpu():
     """Return what the machine calls its processor."""
     info = Path("/proc/cpuinfo")
     names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
     return names[0].partition(":")[2].strip() if names else platform.processor()
 
 
-def exponent(rows, what):
+def fit_exponent(results, what):
     """Fit seconds = a * cells ** exponent."""
-    own = rows[(rows["data"] == "35 markers") & (rows["what"] == what)]
+    own = results[(results["data"] == "35 markers") & (results["what"] == what)]
     return np.polyfit(np.log(own["n_cells"]), np.log(own["seconds"]), 1)[0] if len(own) > 1 else np.nan
 
 
-def read(path=HERE / "speed.csv"):
+def read(path=CSV):
     """Return the results."""
-    return pd.read_csv(path)
+    return read_results(path)
 
 
-def page(rows):
+def page(results):
     """Return the tables as Markdown."""
-    first = rows.iloc[0]
-    text = f"{first['cpu']}, {first['threads']} threads, torch {first['torch']}, {first['date']}; device: {first['device']}.\n\n"
-    heads = [
-        "data",
-        "cells",
-        "train, cells/s",
-        "of the plain loop's time",
-        "times the arithmetic",
-        "in bfloat16, of float32's time",
+    first = results.iloc[0]
+    exponents = ", ".join(f"{what} {fit_exponent(results, what):.2f}" for what in ("train", "encode", "edit"))
+    lines = [
+        f"{first['cpu']}, {first['threads']} threads, torch {first['torch']}, {first['date']}; device: {first['device']}.",
+        "",
+        *tabulate_rates(results),
+        "",
+        f"Exponent of the time over the number of cells (35 markers; an epoch of training): {exponents}.",
+        "",
+        "Seconds to fit and apply, 35 markers, a quarter of the cells each in source, target and query:",
+        "",
+        *tabulate_methods(results),
+        "",
+        "Seconds and share of the energy distance closed, medians over the held-out tasks that a method was run on, and `auto`'s"
+        " on the same:",
+        "",
+        *tabulate_time_and_score(),
     ]
-    heads += ["encode, cells/s", "edit, cells/s"]
-    text += f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n"
-    for (data, n), own in rows.groupby(["data", "n_cells"], sort=False):
+    return "\n".join(lines) + "\n"
+
+
+def tabulate_rates(results):
+    """One row for each data set and number of cells."""
+    rows = []
+    for (data, n), own in results.groupby(["data", "n_cells"], sort=False):
         seconds = own.set_index("what")["seconds"]
         train = seconds["train"]
         ratios = [train / seconds["plain loop"], train / seconds["arithmetic"], seconds["train, bfloat16"] / train]
-        shown = [data, f"{n:,}", f"{n / train:,.0f}", *(f"{ratio:.2f}" for ratio in ratios)]
-        text += f"| {' | '.join([*shown, *(f'{n / seconds[what]:,.0f}' for what in ('encode', 'edit'))])} |\n"
-    grown = ", ".join(f"{what} {exponent(rows, what):.2f}" for what in ("train", "encode", "edit"))
-    text += f"\nExponent of the time over the number of cells (35 markers; an epoch of training): {grown}.\n\n"
-    own = rows[rows["what"].isin(["train and edit", *OTHERS])]
+        rates = [f"{n / seconds[what]:,.0f}" for what in ("train", "encode", "edit")]
+        rows.append([data, f"{n:,}", rates[0], *(f"{ratio:.2f}" for ratio in ratios), *rates[1:]])
+    heads = ["data", "cells", "train, cells/s", "of the plain loop's time", "times the arithmetic"]
+    heads += ["in bfloat16, of float32's time", "encode, cells/s", "edit, cells/s"]
+    return markdown_table(heads, rows)
+
+
+def tabulate_methods(results):
+    """One row a method: seconds by the number of cells."""
+    own = results[results["what"].isin(["train and edit", *OTHERS])]
     table = own.pivot_table(index="what", columns="n_cells", values="seconds", sort=False)
-    text += "Seconds to fit and apply, 35 markers, a quarter of the cells each in source, target and query:\n\n"
-    text += f"| method | {' | '.join(f'{n:,} cells' for n in table)} |\n|---|{'---|' * table.shape[1]}\n"
+    rows = []
     for name, seconds in table.iterrows():
-        text += f"| {name} | {' | '.join('' if np.isnan(s) else f'{s:.2f}' for s in seconds)} |\n"
-    return text + "\n" + time_and_score()
+        rows.append([name, *("" if np.isnan(value) else f"{value:.2f}" for value in seconds)])
+    return markdown_table(["method", *(f"{n:,} cells" for n in table)], rows)
 
 
-def time_and_score():
-    """Return the table of what the held-out tasks took and scored, from ``holdout.csv``."""
-    rows = pd.read_csv(HERE / "holdout.csv")
-    ours = {"auto", "neuron_editing"}
-    trained = rows.groupby(["family", "task"])["train_seconds"].transform("max")  # told once a task
-    rows["total"] = rows["seconds"] + trained.where(rows["method"].isin(ours), 0)
-    shown = [
-        "auto",
-        "neuron_editing",
-        "cytonorm",
-        "combat",
-        "mnn",
-        "cca",
-        "transport",
-        "scgen",
-        "cytovi",
-        "quantile",
-        "mean_shift",
-    ]
-    text = "Seconds and share of the energy distance closed, medians over the held-out tasks that a method was run on, and `auto`'s on the same:\n\n"
-    text += "| method | tasks | seconds | auto's seconds | closed | auto closed |\n|---|---|---|---|---|---|\n"
-    auto = rows[rows["method"] == "auto"].set_index(["family", "task"])
-    for name in shown:
-        own = rows[rows["method"] == name].set_index(["family", "task"])
+def tabulate_time_and_score():
+    """One row a method: what the held-out tasks took and scored, from ``holdout.csv``."""
+    results = read_results(HERE / "holdout.csv")
+    train_seconds = results.groupby(["family", "task"])["train_seconds"].transform("max")  # stands in auto's rows alone
+    is_trained = results["method"].isin(["auto", "neuron_editing"])
+    results["total"] = results["seconds"] + train_seconds.where(is_trained, 0)
+    by_method = {name: own.set_index(["family", "task"]) for name, own in results.groupby("method")}
+    auto, rows = by_method["auto"], []
+    shown = ("auto", "neuron_editing", "cytonorm", "combat", "mnn", "cca", "transport", "scgen", "cytovi")
+    for name in (*shown, "quantile", "mean_shift"):
+        own = by_method[name]
         same = auto.loc[own.index.intersection(auto.index)]
-        text += f"| {name} | {len(own)} | {own['total'].median():.1f} | {same['total'].median():.1f} |"
-        text += f" {own['energy_distance'].median():.2f} | {same['energy_distance'].median():.2f} |\n"
-    return text
+        seconds = [f"{table['total'].median():.1f}" for table in (own, same)]
+        closed = [f"{table['energy_distance'].median():.2f}" for table in (own, same)]
+        rows.append([name, str(len(own)), *seconds, *closed])
+    return markdown_table(["method", "tasks", "seconds", "auto's seconds", "closed", "auto closed"], rows)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--data", nargs="*", default=list(DATA), help="only these; the results of others are kept")
     parser.add_argument("--what", nargs="*", help="only these jobs; the results of others are kept")
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     options = parser.parse_args()
+    if options.quick:
+        options.sizes, options.repeats = [4_000, 8_000], 1
     logging.getLogger("neuronedit").setLevel(logging.ERROR)
+
+    # measure
     rows = []
     for data in options.data:
-        largest = max(options.sizes) if data == "35 markers" else 100_000
-        for n in [4_000, 8_000] if options.quick else [n for n in options.sizes if n <= largest]:
-            rows += measure(data, n, 1 if options.quick else options.repeats, options.what)
-            print(
-                pd.DataFrame(rows[-20:])[["data", "n_cells", "what", "seconds"]].tail(14).to_string(index=False),
-                flush=True,
-            )
-    rows = pd.DataFrame(rows)
+        for n in options.sizes:
+            if data == "35 markers" or n <= MAX_GENE_CELLS:
+                new = measure(data, n, options.repeats, options.what)
+                print(pd.DataFrame(new)[["data", "n_cells", "what", "seconds"]].to_string(index=False), flush=True)
+                rows += new
+    results = pd.DataFrame(rows)
+
+    # keep the results of other jobs
     if (options.what or set(options.data) < set(DATA)) and not options.quick:
         keys = ["data", "n_cells", "what"]
-        rows = pd.concat([read(), rows]).drop_duplicates(keys, keep="last")
-        rows = rows.sort_values(
-            keys[:2], key=lambda own: own if own.name == "n_cells" else own.map(list(DATA).index), kind="stable"
-        )
-    print(page(rows))
+        results = pd.concat([read(), results]).drop_duplicates(keys, keep="last")
+        place = results["data"].map(list(DATA).index)
+        results = results.assign(place=place).sort_values(["place", "n_cells"]).drop(columns="place")
+    print(page(results))
     if not options.quick:
-        rows.to_csv(HERE / "speed.csv", index=False, float_format="%.4g")
+        results.to_csv(CSV, index=False, float_format="%.4g")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ matplotlib.use("agg")
 os.environ.pop("MPLBACKEND", None)  # the kernels of notebooks show figures in their own way
 
 project = "neuronedit"
-description = "Carry an observed change over to cells in which it was never observed"
+description = "Apply a change that was measured in some cells to others"
 author = "the neuronedit developers"
 copyright = f"2026, {author}"
 release = version = installed("neuronedit")
@@ -27,6 +27,8 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
+    "parameters",  # between these two
+    "sphinx_autodoc_typehints",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
@@ -36,8 +38,11 @@ templates_path = ["_templates"]
 exclude_patterns = ["_build", "_ext", "built", "gallery/**/*.ipynb", "gallery/**/*.py", "jupyter_execute"]
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(anndata|collections|matplotlib|mudata|numpy|pandas|scanpy|torch)\..*"),  # no links over the network
-    ("py:class", r"Candidate\(.*"),  # the value of a constant
+    (
+        "py:.*",
+        r"(anndata|collections|matplotlib|mudata|numpy|os|pandas|scanpy|torch|typing)\..*",
+    ),  # no links over the network
+    ("py:data", "Ellipsis"),
 ]
 
 html_theme = "sphinx_book_theme"
@@ -56,9 +61,12 @@ notfound_urls_prefix = "/en/latest/" if "READTHEDOCS" in os.environ else "/"
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"
+autodoc_typehints = "none"  # they stand beside each parameter, not in the signature
+always_use_bars_union = True
+typehints_defaults = "comma"
+typehints_document_rtype_none = False
 napoleon_google_docstring = False
-napoleon_use_param = False
+napoleon_use_param = True  # the type of a parameter is written into its field
 napoleon_use_rtype = False
 default_role = "code"
 bibtex_bibfiles = ["references.bib"]

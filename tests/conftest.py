@@ -11,7 +11,6 @@ import neuronedit as ne
 matplotlib.use("agg")
 torch.set_num_threads(1)
 
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 SMALL = {"widths": (24, 6), "max_epochs": 2}
 
 

@@ -1,5 +1,7 @@
 """Bad input gets one clear error before any work, and adata is left exactly as it was."""
 
+from functools import cache, partial
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -8,11 +10,17 @@ from scipy import sparse
 
 import neuronedit as ne
 
-PAIR = {"groupby": "group", "source": "control_1", "target": "control_2", "query": "sample_1", "edit": "percentile"}
+POPULATIONS = {
+    "groupby": "group",
+    "source": "control_1",
+    "target": "control_2",
+    "query": "sample_1",
+    "edit": "percentile",
+}
 
 
 def edit(**changes):
-    return lambda adata: ne.tl.edit(adata, **PAIR | changes)
+    return lambda adata: ne.tl.edit(adata, **POPULATIONS | changes)
 
 
 def train(**arguments):
@@ -28,8 +36,8 @@ def two_layers(adata):
     ne.tl.train(adata, space="identity", layer="other", key_added="other")
 
 
-def no_strata(adata):
-    adata.obs["part"] = adata.obs["cell_type"].where(np.cumsum(adata.obs["group"] == "control_1") > 3)
+def unlabelled(adata):
+    adata.obs["donor"] = adata.obs["cell_type"].where(np.cumsum(adata.obs["group"] == "control_1") > 3)
 
 
 def set_x(value, as_type=lambda X: X):
@@ -64,6 +72,10 @@ def unused_category(adata):
 
 def words(adata):
     adata.X = adata.X.astype(str).astype(object)
+
+
+def relabel(adata):
+    adata.obs["group"] = adata.obs["group"].cat.rename_categories({"control_2": "sample_2", "sample_2": "control_2"})
 
 
 def nothing(adata):
@@ -110,53 +122,110 @@ EDIT = {
         edit(edit="auto", n_bins=3),
         "'n_bins' is not a parameter of the edit 'auto'",
     ),
-    "axes without an edit": (nothing, edit(edit="auto", axes="principal"), "axes='principal' needs an edit of its own"),
-    "missing strata": (nothing, edit(strata="donor"), "strata: 'donor' is not in adata.obs; it has 'group'"),
-    "strata without names": (
-        no_strata,
-        edit(strata="part"),
-        r"obs\['part'\] is missing \(NaN\) for 3 cells of the source",
+    "parameter of the ensemble": (
+        nothing,
+        edit(candidates=["shift"]),
+        "'candidates' is not a parameter of the edit 'percentile'; it has 'n_bins', 'axes', 'neurons', 'residual', 'paired_",
     ),
-    "strata on one side": (nothing, edit(strata="batch"), r"no value of obs\['batch'\] is in both source and target"),
+    "axes without an edit": (
+        nothing,
+        edit(edit="auto", axes="principal"),
+        "'axes' needs an edit of its own, such as edit='p",
+    ),
+    "pairing without an edit": (
+        nothing,
+        edit(edit="auto", paired_by="cell_type", residual=False),
+        "'paired_by', 'residual' needs an edit of its own",
+    ),
+    "residual of the paper": (
+        nothing,
+        edit(edit="paper", residual=True),
+        "'residual' is not a parameter of the edit 'paper', which returns the decoded cell",
+    ),
+    "parameter of nothing in the paper": (
+        nothing,
+        edit(edit="paper", n_neighbors=3),
+        "'n_neighbors' is not a parameter",
+    ),
+    "seed of an edit": (nothing, edit(edit="transport", seed=3), "'seed' is not a parameter of the edit 'transport'"),
+    "other way round": (nothing, edit(inverse=True), "'inverse' is not a parameter of the edit 'percentile'"),
+    "modality": (nothing, edit(mod="prot"), "'mod' is not a parameter of the edit 'percentile'"),
+    "model": (nothing, edit(model="model.safetensors"), "'model' is not a parameter of the edit 'percentile'"),
+    "resamples": (nothing, edit(**{"n_resamples": 3}), "'n_resamples' is not a parameter of the edit 'percentile'"),
+    "unknown neurons": (nothing, edit(neurons=[0, 6]), r"neurons must be numbers from 0 to 5; they are \[0, 6\]"),
+    "no neurons": (nothing, edit(neurons=[]), "neurons must be numbers from 0 to 5"),
+    "no query": (
+        nothing,
+        edit(query=None),
+        r"query is required: the cells to edit. obs\['group'\] has besides source, target 'sample_1', 'sample_2'",
+    ),
+    "no query of dicts": (
+        nothing,
+        edit(groupby=None, source={"group": "control_1"}, target={"group": "control_2"}, query=None),
+        "query is required: the cells to edit. Give a dict of obs column -> value",
+    ),
+    "missing strata": (nothing, edit(strata="donor"), "strata: 'donor' is not in adata.obs; it has 'group'"),
+    "missing pairing": (nothing, edit(paired_by="donor"), "paired_by: 'donor' is not in adata.obs; it has 'group'"),
+    "strata without names": (
+        unlabelled,
+        edit(strata="donor"),
+        r"obs\['donor'\] is missing \(NaN\) for 3 cells of the source",
+    ),
+    "pairing without names": (
+        unlabelled,
+        edit(paired_by="donor"),
+        r"obs\['donor'\] is missing \(NaN\) for 3 cells of the source",
+    ),
+    "strata on one side": (
+        nothing,
+        edit(strata="batch"),
+        r"no value of obs\['batch'\] is in both source and target \(strata\): the source has 'batch_1', the target 'batch_2'",
+    ),
+    "pairing on one side": (
+        nothing,
+        edit(paired_by="batch"),
+        r"no value of obs\['batch'\] is in both source and target \(paired_by\)",
+    ),
     "no model named": (nothing, edit(key=[]), "key is empty; name at least one trained space"),
     "models of two layers": (
         two_layers,
         edit(key=["neuronedit", "other"]),
-        "trained on different layers: None, 'other'",
+        r"trained on different layers: \[None, 'other'\]",
     ),
     "one of two models missing": (nothing, edit(key=["neuronedit", "x"]), r"uns\['x'\] holds no trained space"),
-    "resamples": (nothing, edit(n_resamples=-1), "n_resamples must be at least 0; it is -1"),
-    "no trained model": (
-        lambda adata: adata.uns.clear(),
-        edit(),
-        r"uns\['neuronedit'\] holds no trained space; call ne.tl.train",
-    ),
     "untrained key": (nothing, edit(key="other"), r"uns\['other'\] holds no trained space"),
     "key of something else": (
         lambda adata: adata.uns.update(pca={"a": 1}),
         edit(key="pca"),
         r"uns\['pca'\] is not a trained space",
     ),
-    "other features": (rename, edit(), "adata has other features than .* missing 'CD3', extra 'CD1000'"),
-    "duplicated var_names": (duplicate, edit(), "var_names are not unique: 'CD3'"),
-    "NaN": (set_x(np.nan), edit(), "X has NaN or infinite values, the first in cell 'c3', feature 'CD20'"),
     "infinite": (set_x(-np.inf), edit(), "X has NaN or infinite values"),
     "NaN in a sparse matrix": (
         set_x(np.nan, sparse.csr_matrix),
         edit(),
         "X has NaN or infinite values, the first in cell 'c3'",
     ),
-    "words": (words, edit(), "X has dtype object"),
     "taken layer": (nothing, edit(key_added="truth"), r"layers\['truth'\] exists and was not written by neuronedit"),
     "taken record": (lambda adata: adata.uns.update(pca=1), edit(key_added="pca"), r"uns\['pca'\] exists"),
     "key of the model": (nothing, edit(key_added="neuronedit"), "is the key of the trained space"),
+    "the layer that is read": (
+        lambda adata: adata.layers.update(a=adata.X),
+        edit(layer="a", key_added="a"),
+        "key_added='a' is the layer that is edited; choose another",
+    ),
+    "taken layer of a path": (
+        lambda adata: adata.layers.update({"edited_0.5": adata.X}),
+        edit(strength=[0.5, 1]),
+        r"layers\['edited_0.5'\] exists and was not written by neuronedit",
+    ),
+    "strengths": (nothing, edit(strength=[1, 1]), "strength must be a finite number, or several different ones"),
+    "no strength": (nothing, edit(strength=[]), "strength must be a finite number, or several different ones"),
+    "store and copy": (nothing, edit(write_to="store.zarr", copy=True), "with write_to= .* copy cannot be given"),
     "strength of NaN": (nothing, edit(strength=float("nan")), "strength must be a finite number"),
     "bounds the wrong way round": (nothing, edit(bounds=(5, 0)), "bounds must be the lowest and the highest value"),
-    "unknown accelerator": (nothing, edit(accelerator="gpu"), "accelerator 'gpu' is not available"),
 }
 
 TRAIN = {
-    "unknown layer": (nothing, train(layer="counts"), "'counts' is not in adata.layers; it has 'truth'"),
     "unknown space": (
         nothing,
         train(space="vae"),
@@ -177,13 +246,185 @@ TRAIN = {
         r"image_shape \(6, 6\) has 36 values; the images have 35 features",
     ),
     "bad batch": (nothing, train(batch_size=0), "batch_size must be at least 1"),
-    "unknown accelerator": (nothing, train(accelerator="tpu9"), "accelerator 'tpu9' is not available"),
-    "NaN": (set_x(np.nan), train(), "X has NaN or infinite values, the first in cell 'c3', feature 'CD20'"),
-    "duplicated var_names": (duplicate, train(), "var_names are not unique"),
-    "words": (words, train(), "X has dtype object; it must hold real numbers"),
     "complex": (lambda adata: setattr(adata, "X", adata.X.astype(complex)), train(), "X has dtype complex128"),
     "no X": (lambda adata: setattr(adata, "X", None), train(), "adata.X is empty; name a layer: it has 'truth'"),
 }
+
+
+@cache
+def model():
+    """Other cells with a trained space and an edit."""
+    adata = ne.datasets.simulate_batches(n_cells=150, rng=1)
+    ne.tl.train(adata, space="pca", n_components=4)
+    edit()(adata)
+    return adata
+
+
+def two_edits(adata):
+    edit(key_added="one")(adata)
+    edit(key_added="two")(adata)
+
+
+def apply(adata, of=model, **changes):
+    ne.tl.apply(adata, **{"model": of(), "groupby": "group", "query": "sample_1"} | changes)
+
+
+def spaced_alone():
+    adata = model().copy()
+    del adata.uns["edited"]
+    return adata
+
+
+def two_in_model():
+    adata = model().copy()
+    two_edits(adata)
+    return adata
+
+
+def changed_model():
+    adata = model().copy()
+    adata.uns["edited"]["fitted"]["arrays"] = {k: x + 1 for k, x in adata.uns["edited"]["fitted"]["arrays"].items()}
+    return adata
+
+
+APPLY = {
+    "no query": (
+        nothing,
+        partial(apply, query=None),
+        r"query is required: .* obs\['group'\] has 'control_1', .* all cells",
+    ),
+    "no query, no column": (nothing, partial(apply, groupby=None, query=None), "query=adata.obs_names are all cells"),
+    "unknown category": (
+        nothing,
+        partial(apply, query="s"),
+        r"query: 's' is not in obs\['group'\]; it has 'control_1'",
+    ),
+    "unknown cells": (
+        nothing,
+        partial(apply, groupby=None, query=["c1", "d1"]),
+        "query: 'd1' are not in adata.obs_names. Values of a column need groupby",
+    ),
+    "value without groupby": (nothing, partial(apply, groupby=None), "query='sample_1' is a value of a column: give"),
+    "no cells": (nothing, partial(apply, query=[]), "query: no cell has"),
+    "no names": (nothing, partial(apply, groupby=None, query=[]), "query names no cell"),
+    "no file": (nothing, partial(apply, model="none.safetensors"), "none.safetensors is not a file"),
+    "no edit": (nothing, partial(apply, of=spaced_alone), r"model \(AnnData\) holds no edit that can be applied"),
+    "several edits": (
+        nothing,
+        partial(apply, of=two_in_model, key_added="x"),
+        "holds several edits, 'edited', 'one', 'two': name one by key",
+    ),
+    "unknown edit": (nothing, partial(apply, of=two_in_model, key="x"), "name one by key"),
+    "changed edit": (nothing, partial(apply, of=changed_model), "was changed after it was fitted: its digest differs"),
+}
+
+BOOTSTRAP = {
+    "no edit": (nothing, ne.tl.bootstrap, r"uns\['edited'\] holds no edit; call ne.tl.edit first"),
+    "one sample": (edit(), partial(ne.tl.bootstrap, n_bootstrap=1), "n_bootstrap must be at least 2; it is 1"),
+    "other cells": (apply, ne.tl.bootstrap, "was fitted on other cells .*: its source and target are not here"),
+    "trained again": (
+        lambda adata: (edit()(adata), train(rng=1)(adata)),
+        ne.tl.bootstrap,
+        "was fitted in another space than .* holds now: it was trained again",
+    ),
+    "parameter of another edit": (
+        edit(),
+        partial(ne.tl.bootstrap, n_neighbors=3),
+        "'n_neighbors' is not a parameter of the edit 'percentile'",
+    ),
+    "an edit of one's own": (
+        edit(edit=lambda source, target: lambda z: z),
+        ne.tl.bootstrap,
+        "was made by a function of your own, '<lambda>': give it as edit=",
+    ),
+    "labels changed": (
+        lambda adata: (edit()(adata), relabel(adata)),
+        ne.tl.bootstrap,
+        "the change from source to target is not the one in",
+    ),
+}
+
+EMBED = {
+    "no space": (nothing, lambda adata: ne.tl.embed(adata, model(), key="x"), r"uns\['x'\] holds no trained space"),
+    "no file": (nothing, lambda adata: ne.tl.embed(adata, "none.safetensors"), "none.safetensors is not a file"),
+    "taken": (
+        lambda adata: adata.uns.update(pca=1),
+        lambda adata: ne.tl.embed(adata, model(), key_added="pca"),
+        r"uns\['pca'\] exists and was not written by neuronedit",
+    ),
+}
+
+CASES = {"edit": EDIT, "train": TRAIN, "apply": APPLY, "bootstrap": BOOTSTRAP, "embed": EMBED}
+
+TREATMENTS = {"groupby": "group", "control": "control_1", "effects": ["control_2", "sample_1"]}
+BATCHES = {"batch_key": "batch", "control_key": "role", "reference": "batch_2", "edit": "shift"}
+TOOLS = {
+    "train": partial(ne.tl.train, space="identity"),
+    "edit": partial(ne.tl.edit, **POPULATIONS),
+    "apply": apply,
+    "bootstrap": ne.tl.bootstrap,
+    "correct": partial(ne.tl.correct, **BATCHES),
+    "combine": partial(ne.tl.combine, **TREATMENTS, edit="shift"),
+    "synergy": partial(ne.tl.synergy, **TREATMENTS, measured="sample_2"),
+    "rank_combinations": partial(ne.tl.rank_combinations, **TREATMENTS, score="CD4"),
+    "rank_neurons": ne.tl.rank_neurons,
+    "compare": partial(ne.tl.compare, **POPULATIONS | {"edit": None}, methods=["identity"]),
+    "embed": lambda adata, **changes: ne.tl.embed(adata, model(), **changes),
+}
+TOOLS["compare"].keywords.pop("edit")
+
+
+def change_weights(adata):
+    if "neuronedit" in adata.uns:
+        adata.uns["neuronedit"]["weights"]["center"] = adata.uns["neuronedit"]["weights"]["center"] + 1
+
+
+def scale_up(adata):
+    adata.X = adata.X * 10
+
+
+USE_OTHERS, AFTER_EDIT = {"apply", "embed"}, {"bootstrap", "rank_neurons"}
+WITH_SPACE = set(TOOLS) - {"train", "compare"}
+WITH_LAYER = set(TOOLS) - AFTER_EDIT
+FAULTS = {  # change, arguments, message, tools
+    "duplicated var_names": (duplicate, {}, "var_names are not unique: 'CD3'", set(TOOLS)),
+    "NaN": (set_x(np.nan), {}, "X has NaN or infinite values, the first in cell 'c3', feature 'CD20'", set(TOOLS)),
+    "words": (words, {}, "X has dtype object; it must hold real numbers", set(TOOLS)),
+    "accelerator": (nothing, {"accelerator": "tpu9"}, "accelerator 'tpu9' is not available", set(TOOLS)),
+    "layer": (nothing, {"layer": "counts"}, "'counts' is not in adata.layers; it has 'truth'", WITH_LAYER),
+    "key": (
+        nothing,
+        {"key_added": "a/b"},
+        "key_added='a/b' cannot be kept in h5ad and zarr files: files take a slash for a folder",
+        WITH_LAYER - {"rank_combinations"},
+    ),
+    "column": (
+        nothing,
+        {"groupby": "grp"},
+        "'grp' is not in adata.obs; it has 'group'",
+        {"edit", "apply", "combine", "synergy", "rank_combinations", "compare"},
+    ),
+    "features": (rename, {}, "adata has other features than .* missing 'CD3', extra 'CD1000'", WITH_SPACE),
+    "scale": (
+        scale_up,
+        {},
+        "X is on another scale than the cells that .*: its values spread 1. times as far",
+        WITH_SPACE,
+    ),
+    "no space": (
+        lambda adata: adata.uns.pop("neuronedit"),
+        {},
+        r"uns\['neuronedit'\] holds no trained space; call ne.tl.train",
+        WITH_SPACE - USE_OTHERS,
+    ),
+    "changed space": (
+        change_weights,
+        {},
+        r"uns\['neuronedit'\] was changed after the training: its id is not that of its weights",
+        WITH_SPACE - USE_OTHERS,
+    ),
+}
+UNSAVABLE = ["", ".", "..", "__x", "_index", "a/b", "a\nb", ".zattrs", 3, None]
 
 
 def snapshot(adata):
@@ -194,6 +435,7 @@ def snapshot(adata):
 def check_unchanged(adata, before):
     copy, uns, obsm, layers = before
     assert (set(adata.uns), set(adata.obsm), set(adata.layers)) == (uns, obsm, layers)
+    assert list(adata.uns.get("edited", ())) == list(copy.uns.get("edited", ()))
     pd.testing.assert_frame_equal(adata.obs, copy.obs)
     pd.testing.assert_frame_equal(adata.var, copy.var)
     for matrix, old in ((adata.X, copy.X), *((adata.layers[name], copy.layers[name]) for name in layers)):
@@ -202,21 +444,50 @@ def check_unchanged(adata, before):
             np.testing.assert_array_equal(matrix, old)
 
 
-@pytest.mark.parametrize("name", [f"edit: {name}" for name in EDIT] + [f"train: {name}" for name in TRAIN])
+@pytest.mark.parametrize("name", [f"{tool}: {case}" for tool, cases in CASES.items() for case in cases])
 def test_one_clear_error_and_adata_unchanged(trained, name):
     tool, case = name.split(": ", 1)
-    change, call, message = {"edit": EDIT, "train": TRAIN}[tool][case]
+    change, call, message = CASES[tool][case]
     change(trained)
     before = snapshot(trained)
-    with pytest.raises((KeyError, TypeError, ValueError), match=message):
+    with pytest.raises((KeyError, OSError, TypeError, ValueError), match=message):
         call(trained)
     check_unchanged(trained, before)
 
 
-@pytest.mark.parametrize("call", [train(), edit()])
-def test_not_an_anndata(call):
-    with pytest.raises((TypeError, AttributeError), match="AnnData|uns"):
-        call(pd.DataFrame({"a": [1.0, 2.0]}))
+@pytest.mark.parametrize("name", [f"{tool}: {fault}" for fault, row in FAULTS.items() for tool in sorted(row[3])])
+def test_what_every_tool_refuses(trained, name):
+    tool, fault = name.split(": ", 1)
+    change, arguments, message, _ = FAULTS[fault]
+    if tool in AFTER_EDIT:
+        edit()(trained)
+    change(trained)
+    before = snapshot(trained)
+    with pytest.raises((KeyError, TypeError, ValueError), match=message):
+        TOOLS[tool](trained, **arguments)
+    check_unchanged(trained, before)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_not_an_anndata(tool, cells):
+    with pytest.raises(TypeError, match=r"adata must be an AnnData; it is a DataFrame\."):
+        TOOLS[tool](pd.DataFrame({"a": [1.0, 2.0]}))
+    mudata = pytest.importorskip("mudata")
+    message = r"it is a MuData; pass one of its modalities, mdata.mod\['prot'\]: it has 'prot'"
+    with pytest.raises(TypeError, match=message):
+        TOOLS[tool](mudata.MuData({"prot": cells}))
+
+
+@pytest.mark.parametrize("key", UNSAVABLE)
+def test_names_that_files_cannot_keep(trained, key):
+    before = snapshot(trained)
+    with pytest.raises(ValueError, match="cannot be kept in h5ad and zarr files: .* Choose another name"):
+        edit(key_added=key)(trained)
+    check_unchanged(trained, before)
+
+
+def test_every_tool_is_in_the_table():
+    assert set(TOOLS) == set(ne.tl.__all__)
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (5, 0)])

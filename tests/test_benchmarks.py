@@ -1,6 +1,6 @@
-"""The benchmarks: the protocol on CelebA, on a small folder laid out like it, and figures of the README that are quoted from them."""
+"""The benchmarks: their pages and frozen results, the protocol on CelebA on a small folder laid out like it, and the README's figures."""
 
-import importlib.util
+import importlib
 import itertools
 import sys
 from pathlib import Path
@@ -10,15 +10,24 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+README = BENCHMARKS.parent / "README.md"
+SCRIPTS = {path.stem for path in BENCHMARKS.glob("*.py")}
+
 
 @pytest.fixture(scope="module")
-def faces():
-    path = Path(__file__).parents[1] / "benchmarks" / "faces.py"
-    spec = importlib.util.spec_from_file_location("faces", path)
-    sys.modules["faces"] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["faces"]
+def benchmark():
+    """Import a script of the folder by its name."""
+    sys.path.insert(0, str(BENCHMARKS))
+    yield importlib.import_module
+    sys.path.remove(str(BENCHMARKS))
+    for name in SCRIPTS & set(sys.modules):
+        del sys.modules[name]
+
+
+@pytest.fixture
+def faces(benchmark):
+    return benchmark("faces")
 
 
 @pytest.fixture
@@ -61,8 +70,34 @@ def test_the_page_is_made_of_the_results(faces):
         assert (rows.groupby("method").size() == 3).all()
 
 
-README = Path(__file__).parents[1] / "README.md"
-CALLED = {
+@pytest.mark.parametrize("name", ["paper", "holdout", "controls", "speed", "defaults"])
+def test_a_page_is_made_of_each_csv(benchmark, name):
+    script = benchmark(name)
+    table = [line for line in script.page(script.read()).splitlines() if line.startswith("|")]
+    assert len(table) > 5 and "nan" not in "".join(table)
+
+
+def test_the_tasks_of_the_paper_differ_between_learning_and_prediction_in_one_thing(benchmark):
+    for task in benchmark("tasks").paper_tasks():
+        columns = {tuple(sorted(getattr(task, role))) for role in ("source", "target", "query", "truth")}
+        assert len(columns) == 1
+        if len(task.source) == 2:
+            change = [column for column in task.source if task.source[column] != task.target[column]]
+            assert change == [column for column in task.query if task.query[column] != task.truth[column]]
+
+
+def test_frozen_results_differ_in_the_last_bit(benchmark):
+    frozen = benchmark("frozen")
+    table = pd.DataFrame({"name": ["a", "b"], "value": [1.0, np.nan]})
+    (path, values), *others = frozen.flatten({"table": table}, "part")
+    assert path == "part/table/value" and not others  # names are not compared
+    assert frozen.describe_difference(values, values.copy()) == ""
+    assert "apart" in frozen.describe_difference(values, np.array([np.nextafter(1.0, 2), np.nan]))
+    assert "missing" in frozen.describe_difference(values, None)
+    assert "other" in frozen.describe_difference(values, values.astype(np.float32))
+
+
+NAME_IN_README = {
     "GAN": "gan",
     "CycleGAN": "cyclegan",
     "leave the cells alone": "identity",
@@ -76,33 +111,35 @@ CALLED = {
     "ComBat": "combat",
     "**neuron editing**": "neuron_editing",
     "Gaussian optimal transport": "gaussian_ot",
-    "**chosen on held-out parts** (the default)": "auto_edit",
+    "**cross-validated ensemble** (the default)": "auto_edit",
 }
 
 
 def test_the_table_in_the_readme_is_of_the_results():
-    results = pd.read_csv(README.parent / "benchmarks" / "paper.csv", keep_default_na=False, na_values=[""])
+    results = pd.read_csv(BENCHMARKS / "paper.csv", keep_default_na=False, na_values=[""])
     own = results[(results["data"] == "cytonorm_volunteers") & (results["table"] == 2)]
     by_seed = own.groupby(["method", "seed"])[["energy_distance", "mean_wasserstein"]].mean().groupby("method")
     means, spreads = by_seed.mean().round(2), by_seed.std().round(2)
     rows = [line.strip("| ").split(" | ") for line in README.read_text().splitlines() if line.startswith("| ")]
-    rows = [row for row in rows if row[0] in CALLED]
-    assert [row[0] for row in rows] == sorted(CALLED, key=lambda name: means["energy_distance"][CALLED[name]])
+    rows = [row for row in rows if row[0] in NAME_IN_README]
+    assert [row[0] for row in rows] == sorted(
+        NAME_IN_README, key=lambda name: means["energy_distance"][NAME_IN_README[name]]
+    )
     for name, *cells in rows:
         for metric, cell in zip(means, cells, strict=True):
             mean, _, spread = cell.partition(" ± ")
-            assert float(mean) == pytest.approx(means[metric][CALLED[name]], abs=0.006), (name, metric)
-            assert float(spread or 0) == pytest.approx(spreads[metric][CALLED[name]], abs=0.006), (name, metric)
+            assert float(mean) == pytest.approx(means[metric][NAME_IN_README[name]], abs=0.006), (name, metric)
+            assert float(spread or 0) == pytest.approx(spreads[metric][NAME_IN_README[name]], abs=0.006), (name, metric)
 
 
-def test_what_the_readme_says_of_the_choice_is_of_the_results():
-    results = pd.read_csv(README.parent / "benchmarks" / "holdout.csv")
+def test_what_the_readme_says_of_the_ensemble_is_of_the_results():
+    results = pd.read_csv(BENCHMARKS / "holdout.csv")
     results = results[results["family"] != "sachs one pair"]
     closed = results.pivot_table("energy_distance", "method", "family").dropna().mean(axis=1)
     auto = results[results["method"] == "auto"]
     singles = closed.drop(["auto", "auto, derived"], errors="ignore")
     agreement = np.corrcoef(auto["expected"], auto["energy_distance"])[0, 1]
-    said = " ".join(README.read_text().split())
+    text = " ".join(README.read_text().split())
     for figure in (
         f"Over {auto['task'].groupby(auto['family']).nunique().sum()} tasks in nine families",
         f"this closes {closed['auto']:.2f} of the energy distance on average",
@@ -110,4 +147,4 @@ def test_what_the_readme_says_of_the_choice_is_of_the_results():
         f"and the worst task {auto['energy_distance'].min():.2f}",
         f"correlates with what it achieves ({agreement:.2f})",
     ):
-        assert figure in said, figure
+        assert figure in text, figure

@@ -1,5 +1,6 @@
 """The command line: what it writes, and one line with exit code 2 on bad input."""
 
+import json
 import os
 
 import anndata
@@ -9,8 +10,8 @@ import pytest
 import neuronedit as ne
 from neuronedit._cli import main
 
-PAIR = ["--groupby", "group", "--source", "control_1", "--target", "control_2", "--query", "sample_1"]
-FAST = ["--max-epochs", "1"]
+POPULATIONS = ["--groupby", "group", "--source", "control_1", "--target", "control_2", "--query", "sample_1"]
+FAST = ["--max-epochs", "1", "--edit", "percentile"]
 
 
 @pytest.fixture
@@ -22,7 +23,8 @@ def file(tmp_path, cells):
 
 def test_edit(file, tmp_path, capsys):
     png, out = tmp_path / "plot.png", tmp_path / "out.h5ad"
-    assert main(["edit", str(file), *PAIR, *FAST, "-o", str(out), "--biaxial", str(png)]) == 0
+    arguments = [str(file), *POPULATIONS, "--max-epochs", "1", "-o", str(out), "--biaxial", str(png)]
+    assert main(["edit", *arguments]) == 0
     adata = anndata.read_h5ad(out)
     assert adata.layers["edited"].shape == adata.shape
     assert "Edited 150 of 600 cells" in capsys.readouterr().out
@@ -32,12 +34,19 @@ def test_edit(file, tmp_path, capsys):
 
 
 def test_it_does_what_the_functions_do(file, tmp_path):
-    main(["edit", str(file), *PAIR, *FAST, "-o", str(tmp_path / "out.h5ad"), "--edit", "local", "--rng", "3"])
+    main(["edit", str(file), *POPULATIONS, *FAST, "-o", str(tmp_path / "out.h5ad"), "--edit", "local", "--rng", "3"])
     adata = anndata.read_h5ad(file)
     ne.tl.train(adata, max_epochs=1, rng=3)
     ne.tl.edit(adata, "group", source="control_1", target="control_2", query="sample_1", edit="local")
     written = anndata.read_h5ad(tmp_path / "out.h5ad")
     np.testing.assert_allclose(written.layers["edited"], adata.layers["edited"], atol=1e-5)
+
+
+def test_axes_and_strata(file, tmp_path):
+    how = ["--edit", "percentile", "--axes", "principal", "--strata", "cell_type", "--key-added", "moved"]
+    assert main(["edit", str(file), *POPULATIONS, *FAST, "-o", str(tmp_path / "out.h5ad"), *how]) == 0
+    config = json.loads(anndata.read_h5ad(tmp_path / "out.h5ad").uns["moved"]["config"])
+    assert config["edit_params"] == {"axes": "principal"} and config["strata"] == "cell_type"
 
 
 def test_numbers_and_cofactor(file, tmp_path):
@@ -53,15 +62,34 @@ def test_numbers_and_cofactor(file, tmp_path):
 
 
 BAD = {
-    "no file": (["none.h5ad", *PAIR, "-o", "out.h5ad"], "none.h5ad is not a file"),
-    "no folder": (["cells.h5ad", *PAIR, "-o", "none/out.h5ad"], "The folder none does not exist"),
-    "over the input": (["cells.h5ad", *PAIR, "-o", "./cells.h5ad"], "is the input; give another -o, or --overwrite"),
-    "bad column": (["cells.h5ad", *PAIR, "--groupby", "grp", "-o", "out.h5ad"], "'grp' is not in adata.obs"),
-    "bad value": (["cells.h5ad", *PAIR, "--source", "x", "-o", "out.h5ad"], "'x' is not in obs['group']"),
-    "bad edit": (["cells.h5ad", *PAIR, "--edit", "x", "-o", "out.h5ad"], "edit='x' is not known"),
-    "bad space": (["cells.h5ad", *PAIR, "--space", "x", "-o", "out.h5ad"], "space='x' is not known"),
-    "bad marker": (["cells.h5ad", *PAIR, "--x", "CD0", "-o", "out.h5ad"], "'CD0' is not in adata.var_names"),
-    "not h5ad": (["words.h5ad", *PAIR, "-o", "out.h5ad"], "neuronedit: "),
+    "no file": (["none.h5ad", *POPULATIONS, "-o", "out.h5ad"], "none.h5ad is not a file"),
+    "no folder": (["cells.h5ad", *POPULATIONS, "-o", "none/out.h5ad"], "The folder none does not exist"),
+    "over the input": (
+        ["cells.h5ad", *POPULATIONS, "-o", "./cells.h5ad"],
+        "is the input; give another -o, or --overwrite",
+    ),
+    "bad column": (["cells.h5ad", *POPULATIONS, "--groupby", "grp", "-o", "out.h5ad"], "'grp' is not in adata.obs"),
+    "bad value": (["cells.h5ad", *POPULATIONS, "--source", "x", "-o", "out.h5ad"], "'x' is not in obs['group']"),
+    "no query": (
+        ["cells.h5ad", *POPULATIONS[:-2], "-o", "out.h5ad"],
+        "query is required: the cells to edit. obs['group'] has besides source, target 'sample_1', 'sample_2'.",
+    ),
+    "bad name": (
+        ["cells.h5ad", *POPULATIONS, "--key-added", "a/b", "-o", "out.h5ad"],
+        "--key-added='a/b' cannot be kept in h5ad",
+    ),
+    "axes": (
+        ["cells.h5ad", *POPULATIONS, "--axes", "principal", "-o", "out.h5ad"],
+        "'axes' needs an edit of its own, such as edit='percentile'",
+    ),
+    "bad strata": (
+        ["cells.h5ad", *POPULATIONS, "--strata", "donor", "-o", "out.h5ad"],
+        "strata: 'donor' is not in adata.obs",
+    ),
+    "bad edit": (["cells.h5ad", *POPULATIONS, "--edit", "x", "-o", "out.h5ad"], "edit='x' is not known"),
+    "bad space": (["cells.h5ad", *POPULATIONS, "--space", "x", "-o", "out.h5ad"], "space='x' is not known"),
+    "bad marker": (["cells.h5ad", *POPULATIONS, "--x", "CD0", "-o", "out.h5ad"], "'CD0' is not in adata.var_names"),
+    "not h5ad": (["words.h5ad", *POPULATIONS, "-o", "out.h5ad"], "neuronedit: "),
 }
 
 
@@ -85,7 +113,7 @@ def test_bad_usage(capsys):
 
 
 def test_overwrite(file):
-    assert main(["edit", str(file), *PAIR, *FAST, "-o", str(file), "--overwrite"]) == 0
+    assert main(["edit", str(file), *POPULATIONS, *FAST, "-o", str(file), "--overwrite"]) == 0
     assert "edited" in anndata.read_h5ad(file).layers
 
 
@@ -97,7 +125,7 @@ def test_an_interrupted_write_leaves_no_half_file(file, tmp_path, monkeypatch):
 
     monkeypatch.setattr(anndata.AnnData, "write_h5ad", fail)
     out = tmp_path / "out.h5ad"
-    assert main(["edit", str(file), *PAIR, *FAST, "-o", str(out)]) == 2
+    assert main(["edit", str(file), *POPULATIONS, *FAST, "-o", str(out)]) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.h5ad"]
 
 
@@ -109,7 +137,7 @@ def test_demo(tmp_path, capsys):
         "mean shift",
         "quantiles per marker",
         "neuron editing",
-        "chosen on held-out parts",
+        "ensemble, the default",
     ):
         assert row in out
     adata = anndata.read_h5ad(tmp_path / "demo" / "edited.h5ad")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from neuronedit._pack import pack, unpack
 from neuronedit._types import within
 from neuronedit.baselines import BASELINES
 from neuronedit.edits import AXES, EDITS, MAPS
+from neuronedit.engine.serialize import pack, unpack
 from neuronedit.metrics import AGREEMENTS, METRICS
 from neuronedit.spaces import SCHEDULES, SPACES, Training
 
@@ -22,9 +22,9 @@ EVERY_EDIT = [(edit, axes) for edit in EDITS for axes in AXES]
 
 
 def population(n=300, d=4, seed=0, location=0.0, scale=1.0):
-    generator = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     mixing = np.random.default_rng(9).normal(size=(d, d))
-    return torch.from_numpy((location + scale * generator.normal(size=(n, d)) @ mixing).astype(np.float32))
+    return torch.from_numpy((location + scale * rng.normal(size=(n, d)) @ mixing).astype(np.float32))
 
 
 @pytest.fixture(params=EVERY_EDIT, ids="-".join)
@@ -49,7 +49,7 @@ def test_edit_of_equal_populations_is_the_identity(method):
     torch.testing.assert_close(method(cells, cells.clone())(query), query, rtol=0, atol=1e-5)
 
 
-def test_edit_carries_the_source_to_the_target(method):
+def test_edit_maps_the_source_to_the_target(method):
     source, target = population(n=2000, seed=1), population(n=2000, seed=2, location=2)
     moved = method(source, target)(source)
     torch.testing.assert_close(moved.mean(0), target.mean(0), rtol=0, atol=0.1)
@@ -78,21 +78,21 @@ def test_edit_can_be_saved(method):
     """What an edit returns is a row of MAPS: as JSON and arrays, and back, it is the same map."""
     source, target, query = population(seed=1), population(seed=2, location=1), population(seed=3)
     move = method(source, target)
-    again = unpack(*pack(move, {}), {}, torch.device("cpu"))
-    assert type(again) in MAPS.values() and torch.equal(again(query), move(query))
+    unpacked = unpack(*pack(move, {}), {}, torch.device("cpu"))
+    assert type(unpacked) in MAPS.values() and torch.equal(unpacked(query), move(query))
 
 
 def short(name):
     """A baseline that trains for a few steps, where it trains; a test of it is skipped where its package is missing."""
-    known = inspect.signature(BASELINES[name]).parameters
+    parameters = {"n_steps": 5} if "n_steps" in inspect.signature(BASELINES[name]).parameters else {}
 
-    def learn(source, target):
+    def fit(source, target):
         try:
-            return BASELINES[name](source, target, **({"n_steps": 5} if "n_steps" in known else {}))
+            return BASELINES[name](source, target, **parameters)
         except ImportError as error:
             pytest.skip(str(error))
 
-    return learn
+    return fit
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -128,8 +128,8 @@ def test_shift_is_the_same_along_any_axes(axes):
 
 
 def fitted(name, cells, **training):
-    known = {"widths": (12, 3), "image_shape": (1, cells.shape[1])}
-    parameters = {key: value for key, value in known.items() if key in inspect.signature(SPACES[name].fit).parameters}
+    offered = {"widths": (12, 3), "image_shape": (1, cells.shape[1])}
+    parameters = {key: value for key, value in offered.items() if key in inspect.signature(SPACES[name].fit).parameters}
     return SPACES[name].fit(cells, Training(max_epochs=2, **training), **parameters)
 
 
@@ -148,9 +148,9 @@ def test_space_is_ready_and_frozen(name):
 def test_space_comes_back_from_config_and_weights_to_the_same_bits(name):
     cells = population(seed=1)
     space = fitted(name, cells)
-    again = SPACES[name](**json.loads(json.dumps(space.config)))
-    again.load_state_dict(space.weights())
-    assert torch.equal(space.decode(space.encode(cells)), again.decode(again.encode(cells)))
+    loaded = SPACES[name](**json.loads(json.dumps(space.config)))
+    loaded.load_state_dict(space.weights())
+    assert torch.equal(space.decode(space.encode(cells)), loaded.decode(loaded.encode(cells)))
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -158,7 +158,7 @@ def test_same_seed_gives_the_same_bits_and_touches_nothing_global(name):
     cells = population(seed=1)
     state, threads, precision = torch.get_rng_state(), torch.get_num_threads(), torch.get_float32_matmul_precision()
     numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002
-    first, second = fitted(name, cells, seed=3), fitted(name, cells, seed=3)
+    first, second = fitted(name, cells, rng=3), fitted(name, cells, rng=3)
     for key, weight in first.weights().items():
         assert torch.equal(weight, second.weights()[key])
     assert torch.equal(state, torch.get_rng_state())
@@ -228,7 +228,7 @@ def test_a_row_in_the_table_is_covered_here_and_known_to_tl_edit(tmp_path):
             "import scratch, neuronedit as ne\n"
             "adata = ne.datasets.simulate_batches(n_cells=120)\n"
             "ne.tl.train(adata, space='identity')\n"
-            "ne.tl.edit(adata, 'group', source='control_1', target='control_2', edit='median_shift')\n"
+            "ne.tl.edit(adata, 'group', source='control_1', target='control_2', query='sample_1', edit='median_shift')\n"
             "print(adata.uns['edited']['config'])",
         ],
         capture_output=True, text=True, env=environment,

@@ -30,7 +30,7 @@ ALLOWED = {
     | {"anndata", "cytonormpy", "pertpy", "scvi"},  # peers' packages take cells as AnnData
     "metrics": {"numpy", "scipy", "sklearn", "_docs"} | {"torch", "torch_fidelity"},  # Inception, when it is asked for
     # the border: the only rooms below tl that know AnnData
-    "_data": {"anndata", "dask", "h5py", "numpy", "pandas", "scipy", "torch", "_slots", "_types", "_blocks", "_device", "spaces"},
+    "_data": {"anndata", "dask", "h5py", "numpy", "pandas", "scipy", "torch", "zarr", "_slots", "_types", "_blocks", "_device", "spaces"},
     "engine": {"anndata", "numpy", "pandas", "torch", "zarr", "_slots", "_types", "_blocks", "_device", "_maps", "_subsample"}
     | {"_data", "edits", "ensemble", "spaces"},
     "io": {"anndata", "flowio", "numpy", "pandas", "safetensors", "_slots", "_data", "_docs"},

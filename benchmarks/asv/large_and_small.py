@@ -7,7 +7,7 @@ import anndata
 
 import neuronedit as ne
 
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 
 
 class Cells:
@@ -26,16 +26,16 @@ class Cells:
         ne.tl.train(self.adata, max_epochs=1, progress_bar=False)
 
     def time_embed(self, n):
-        ne.tl.embed(self.adata, model=self.adata, key_added="again")
+        ne.tl.embed(self.adata, model=self.adata, key_added="encoded")
 
     def time_edit(self, n):
-        ne.tl.edit(self.adata, "group", **PAIR, edit="percentile")
+        ne.tl.edit(self.adata, "group", **POPULATIONS, edit="percentile")
 
-    def time_choose(self, n):
-        ne.tl.edit(self.adata, "group", **PAIR)
+    def time_cross_validate(self, n):
+        ne.tl.edit(self.adata, "group", **POPULATIONS)
 
     def peakmem_edit(self, n):
-        ne.tl.edit(self.adata, "group", **PAIR, edit="percentile")
+        ne.tl.edit(self.adata, "group", **POPULATIONS, edit="percentile")
 
 
 class Store:
@@ -56,7 +56,7 @@ class Store:
 
     def time_write(self, n):
         with tempfile.TemporaryDirectory() as folder:
-            ne.tl.edit(self.adata, "group", **PAIR, edit="percentile", write_to=Path(folder) / "edited.zarr")
+            ne.tl.edit(self.adata, "group", **POPULATIONS, edit="percentile", write_to=Path(folder) / "edited.zarr")
 
     def peakmem_write(self, n):
         self.time_write(n)

@@ -10,19 +10,22 @@ from scipy import sparse
 
 import neuronedit as ne
 
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1", "edit": "percentile"}
+EDIT = {"source": "control_1", "target": "control_2", "query": "sample_1", "edit": "percentile"}
 DRUGS = {"control": "control_1", "effects": ["control_2", "sample_1"], "edit": "percentile"}
 FORMS = ["numpy", "CSR", "CSC", "backed, dense", "backed, CSR", "backed, CSC", "dask"]
 CALLS = {
     "pp.arcsinh": lambda adata: (adata.var.drop(columns="X_arcsinh_cofactor", inplace=True), ne.pp.arcsinh(adata)),
-    "tl.train": lambda adata: ne.tl.train(adata, space="pca", n_components=4, key_added="again"),
-    "tl.edit": lambda adata: ne.tl.edit(adata, "group", **PAIR),
-    "tl.edit(write_to=...)": lambda adata: ne.tl.edit(adata, "group", **PAIR, write_to=fresh(".zarr")),
+    "tl.train": lambda adata: ne.tl.train(adata, space="pca", n_components=4, key_added="other"),
+    "tl.edit": lambda adata: ne.tl.edit(adata, "group", **EDIT),
+    "tl.edit(write_to=...)": lambda adata: ne.tl.edit(adata, "group", **EDIT, write_to=fresh(".zarr")),
+    "tl.apply": lambda adata: ne.tl.apply(adata, edited(), "group", query="sample_1"),
+    "tl.bootstrap": lambda adata: (ne.tl.edit(adata, "group", **EDIT), ne.tl.bootstrap(adata, n_bootstrap=2)),
     "tl.correct": lambda adata: ne.tl.correct(adata, "batch", control_key="role", edit="percentile"),
     "tl.combine": lambda adata: ne.tl.combine(adata, "group", **DRUGS),
-    "tl.synergy": lambda adata: ne.tl.synergy(adata, "group", **DRUGS, measured="sample_2", n_resamples=2),
-    "tl.embed": lambda adata: ne.tl.embed(adata, model=trained()),
-    "tl.rank_neurons": lambda adata: (ne.tl.edit(adata, "group", **PAIR), ne.tl.rank_neurons(adata)),
+    "tl.rank_combinations": lambda adata: ne.tl.rank_combinations(adata, "group", **DRUGS, score="IFNg", n_bootstrap=2),
+    "tl.synergy": lambda adata: ne.tl.synergy(adata, "group", **DRUGS, measured="sample_2", n_bootstrap=2),
+    "tl.embed": lambda adata: ne.tl.embed(adata, trained()),
+    "tl.rank_neurons": lambda adata: (ne.tl.edit(adata, "group", **EDIT), ne.tl.rank_neurons(adata)),
     "tl.compare": lambda adata: ne.tl.compare(
         adata, "group", source="control_1", target="control_2", query="sample_1", methods=["mean_shift"], n_bootstrap=0
     ),
@@ -59,6 +62,13 @@ def trained():
     """Return cells with a space."""
     adata = ne.datasets.simulate_batches(n_cells=120)
     ne.tl.train(adata, space="pca", n_components=4)
+    return adata
+
+
+def edited():
+    """Return cells with a space and an edit."""
+    adata = trained()
+    ne.tl.edit(adata, "group", **EDIT)
     return adata
 
 

@@ -9,8 +9,8 @@ import neuronedit as ne
 
 adata = ne.datasets.simulate_batches(n_cells=1_000)
 ne.tl.train(adata, widths=(100, 50, 20), max_epochs=25, progress_bar=False)
-pair = {"source": "control_1", "target": "control_2", "query": "sample_1"}
-ne.tl.edit(adata, "group", **pair, edit="percentile")
+populations = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+ne.tl.edit(adata, "group", **populations, edit="percentile")
 ne.pl.biaxial(adata, x="IFNg", y="CCR6", groupby="group")
 
 # %%

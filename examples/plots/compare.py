@@ -3,7 +3,7 @@ compare: methods beside each other
 ==================================
 
 :func:`neuronedit.pl.compare` draws a panel for each metric and a row for each method. Without a truth the checks say
-how faithfully a method applies the change of the controls.
+how faithfully a method applies the observed change.
 """
 
 import neuronedit as ne

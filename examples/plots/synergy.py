@@ -1,16 +1,14 @@
 """
-synergy: which pairs score highest
-==================================
+synergy: where a combination departs
+====================================
 
-:func:`neuronedit.pl.synergy` draws where a measured combination departs; without one, as here, how predicted pairs
-rank.
+:func:`neuronedit.pl.synergy` draws by how much the measured mean of each feature under two treatments departs from the
+predicted one, beside the effect of each treatment alone.
 """
 
 import neuronedit as ne
 
-adata = ne.datasets.simulate_combination(n_cells=1_000, interaction=0.0)
-ne.tl.train(adata, widths=(100, 50, 20), max_epochs=25, progress_bar=False)
-ne.tl.synergy(
-    adata, "condition", control="basal", effects=["A", "B", "A+B"], score="CD38", n_resamples=10, progress_bar=False
-)
+adata = ne.datasets.simulate_combination(n_cells=1_000, interaction=2.0)
+ne.tl.train(adata, space="identity")
+ne.tl.synergy(adata, "condition", control="basal", effects=["A", "B"], measured="A+B", progress_bar=False)
 ne.pl.synergy(adata)

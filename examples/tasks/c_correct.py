@@ -2,8 +2,8 @@
 Correct batches by their controls
 =================================
 
-Every batch holds the same control. One call learns a map for each batch and carries all of its cells to the
-reference.
+Every batch holds the same control. One call fits an edit for each batch, from its control to the reference's, and
+applies it to all cells of the batch.
 """
 
 import neuronedit as ne

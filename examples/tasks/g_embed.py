@@ -1,24 +1,31 @@
 """
-Edit new cells with an old model
-================================
+Apply an edit to new cells
+==========================
 
-Next month's cells are brought into the space that was trained on this month's, and what was learnt is applied to them
-as it is. Whether they lie where the old source was is told by their distance.
+An edit that was fitted this month is applied to next month's cells as it is: nothing is trained or fitted. Their distance
+says whether they lie where the old source was. In the space that was trained this month, another edit can be fitted to
+them, too.
 """
 
 import neuronedit as ne
 
 adata = ne.datasets.simulate_batches(n_cells=1_000)
 ne.tl.train(adata, widths=(100, 50, 20), max_epochs=25, progress_bar=False)
-pair = {"source": "control_1", "target": "control_2", "query": "sample_1"}
-ne.tl.edit(adata, "group", **pair, edit="percentile")
+populations = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+ne.tl.edit(adata, "group", **populations, edit="percentile")
 
 new = ne.datasets.simulate_batches(n_cells=1_000, rng=1)
-ne.tl.embed(new, model=adata)
-ne.tl.edit(new, "group", query="sample_1", model=adata)
+ne.tl.apply(new, adata, "group", query="sample_1")
 print(new.uns["edited"]["verdict"])
 
 # %%
 # Right of the dashed line a cell lies outside of what the source contains.
 
 ne.pl.support(new, groupby="cell_type")
+
+# %%
+# ``tl.embed`` brings them into that space; an edit of their own follows.
+
+ne.tl.embed(new, adata)
+ne.tl.edit(new, "group", **populations, edit="percentile", key_added="of_their_own")
+print(new.uns["of_their_own"]["verdict"])

@@ -3,7 +3,7 @@ Edit images
 ===========
 
 Images are rows of X, and ``uns["image_shape"]`` says how to put them together. A convolutional autoencoder finds their
-neurons; all else is as with cells. What a bar does to squares is carried over to discs.
+neurons; all else is as with cells. What a bar does to squares is applied to discs.
 """
 
 import neuronedit as ne
@@ -21,7 +21,7 @@ ne.tl.edit(
 ne.pl.images(adata, layers={"original": None, "edited": "edited", "true": "truth"})
 
 # %%
-# Fréchet distance of the edited discs to the true ones, and of discs that are left alone.
+# Fréchet distance to the true discs: of discs that are left alone, and of edited ones.
 
 query = adata[adata.obs["edited_support"].notna()]
 for layer in (query.X, query.layers["edited"]):

@@ -1,4 +1,4 @@
-"""Many cells, a block at a time: what is read together, and what is encoded together."""
+"""Many cells, a block at a time: how many are read together, and encoded together."""
 
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from ._types import Space
 
 
 class CellSource(Protocol):
-    """Cells read a block of rows at a time, as float32. A tensor is one; so is whatever can index its rows."""
+    """Cells, ``(n_cells, n_features)``, whose rows can be indexed and are float32 then: a tensor, or a file."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -18,12 +18,12 @@ class CellSource(Protocol):
 
 
 def block_size(n_features: int) -> int:
-    """Return how many cells to read at once: 32 MB of float32 at most, which a processor's cache may hold."""
+    """Return how many cells to read at once: 32 MB of float32 at most, which may fit in a processor's cache."""
     return max(1, min(65_536, 2**23 // max(1, n_features)))
 
 
 def encode_in_blocks(space: Space, x: Tensor, /, *, n_rows: int = 4096) -> Tensor:
-    """Encode many cells, ``n_rows`` at a time: wide layers of all of them at once would fill the memory."""
+    """Encode many cells, ``n_rows`` at a time: the wide layers of all of them would fill the memory."""
     blocks = x.split(n_rows)
     first = space.encode(blocks[0])
     if len(blocks) == 1:

@@ -8,14 +8,14 @@ import torch
 
 def find_device(accelerator: str) -> torch.device:
     """Turn "auto", "cpu", "cuda", "mps", "cuda:1", ... into a device; "auto" takes an accelerator where there is one."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    present = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator == "auto":
-        return found or torch.device("cpu")
+        return present or torch.device("cpu")
     try:
         device = torch.device(accelerator)
     except RuntimeError:
         device = None
-    available = ["auto", "cpu", *([found.type] if found else [])]
+    available = ["auto", "cpu", *([present.type] if present else [])]
     if device is None or device.type not in available:
         raise ValueError(f"accelerator {accelerator!r} is not available; this machine has {', '.join(available)}.")
     return device
@@ -23,16 +23,16 @@ def find_device(accelerator: str) -> torch.device:
 
 @contextmanager
 def fast_matmul() -> Iterator[None]:
-    """Send float32 matrix products on the CPU through oneDNN, where that still computes in float32.
+    """Compute float32 matrix products on the CPU with oneDNN, where it still computes in float32.
 
-    Torch's setting is global, so it is put back. With AMX it would round to bfloat16, beside a GPU it would allow TF32.
+    With AMX it would round to bfloat16. Torch's setting is global, so it is restored; on a GPU it would allow TF32.
     """
     try:
         before = torch.get_float32_matmul_precision()
     except RuntimeError:  # the caller chose a precision with torch's newer settings, which do not mix with this one
         before = "chosen"
-    wide = torch.backends.cpu.get_cpu_capability() == "AVX512" and not torch.cpu._is_amx_tile_supported()
-    if before != "highest" or not wide or torch.cuda.is_available():
+    has_fast_float32 = torch.backends.cpu.get_cpu_capability() == "AVX512" and not torch.cpu._is_amx_tile_supported()
+    if before != "highest" or not has_fast_float32 or torch.cuda.is_available():
         yield
         return
     torch.set_float32_matmul_precision("medium")

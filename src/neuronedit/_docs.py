@@ -15,6 +15,15 @@ TEXTS = {
         source, target
             ``(n_cells, n_features)``
         """,
+    "method": """
+        method
+            An edit.
+        """,
+    "n_neighbors": """
+        n_neighbors
+            How many source cells' moves are averaged, at most all of them. More is smoother and has less of their noise; with
+            all of them every cell moves alike.
+        """,
     "groupby": """
         groupby
             Column of ``obs``.
@@ -28,13 +37,35 @@ TEXTS = {
             Lowest and highest value that an edited cell may take: ``(0, None)`` where values below 0 make no sense. What lies
             beyond is set to the bound, and counted. `None`: no bounds.
         """,
+    "trained": """
+        adata
+            Cells by features, with a trained space.
+        """,
+    "treatments": """
+        adata
+            Cells by features, with a trained space.
+        groupby
+            Column of ``obs`` with the treatments.
+        control
+            Its value for untreated cells.
+        """,
+    "reading": """
+        layer
+            Read this layer. `None`: the one that the space was trained on.
+        key
+            Where :func:`neuronedit.tl.train` kept the trained space in ``uns``.
+        """,
+    "computing": """
+        accelerator
+            ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``. ``"auto"`` takes an accelerator where there is one.
+        rng
+            Seed of all that is drawn at random.
+        progress_bar
+            Show one. `None`: in terminals and notebooks.
+        """,
     "layer": """
         layer
             Read this layer. `None`: the one that the space was trained on.
-        """,
-    "key": """
-        key
-            Where :func:`neuronedit.tl.train` kept the trained space in ``uns``.
         """,
     "accelerator": """
         accelerator
@@ -56,23 +87,106 @@ TEXTS = {
         ValueError, TypeError, KeyError
             Before any work, and with ``adata`` unchanged.
         """,
-    "ax": """
+    "figure": """
         ax
             Axes to draw into, one for each panel. `None`: new ones.
-        """,
-    "figure": """
         show
             Call ``plt.show()``.
         return_fig
             Return the figure instead of its Axes.
         """,
+    "edit_key": """
+        key
+            ``key_added`` of the edit.
+        """,
+    "plot_errors": """
+        KeyError, ValueError, TypeError
+            When what is to be drawn is not there; the message lists what is.
+        """,
+    "image_grid": """
+        cells
+            Names of the images. `None`: ``n`` of those that were edited, evenly spaced.
+        n
+            How many, when none are named.
+        image_shape
+            ``(rows, columns)``, or ``(rows, columns, channels)`` with 1 or 3 channels. `None`: ``uns["image_shape"]``.
+        limits
+            Values that are drawn black and white, the same in all rows. `None`: 0 and 1 if all originals lie between, else their
+            lowest and highest.
+        """,
+    "cells_of_edit": """
+        adata
+            After :func:`neuronedit.tl.edit`, whose record says which cells are meant.
+        """,
+    "points": """
+        kind
+            ``"points"``: every cell, rasterized, in an order shuffled over the groups so that none hides another;
+            ``"contours"``: curves that enclose 30, 60 and 90 % of each group's cells; `None`: points up to 10,000 cells in a panel.
+        point_size
+            In points squared. `None`: smaller for more cells.
+        alpha
+            Opacity of the points.
+        """,
     "palette": """
         palette
             Colours, or a dict group -> colour. `None`: those in ``uns["<groupby>_colors"]``, else colour-blind safe ones.
         """,
+    "cells_to_fit": """
+        cells
+            ``(n_cells, n_features)``
+        """,
+    "training_settings": """
+        training
+            How long, how fast and where; see :class:`neuronedit.spaces.Training`.
+        """,
     "training": """
         n_steps, batch_size, lr
-            Steps, cells a step, and learning rate of Adam, which falls to zero over the second half.
+            Steps, cells in each, and learning rate of Adam, which falls to zero over the second half.
+        """,
+    "two_populations": """
+        x, y
+            ``(n_cells, n_features)``
+        """,
+    "predicted_and_true": """
+        x, y
+            Predicted cells, and true cells, ``(n_cells, n_features)``.
+        """,
+    "roles": """
+        source, target, query, predicted
+            ``(n_cells, n_features)``
+        """,
+    "max_cells": """
+        max_cells
+            Larger populations are subsampled to so many cells. For smaller ones the value is exact.
+        """,
+    "networks": """
+        image_shape
+            ``(rows, columns)`` or ``(rows, columns, channels)``, where each row of the data is an image: the networks are then
+            convolutional, as in :class:`neuronedit.spaces.Conv`. `None`: dense layers.
+        """,
+    "cells_to_train_on": """
+        cells
+            What is trained on, best source, target and query together. `None`: source and target.
+        """,
+    "autoencoder_training": """
+        n_steps
+            Minibatches that the autoencoder is trained on.
+        rng
+            Seed of the training, and of all else that is random.
+        fit
+            Trains the autoencoder on cells. With ``functools.cache(Autoencoder.fit)`` several methods share one.
+        """,
+    "fcs_errors": """
+        ImportError
+            When flowio is not installed: ``pip install 'neuronedit[fcs]'``.
+        """,
+    "rdata_errors": """
+        ImportError
+            When rdata is not installed: ``pip install 'neuronedit[rdata]'``.
+        """,
+    "bench_errors": """
+        ImportError
+            When a package that it needs is not installed: ``pip install 'neuronedit[bench]'``.
         """,
 }
 

@@ -13,63 +13,66 @@ SLOPE = 0.2
 """Leak of LeakyReLU, as published."""
 
 FILTERS = (64, 128, 256)
-"""Of the convolutional layers down to the internal one, as published; those up again mirror them."""
+"""Filters of the encoder's convolutions, as published; the decoder mirrors them."""
 
 
-def dense(widths: Sequence[int], *, generator: Generator, last: bool = False) -> nn.Sequential:
-    """Stack dense layers with LeakyReLU after each; ``last`` leaves the output of the last one linear.
+def dense(widths: Sequence[int], *, rng: Generator, linear_output: bool = False) -> nn.Sequential:
+    """Stack dense layers with LeakyReLU after each; with ``linear_output`` the last one stays linear.
 
-    Weights and biases are uniform within ``1 / sqrt(fan_in)``, drawn from ``generator`` and from nothing global.
+    Weights and biases are uniform within ``1 / sqrt(fan_in)``, drawn from ``rng`` and from nothing global.
     """
     layers = (nn.utils.skip_init(nn.Linear, fan_in, fan_out) for fan_in, fan_out in pairwise(widths))
-    return _stacked(layers, widths, generator, last)
+    return _stack_layers(layers, widths, rng, linear_output)
 
 
-def through(stack: nn.Sequential, x: Tensor, *, n_rows: int = 1024) -> Tensor:
-    """Return what a `dense` stack makes of many cells.
+def apply_dense(stack: nn.Sequential, x: Tensor, *, n_rows: int = 1024) -> Tensor:
+    """Apply a `dense` stack to many cells.
 
-    Where no gradients are wanted, a processor does so many at a time, in buffers that are kept and that its cache holds.
+    On the CPU and without gradients ``n_rows`` cells are computed at a time, in buffers that are used again and fit in the
+    cache.
     """
     if torch.is_grad_enabled() or x.device.type != "cpu":
         return stack(x)
     layers = [layer for layer in stack if isinstance(layer, nn.Linear)]
     out = x.new_empty(len(x), layers[-1].out_features)
     buffers = [x.new_empty(min(n_rows, len(x)), layer.out_features) for layer in layers[:-1]]
-    for part, to in zip(x.split(n_rows), out.split(n_rows), strict=True):
-        room = iter([*(buffer[: len(part)] for buffer in buffers), to])
+    for block, result in zip(x.split(n_rows), out.split(n_rows), strict=True):
+        outputs = iter([*(buffer[: len(block)] for buffer in buffers), result])
         for layer in stack:
             if isinstance(layer, nn.Linear):
-                part = torch.addmm(layer.bias, part, layer.weight.T, out=next(room))
+                block = torch.addmm(layer.bias, block, layer.weight.T, out=next(outputs))
             else:
-                part = layer(part)  # in place
+                block = layer(block)  # in place
     return out
 
 
-def conv(filters: Sequence[int], *, generator: Generator, up: bool = False, last: bool = False) -> nn.Sequential:
+def conv(filters: Sequence[int], *, rng: Generator, up: bool = False, linear_output: bool = False) -> nn.Sequential:
     """Stack convolutions of size four and stride two: each halves rows and columns, with ``up`` each doubles them.
 
-    LeakyReLU, ``last`` and the weights are as in `dense`.
+    LeakyReLU, ``linear_output`` and the weights are as in `dense`.
     """
-    kind, reach = (nn.ConvTranspose2d, 4) if up else (nn.Conv2d, 16)  # pixels of the input that a pixel is made of
+    kind, n_pixels = (nn.ConvTranspose2d, 4) if up else (nn.Conv2d, 16)  # of the input that reach a pixel of the output
     layers = (nn.utils.skip_init(kind, n_in, n_out, 4, stride=2, padding=1) for n_in, n_out in pairwise(filters))
-    return _stacked(layers, [n * reach for n in filters], generator, last)
+    return _stack_layers(layers, [n * n_pixels for n in filters], rng, linear_output)
 
 
-def _stacked(layers: Iterable[nn.Module], fans_in: Sequence[int], generator: Generator, last: bool) -> nn.Sequential:
-    """Draw the weights of layers, and put LeakyReLU between them."""
+def _stack_layers(
+    layers: Iterable[nn.Module], fans_in: Sequence[int], rng: Generator, linear_output: bool
+) -> nn.Sequential:
+    """Initialize the weights of layers, and put a LeakyReLU after each."""
     stack: list[nn.Module] = []
     for layer, fan_in in zip(layers, fans_in, strict=False):
         for parameter in layer.parameters():
-            nn.init.uniform_(parameter, -(fan_in**-0.5), fan_in**-0.5, generator=generator)
+            nn.init.uniform_(parameter, -(fan_in**-0.5), fan_in**-0.5, generator=rng)
         stack += [layer, nn.LeakyReLU(SLOPE, inplace=True)]
-    return nn.Sequential(*(stack[:-1] if last else stack))
+    return nn.Sequential(*(stack[:-1] if linear_output else stack))
 
 
 class Images(nn.Module):
     """Turn rows of features into images, ``(n, channels, rows, columns)``, whose sides ``multiple`` divides.
 
-    A feature's place is that of ``numpy.ravel`` of an image ``(rows, columns, channels)``. What is missing to the multiple
-    repeats the last row and the last column.
+    Features are in the order of ``numpy.ravel`` of an image ``(rows, columns, channels)``. Sides are padded with copies of
+    the last row and the last column.
     """
 
     def __init__(self, shape: Sequence[int], multiple: int) -> None:
@@ -84,7 +87,7 @@ class Images(nn.Module):
 
 
 class ToRows(nn.Module):
-    """Turn images into rows of features again, without what `Images` added to them."""
+    """Turn images back into rows of features, and cut off what `Images` padded."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
@@ -96,21 +99,19 @@ class ToRows(nn.Module):
         return images[:, :, :n_rows, :n_columns].permute(0, 2, 3, 1).flatten(1)
 
 
-def image_coder(
-    shape: Sequence[int], filters: Sequence[int], *, generator: Generator
-) -> tuple[nn.Sequential, nn.Sequential]:
-    """Return stacks of convolutions from images, as rows of features, to their neurons, and back; the last layer is linear."""
+def image_coder(shape: Sequence[int], filters: Sequence[int], *, rng: Generator) -> tuple[nn.Sequential, nn.Sequential]:
+    """Return encoder and decoder of images, which are rows of features: convolutions, the last of which is linear."""
     n_rows, n_columns, n_channels = shape
     multiple = 2 ** len(filters)
-    inside = (filters[-1], -(-n_rows // multiple), -(-n_columns // multiple))
-    down = conv([n_channels, *filters], generator=generator)
-    up = conv([*reversed(filters), n_channels], generator=generator, up=True, last=True)
+    encoded_shape = (filters[-1], -(-n_rows // multiple), -(-n_columns // multiple))
+    down = conv([n_channels, *filters], rng=rng)
+    up = conv([*reversed(filters), n_channels], rng=rng, up=True, linear_output=True)
     encoder = nn.Sequential(Images(shape, multiple), *down, nn.Flatten())
-    return encoder, nn.Sequential(nn.Unflatten(1, inside), *up, ToRows(shape))
+    return encoder, nn.Sequential(nn.Unflatten(1, encoded_shape), *up, ToRows(shape))
 
 
 def check_image_shape(shape: Any, n_features: int) -> list[int]:
-    """Return rows, columns and channels of images, if they are those of so many features."""
+    """Return rows, columns and channels of images, whose product must be the number of features."""
     sides = [int(side) for side in ([] if shape is None else shape)]
     if len(sides) not in (2, 3) or min(sides) < 1:
         given = "missing" if shape is None else tuple(sides)

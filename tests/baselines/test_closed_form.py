@@ -13,18 +13,18 @@ import torch
 from neuronedit import baselines
 from neuronedit.baselines import BASELINES
 from neuronedit.baselines._cca import canonical_vectors
-from neuronedit.baselines._combat import fit
+from neuronedit.baselines._combat import fit_combat
 from neuronedit.baselines._mnn import mutual_neighbors
 
 
-def draw(seed, n=300, d=5, location=0.0, scale=1.0):
-    generator = np.random.default_rng(seed)
+def simulate(seed, n=300, d=5, location=0.0, scale=1.0):
+    rng = np.random.default_rng(seed)
     mixing = np.random.default_rng(9).normal(size=(d, d))
-    return torch.from_numpy((location + scale * generator.normal(size=(n, d)) @ mixing).astype(np.float32))
+    return torch.from_numpy((location + scale * rng.normal(size=(n, d)) @ mixing).astype(np.float32))
 
 
 VECTOR = torch.tensor([1.0, -2.0, 0.0, 0.5, 3.0])
-TOLERANCE = {  # mean absolute error of the change, on a query that lies elsewhere; the vector's is 1.3
+TOLERANCE = {  # mean absolute error of the change, on a query that lies elsewhere; without any change it is 1.3
     "mean_shift": 1e-5, "limma": 1e-5, "quantile": 1e-4, "affine": 1e-4, "gaussian_ot": 1e-3, "pca_edit": 1e-3,
     "combat": 0.1,
 }  # fmt: skip
@@ -32,18 +32,18 @@ TOLERANCE = {  # mean absolute error of the change, on a query that lies elsewhe
 
 @pytest.mark.parametrize("name", TOLERANCE)
 def test_planted_shift(name):
-    source, query = draw(1, n=500), draw(2, n=100, location=0.5)
+    source, query = simulate(1, n=500), simulate(2, n=100, location=0.5)
     parameters = {"cosine": False} if name == "mnn" else {}
     change = BASELINES[name](source, source + VECTOR, **parameters)(query) - query
     assert (change - VECTOR).abs().mean() < TOLERANCE[name]
 
 
 WITH_TYPES = {
-    "auto_edit": 0.2,  # the energy distance that it is chosen by hardly sees a tenth of a shift
+    "auto_edit": 0.2,  # the energy distance, by which its weights are fitted, hardly changes with a tenth of a shift
     "ot": 0.1,
     "cca": 0.25,
-    "mnn": 0.45,
-}  # mutual neighbours are the nearest pairs: they show too short a shift
+    "mnn": 0.45,  # mutual neighbours are closer than corresponding cells, which makes the shift too short
+}
 
 
 @pytest.mark.parametrize("name", WITH_TYPES)
@@ -63,24 +63,24 @@ def test_planted_shift_of_populations_with_types(name):
 
 
 def test_affine_gives_the_target_s_moments():
-    source, target = draw(1), draw(2, location=2, scale=3)
+    source, target = simulate(1), simulate(2, location=2, scale=3)
     moved = baselines.affine(source, target)(source)
     torch.testing.assert_close(moved.mean(0), target.mean(0), rtol=0, atol=1e-4)
     torch.testing.assert_close(moved.std(0), target.std(0), rtol=1e-4, atol=0)
 
 
-def test_gaussian_ot_is_pot_s():
-    source, target = draw(1), draw(2, location=2, scale=3)
+def test_gaussian_ot_equals_pot():
+    source, target = simulate(1), simulate(2, location=2, scale=3)
     matrix, offset = pot.gaussian.empirical_bures_wasserstein_mapping(
         source.double().numpy(), target.double().numpy(), reg=0
     )
-    query = draw(3, n=50)
+    query = simulate(3, n=50)
     expected = query.double().numpy() @ matrix + offset
     np.testing.assert_allclose(baselines.gaussian_ot(source, target, ridge=0)(query), expected, atol=1e-3)
 
 
 def test_ot_moves_the_source_as_pot_does():
-    source, target = draw(1, n=60), draw(2, n=50, location=2)
+    source, target = simulate(1, n=60), simulate(2, n=50, location=2)
     transport = pot.da.SinkhornTransport(reg_e=0.01, norm="max").fit(
         Xs=source.double().numpy(), Xt=target.double().numpy()
     )
@@ -91,36 +91,36 @@ def test_ot_moves_the_source_as_pot_does():
 def test_ot_without_pot_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ot.da", None)
     with pytest.raises(ImportError, match=r"pip install 'neuronedit\[ot\]'"):
-        baselines.ot(draw(1), draw(2))
+        baselines.ot(simulate(1), simulate(2))
 
 
-def test_combat_is_scanpy_s_on_the_pair():
-    source, target = draw(1, n=120, d=30), draw(2, n=90, d=30, location=1, scale=2)
+def test_combat_equals_scanpy():
+    source, target = simulate(1, n=120, d=30), simulate(2, n=90, d=30, location=1, scale=2)
     obs = pd.DataFrame({"batch": ["s"] * 120 + ["t"] * 90}, index=map(str, range(210)))
     adata = anndata.AnnData(torch.cat([source, target]).double().numpy(), obs=obs)
     expected = sc.pp.combat(adata, key="batch", inplace=False)
-    fitted = fit([source.double(), target.double()])
+    fitted = fit_combat([source.double(), target.double()])
     ours = torch.cat([fitted.remove(source.double(), 0), fitted.remove(target.double(), 1)]).numpy()
     np.testing.assert_allclose(ours, expected, atol=2e-3)
 
 
 def test_combat_shrinks_locations_towards_what_features_have_in_common():
-    batches = [draw(1, n=20, d=30).double(), draw(2, d=30, location=1).double()]
-    fitted = fit(batches)
+    batches = [simulate(1, n=20, d=30).double(), simulate(2, d=30, location=1).double()]
+    fitted = fit_combat(batches)
     raw = ((batches[0] - fitted.pooled_mean) / fitted.pooled_sd).mean(0)
     assert 0.1 * raw.std() < fitted.location[0].std() < 0.95 * raw.std()
     assert fitted.location[0].mean().item() == pytest.approx(raw.mean().item(), abs=0.1 * raw.std().item())
 
 
 def test_limma_is_the_mean_shift_for_two_batches():
-    source, target, query = draw(1), draw(2, n=70, location=2), draw(3)
+    source, target, query = simulate(1), simulate(2, n=70, location=2), simulate(3)
     torch.testing.assert_close(
         baselines.limma(source, target)(query), BASELINES["mean_shift"](source, target)(query), rtol=0, atol=1e-5
     )
 
 
 def test_mutual_neighbors_against_all_pairs():
-    x, y = draw(1, n=40), draw(2, n=30, location=0.3)
+    x, y = simulate(1, n=40), simulate(2, n=30, location=0.3)
     distance = np.linalg.norm(x.numpy()[:, None] - y.numpy(), axis=2)
     near_x = np.argsort(np.argsort(distance, axis=1), axis=1) < 4
     near_y = np.argsort(np.argsort(distance, axis=0), axis=0) < 4
@@ -130,26 +130,26 @@ def test_mutual_neighbors_against_all_pairs():
     assert len(found[0]) == len(expected)
 
 
-def test_mnn_finds_no_pair_for_a_population_without_counterpart():
+def test_mnn_finds_no_mutual_neighbors_of_a_population_without_counterpart():
     """Worked example: type A shifts by 1 along the first axis; type B is in the source alone and must move as A does."""
-    generator = np.random.default_rng(0)
-    a, b = generator.normal(0, 0.3, size=(300, 2)), generator.normal([0, 20], 0.3, size=(300, 2))
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 0.3, size=(300, 2)), rng.normal([0, 20], 0.3, size=(300, 2))
     source = torch.from_numpy(np.concatenate([a, b]).astype(np.float32))
     target = torch.from_numpy((a + [1, 0]).astype(np.float32))
-    of_source, _ = mutual_neighbors(source, target, n_neighbors=20)
-    assert (of_source < 300).all()
+    source_rows, _ = mutual_neighbors(source, target, n_neighbors=20)
+    assert (source_rows < 300).all()
     change = baselines.mnn(source, target, cosine=False)(source[300:]) - source[300:]
     assert change[:, 1].abs().max() < 1 and 0 < change[:, 0].mean() < 2
 
 
 def test_mnn_with_a_wide_kernel_is_one_vector():
-    source, target = draw(1), draw(2, location=1)
-    change = baselines.mnn(source, target, bandwidth=1e4)(draw(3, n=20)) - draw(3, n=20)
+    source, target = simulate(1), simulate(2, location=1)
+    change = baselines.mnn(source, target, bandwidth=1e4)(simulate(3, n=20)) - simulate(3, n=20)
     torch.testing.assert_close(change, change[:1].expand_as(change), rtol=0, atol=1e-3)
 
 
 def test_canonical_vectors_are_the_singular_vectors_of_the_product():
-    s, t = draw(1, n=40).double(), draw(2, n=30).double()
+    s, t = simulate(1, n=40).double(), simulate(2, n=30).double()
     left, right, project = canonical_vectors(s, t, 3)
     u, values, vt = np.linalg.svd((s @ t.T).numpy(), full_matrices=False)
     np.testing.assert_allclose(np.abs(left), np.abs(u[:, :3]), atol=1e-8)

@@ -1,4 +1,4 @@
-"""Peers' packages: a planted shift, the error without the package, and a process that stays as it was."""
+"""Methods of other packages: a planted shift, the error without the package, and a process that stays unchanged."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from neuronedit.baselines._cytonorm import cytonorm
-from neuronedit.baselines._cytovi import cytovi, without
+from neuronedit.baselines._cytovi import cytovi, remove_rows
 from neuronedit.baselines._scgen import scgen
 
 PEERS = {  # the method, the module it is found in, and a short training
@@ -26,14 +26,14 @@ WITH_TYPES = {  # error of the mean change relative to the shift, and the traini
 }
 
 
-def learn(name, *populations, **parameters):
+def fit_or_skip(name, *populations, **parameters):
     try:
         return PEERS[name][0](*populations, **parameters)
     except ImportError as error:
         pytest.skip(str(error))
 
 
-def draw(seed, n=120, d=4):
+def simulate(seed, n=120, d=4):
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32))
 
 
@@ -49,7 +49,7 @@ def test_planted_shift_of_populations_with_types(name):
 
     source, query = population([80] * 5, 1), population([200, 80, 40, 40, 40], 2)
     tolerance, training = WITH_TYPES[name]
-    change = learn(name, source, population([80] * 5, 3) + vector, **training)(query) - query
+    change = fit_or_skip(name, source, population([80] * 5, 3) + vector, **training)(query) - query
     assert (change.mean(0) - vector).norm() < tolerance * vector.norm()
 
 
@@ -58,10 +58,10 @@ def test_without_the_package_the_error_names_the_extra(name, monkeypatch):
     method, module, _ = PEERS[name]
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r"pip install 'neuronedit\[bench\]'"):
-        method(draw(1), draw(2))
+        method(simulate(1), simulate(2))
 
 
-def state():
+def read_state():
     """Everything of the process that a package is known to touch."""
     return {
         "torch": torch.get_rng_state().tolist(),
@@ -79,21 +79,21 @@ def state():
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_the_process_stays_as_it_was(name, monkeypatch, tmp_path, capfd):
+def test_the_process_stays_unchanged(name, monkeypatch, tmp_path, capfd):
     monkeypatch.chdir(tmp_path)
-    source, target = draw(1), draw(2) + 1
-    before = state()
-    moved = learn(name, source, target, **PEERS[name][2])(source)
-    after = state()
+    source, target = simulate(1), simulate(2) + 1
+    before = read_state()
+    moved = fit_or_skip(name, source, target, **PEERS[name][2])(source)
+    after = read_state()
     assert {key for key in before if before[key] != after[key]} == set()
     assert "".join(capfd.readouterr()) == ""
     with torch.no_grad():
         torch.rand(1), np.random.rand()  # noqa: NPY002
-        assert torch.equal(learn(name, source, target, **PEERS[name][2])(source), moved)
+        assert torch.equal(fit_or_skip(name, source, target, **PEERS[name][2])(source), moved)
         assert not torch.is_grad_enabled()
 
 
-def test_numba_s_generator_stays_as_it_was():
+def test_numba_s_random_state_stays_unchanged():
     numba = pytest.importorskip("numba")
 
     @numba.njit
@@ -107,33 +107,35 @@ def test_numba_s_generator_stays_as_it_was():
     seed()
     expected = number()
     seed()
-    learn("cytonorm", draw(1), draw(2))
+    fit_or_skip("cytonorm", simulate(1), simulate(2))
     assert number() == expected
 
 
 def test_cytonorm_keeps_limits_and_what_is_constant():
-    source = draw(1, n=1000).abs()
+    source = simulate(1, n=1000).abs()
     source[:, 0] = 3
     target = source * 2
     target[:, 0] = 3
-    assert (learn("cytonorm", source, target)(source)[:, 0] == 3).all()
+    assert (fit_or_skip("cytonorm", source, target)(source)[:, 0] == 3).all()
     limits = torch.tensor([[3.0, 0, 0, 0], [3.0, 9, 9, 9]])
-    torch.testing.assert_close(learn("cytonorm", source, target, limits=(0, 9))(limits), limits, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        fit_or_skip("cytonorm", source, target, limits=(0, 9))(limits), limits, rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["cytovi", "scgen"])
 def test_cells_are_what_is_trained_on(name):
-    source, target, query = draw(1), draw(2) + 1, draw(3) + 2
+    source, target, query = simulate(1), simulate(2) + 1, simulate(3) + 2
     training = PEERS[name][2]
-    alone = learn(name, source, target, **training)(query)
-    both = learn(name, source, target, cells=torch.cat([source, target]), **training)(query)
-    all_three = learn(name, source, target, cells=torch.cat([source, target, query]), **training)(query)
+    alone = fit_or_skip(name, source, target, **training)(query)
+    both = fit_or_skip(name, source, target, cells=torch.cat([source, target]), **training)(query)
+    all_three = fit_or_skip(name, source, target, cells=torch.cat([source, target, query]), **training)(query)
     assert torch.equal(alone, both)
     assert not torch.equal(alone, all_three)
 
 
 def test_rows_of_the_target_are_found_wherever_they_are():
-    source, target, query = draw(1), draw(2), draw(3)
+    source, target, query = simulate(1), simulate(2), simulate(3)
     shuffled = torch.cat([query, target, source])[torch.randperm(360, generator=torch.Generator().manual_seed(0))]
-    others = without(shuffled, target)
+    others = remove_rows(shuffled, target)
     assert sorted(map(tuple, others.tolist())) == sorted(map(tuple, torch.cat([source, query]).tolist()))

@@ -30,8 +30,8 @@ def test_the_bar_is_of_two_kinds_and_moves_with_the_shape():
 
 
 def test_seed_colour_and_size():
-    first, again, other = (ne.datasets.simulate_images(n_images=3, rng=rng) for rng in (0, 0, 1))
-    assert np.array_equal(first.X, again.X) and not np.array_equal(first.X, other.X)
+    first, same, other = (ne.datasets.simulate_images(n_images=3, rng=rng) for rng in (0, 0, 1))
+    assert np.array_equal(first.X, same.X) and not np.array_equal(first.X, other.X)
     colour = ne.datasets.simulate_images(n_images=3, image_shape=(20, 17, 3))
     assert colour.n_vars == 20 * 17 * 3 and colour.uns["image_shape"].tolist() == [20, 17, 3]
     assert colour.var.iloc[17 * 3 * 2 + 3 * 4 + 1].tolist() == [2, 4, 1]

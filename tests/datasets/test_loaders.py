@@ -86,7 +86,7 @@ class Runs:
 
 
 def test_labels_are_read_from_a_pickled_array():
-    assert _cmu._strings(labels(np.array(["an_a", "an_b"], dtype=object))) == ["an_a", "an_b"]
+    assert _cmu.read_strings(labels(np.array(["an_a", "an_b"], dtype=object))) == ["an_a", "an_b"]
 
 
 @pytest.mark.parametrize("wrap", [lambda thing: thing, lambda thing: np.array([thing, "an_a"], dtype=object)])
@@ -94,11 +94,11 @@ def test_labels_are_read_from_a_pickled_array():
 def test_a_pickle_that_runs_code_is_refused(tmp_path, wrap, function):
     arguments = {os.mkdir: str(tmp_path / "ran"), eval: f"__import__('os').mkdir({str(tmp_path / 'ran')!r})"}
     with pytest.raises(pickle.UnpicklingError, match="does not need it"):
-        _cmu._strings(labels(wrap(Runs(function, arguments.get(function, b"")))))
+        _cmu.read_strings(labels(wrap(Runs(function, arguments.get(function, b"")))))
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("thing", [np.array([1, "a"], dtype=object), np.arange(3), ["a"], np.dtype("O"), None])
 def test_labels_that_are_no_strings_are_refused(thing):
     with pytest.raises(pickle.UnpicklingError, match=r"no array of strings|does not need"):
-        _cmu._strings(labels(thing))
+        _cmu.read_strings(labels(thing))

@@ -69,8 +69,8 @@ def test_interaction_is_the_departure_from_additivity(interaction, sign):
 
 @pytest.mark.parametrize("simulate", [ne.datasets.simulate_batches, ne.datasets.simulate_combination])
 def test_seed_and_size(simulate):
-    first, again, other = (simulate(n_cells=50, rng=rng) for rng in (0, 0, 1))
-    assert np.array_equal(first.X, again.X) and not np.array_equal(first.X, other.X)
+    first, same, other = (simulate(n_cells=50, rng=rng) for rng in (0, 0, 1))
+    assert np.array_equal(first.X, same.X) and not np.array_equal(first.X, other.X)
     assert simulate(n_cells=20, n_markers=40).var_names[-1] == "marker_39"
     with pytest.raises(ValueError, match="n_markers must be at least"):
         simulate(n_markers=3)

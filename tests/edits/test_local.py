@@ -6,12 +6,12 @@ from scipy.spatial import cKDTree
 from neuronedit.edits import local, percentile
 
 
-def draw(seed, n=200, d=3):
+def population(seed, n=200, d=3):
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32))
 
 
 def test_oracle():
-    source, target, query = draw(0), draw(1) * 2 + 1, draw(2, n=57)
+    source, target, query = population(0), population(1) * 2 + 1, population(2, n=57)
     shifts = (percentile(source, target)(source) - source).numpy()
     nearest = cKDTree(source.numpy()).query(query.numpy(), k=5)[1]
     expected = query.numpy() + shifts[nearest].mean(axis=1)
@@ -19,7 +19,7 @@ def test_oracle():
 
 
 def test_all_neighbors_is_one_shift_for_every_cell():
-    source, target, query = draw(0), draw(1) * 2 + 1, draw(2)
+    source, target, query = population(0), population(1) * 2 + 1, population(2)
     moved = local(source, target, n_neighbors=10_000)(query) - query
     torch.testing.assert_close(moved, moved[:1].expand_as(moved), rtol=0, atol=1e-5)
 
@@ -40,4 +40,4 @@ def test_planted_truth_two_clusters_move_apart():
 
 def test_bad_n_neighbors():
     with pytest.raises(ValueError, match="n_neighbors must be at least 1"):
-        local(draw(0), draw(1), n_neighbors=0)
+        local(population(0), population(1), n_neighbors=0)

@@ -33,7 +33,7 @@ def test_within_the_range_it_is_the_paper_s_equation():
     np.testing.assert_allclose(percentile(source, target)(column(query))[:, 0].numpy(), paper, atol=2e-5)
 
 
-def test_a_pair_of_equal_populations_is_exactly_the_identity():
+def test_of_equal_populations_it_is_exactly_the_identity():
     generator = np.random.default_rng(2)
     cells = torch.from_numpy(np.maximum(generator.normal(size=(400, 5)), 0).astype(np.float32))
     query = torch.from_numpy(generator.normal(scale=10, size=(200, 5)).astype(np.float32))
@@ -78,6 +78,6 @@ def test_bad_n_bins(n_bins):
         percentile(column([0, 1]), column([0, 1]), n_bins=n_bins)
 
 
-def test_what_is_learnt_is_printed_in_a_line():
+def test_repr_is_a_line():
     cells = torch.zeros(20, 3)
     assert repr(percentile(cells, cells, n_bins=4)) == "Percentiles(knots=(3, 5), shifts=(3, 5))"

@@ -4,12 +4,12 @@ from neuronedit.edits import distance, support
 
 
 def test_share_of_neurons_within_the_closed_range():
-    inside = support(torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))
+    share = support(torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))
     cells = torch.tensor([[0.0, 1.0, 0.5], [-1.0, 2.0, 3.0], [0.5, 0.5, 9.0]])
-    torch.testing.assert_close(inside(cells), torch.tensor([1.0, 0.0, 2 / 3]))
+    torch.testing.assert_close(share(cells), torch.tensor([1.0, 0.0, 2 / 3]))
 
 
-def test_distance_tells_what_is_between_the_neurons_ranges_but_nowhere_near():
+def test_distance_finds_cells_that_lie_within_every_range_but_far_from_every_cell():
     """A ring: its middle lies within every range and far from every cell."""
     angle = torch.linspace(0, 6.28, 400)
     ring = torch.stack([angle.cos(), angle.sin()], dim=1)

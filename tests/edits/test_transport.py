@@ -6,28 +6,28 @@ import torch
 from neuronedit.edits import transport
 
 
-def draw(seed, n=80, d=3):
+def population(seed, n=80, d=3):
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32))
 
 
 def test_one_neighbor_is_pot_s_exact_plan():
-    source, target = draw(0), 2 * draw(1) + 1
+    source, target = population(0), 2 * population(1) + 1
     uniform = np.full(80, 1 / 80)
     plan = pot.emd(uniform, uniform, pot.dist(source.double().numpy(), target.double().numpy()))
     moved = transport(source, target, n_neighbors=1)(source)
-    # the cells are drawn in order, so none is left out and none stands elsewhere
+    # 80 cells are fewer than max_cells: all are matched, in their order
     np.testing.assert_allclose(moved, 80 * plan @ target.double().numpy(), atol=1e-4)
 
 
 def test_the_mean_moves_as_all_cells_do_although_few_are_paired():
-    source, target = draw(0, n=900), draw(1, n=700) + 2
+    source, target = population(0, n=900), population(1, n=700) + 2
     moved = transport(source, target, max_cells=50, n_neighbors=50)(source)
     torch.testing.assert_close(moved.mean(0) - source.mean(0), target.mean(0) - source.mean(0), rtol=0, atol=1e-4)
 
 
 def test_each_kind_moves_its_own_way():
     kind = torch.arange(400) % 2
-    source = draw(0, n=400) + 20.0 * kind[:, None]
+    source = population(0, n=400) + 20.0 * kind[:, None]
     target = source + torch.where(kind == 0, -3.0, 3.0)[:, None]
     moved = transport(source, target)(torch.tensor([[0.0] * 3, [20.0] * 3]))
     torch.testing.assert_close(moved, torch.tensor([[-3.0] * 3, [23.0] * 3]), rtol=0, atol=0.7)
@@ -35,4 +35,4 @@ def test_each_kind_moves_its_own_way():
 
 def test_bad_parameter():
     with pytest.raises(ValueError, match="n_neighbors must be at least 1"):
-        transport(draw(0), draw(1), n_neighbors=0)
+        transport(population(0), population(1), n_neighbors=0)

@@ -10,12 +10,12 @@ from safetensors.numpy import load_file, save_file
 
 import neuronedit as ne
 
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 
 
 @pytest.fixture
 def saved(trained, tmp_path):
-    ne.tl.edit(trained, "group", **PAIR, edit="percentile")
+    ne.tl.edit(trained, "group", **POPULATIONS, edit="percentile")
     ne.io.save_model(trained, tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
 
@@ -27,7 +27,7 @@ def metadata_of(path):
 
 def test_what_is_in_a_file(saved, trained):
     metadata = metadata_of(saved)
-    assert metadata["schema"] == 1 and metadata["var_names"] == list(trained.var_names)
+    assert metadata["schema"] == 2 and metadata["var_names"] == list(trained.var_names)
     assert metadata["scale"] == "arcsinh values of X" and metadata["cofactor"]["X_arcsinh_cofactor"] == [5.0] * 35
     assert set(metadata["versions"]) == {"neuronedit", "torch", "anndata", "numpy"}
     space = json.loads(metadata["uns"]["dict"]["neuronedit"]["dict"]["config"])
@@ -44,6 +44,8 @@ def test_it_comes_back_as_it_was(saved, trained):
     assert model.shape == (0, 35) and list(model.uns) == ["neuronedit", "edited"]
     for name, weight in trained.uns["neuronedit"]["weights"].items():
         assert np.array_equal(model.uns["neuronedit"]["weights"][name], weight)
+    assert str(model.uns["neuronedit"]["id"]) == trained.uns["neuronedit"]["id"]
+    assert str(model.uns["edited"]["fitted"]["digest"]) == trained.uns["edited"]["fitted"]["digest"]
     pd.testing.assert_frame_equal(model.uns["edited"]["features"], trained.uns["edited"]["features"])
     ne.io.save_model(model, saved.with_name("again.safetensors"))
     assert saved.with_name("again.safetensors").read_bytes() == saved.read_bytes()
@@ -73,7 +75,7 @@ def foreign(path):
 
 
 def later(path):
-    save_file({}, path, {"neuronedit": json.dumps({"schema": 2})})
+    save_file({}, path, {"neuronedit": json.dumps({"schema": 3})})
 
 
 def without_an_array(path):
@@ -89,7 +91,7 @@ BROKEN = {
     "empty": (lambda path: path.write_bytes(b""), "is not a model"),
     "text": (lambda path: path.write_text("a,b\n1,2\n" * 100), "is not a model"),
     "of others": (foreign, "is not a model of neuronedit"),
-    "a later schema": (later, "has schema 2; this version of neuronedit reads up to 1"),
+    "a later schema": (later, "has schema 3; this version of neuronedit reads up to 2"),
 }
 
 
@@ -102,19 +104,72 @@ def test_one_clear_error(saved, name):
     assert str(saved) in str(caught.value)
 
 
+def test_a_flipped_byte_does_not_change_a_result_silently(saved, trained, tmp_path):
+    """Wherever it is: the file is refused, the space or the edit is refused, or the result is the same."""
+    cells = trained[:200].copy()
+    cells.layers.clear(), cells.uns.clear(), cells.obsm.clear()
+    expected = ne.tl.apply(cells, saved, query=cells.obs_names, copy=True)
+    data, path = saved.read_bytes(), tmp_path / "flipped.safetensors"
+    silent = []
+    for place in np.linspace(0, len(data) - 1, 150).astype(int):
+        flipped = bytearray(data)
+        flipped[place] ^= 0x10
+        path.write_bytes(flipped)
+        try:
+            result = ne.tl.apply(cells, path, query=cells.obs_names, copy=True)
+        except (ValueError, KeyError, TypeError):
+            continue
+        if not np.array_equal(result.layers["edited"], expected.layers["edited"]):
+            silent.append(place)
+    assert not silent
+
+
 def test_a_space_alone(trained, tmp_path):
     ne.io.save_model(trained, tmp_path / "space.safetensors")
     assert list(ne.io.load_model(tmp_path / "space.safetensors").uns) == ["neuronedit"]
     new = ne.datasets.simulate_batches(n_cells=50, rng=1)
-    ne.tl.embed(new, model=tmp_path / "space.safetensors")
-    ne.tl.edit(new, "group", **PAIR, edit="shift")
+    ne.tl.embed(new, tmp_path / "space.safetensors")
+    ne.tl.edit(new, "group", **POPULATIONS, edit="shift")
+
+
+def test_what_is_saved_where_nothing_is_named(trained, tmp_path):
+    path = tmp_path / "model.safetensors"
+
+    def saved(**arguments):
+        ne.io.save_model(trained, path, **arguments)
+        return list(ne.io.load_model(path).uns)
+
+    ne.tl.edit(trained, "group", **POPULATIONS, edit="shift", key_added="other")
+    assert saved() == ["neuronedit"]
+    assert saved(edit="other") == ["neuronedit", "other"]
+    ne.tl.correct(trained, "batch", control_key="role", edit="shift")
+    assert saved() == ["neuronedit", "corrected"]
+    ne.tl.edit(trained, "group", **POPULATIONS, edit="shift")
+    assert saved() == ["neuronedit", "edited"]
+    assert saved(key="neuronedit") == ["neuronedit"]
+    assert set(ne.io.load_model(path).uns["neuronedit"]) == set(trained.uns["neuronedit"])
+
+
+def test_a_correction_comes_back_as_it_was(trained, tmp_path):
+    ne.tl.correct(trained, "batch", control_key="role", reference="batch_2", edit="percentile")
+    ne.io.save_model(trained, tmp_path / "model.safetensors")
+    model = ne.io.load_model(tmp_path / "model.safetensors")
+    assert list(model.uns) == ["neuronedit", "corrected"]
+    for table in ("features", "batches"):
+        pd.testing.assert_frame_equal(
+            model.uns["corrected"][table], trained.uns["corrected"][table], check_categorical=False, check_dtype=False
+        )
+    assert str(model.uns["corrected"]["fitted"]["digest"]) == trained.uns["corrected"]["fitted"]["digest"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"edit": "treated"}, r"uns\['treated'\] holds no edit; call ne.tl.edit first. uns has 'neuronedit'"),
-        ({"key": "other"}, r"uns\['other'\] holds no trained space; call ne.tl.train first"),
+        (
+            {"edit": "treated"},
+            r"uns\['treated'\] holds no edit or batch correction; call ne.tl.edit first. uns has 'neur",
+        ),
+        ({"key": "other"}, r"uns\['other'\] holds no trained space; call ne.tl.train"),
         ({"edit": "neuronedit"}, r"uns\['neuronedit'\] holds no edit"),
     ],
 )
@@ -122,6 +177,13 @@ def test_nothing_to_save(trained, tmp_path, arguments, message):
     with pytest.raises(KeyError, match=message):
         ne.io.save_model(trained, tmp_path / "model.safetensors", **arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_edit_that_was_applied_is_saved_with_its_own_model(trained, tmp_path):
+    ne.tl.edit(trained, "group", **POPULATIONS, edit="shift")
+    ne.tl.apply(trained, trained, query=trained.obs_names, key="edited", key_added="applied")
+    with pytest.raises(ValueError, match="or by ne.tl.apply. Save the model that was applied"):
+        ne.io.save_model(trained, tmp_path / "model.safetensors", edit="applied")
 
 
 def test_writing_is_atomic(saved, trained, monkeypatch):
@@ -134,3 +196,20 @@ def test_writing_is_atomic(saved, trained, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         ne.io.save_model(trained, saved)
     assert saved.read_bytes() == before and [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def test_a_file_that_does_not_read_back_replaces_none(saved, trained, monkeypatch):
+    before = saved.read_bytes()
+    monkeypatch.setattr("safetensors.numpy.save_file", lambda arrays, path, metadata: save_file({}, path, metadata))
+    with pytest.raises(ValueError, match="is not a model of neuronedit, or it is damaged"):
+        ne.io.save_model(trained, saved)
+    assert saved.read_bytes() == before and [path.name for path in saved.parent.iterdir()] == [saved.name]
+    monkeypatch.setattr(
+        "safetensors.numpy.save_file",
+        lambda arrays, path, metadata: save_file(
+            {name: np.zeros_like(x) for name, x in arrays.items()}, path, metadata
+        ),
+    )
+    with pytest.raises(OSError, match="the file does not hold what was written into it"):
+        ne.io.save_model(trained, saved)
+    assert saved.read_bytes() == before

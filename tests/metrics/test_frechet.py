@@ -10,8 +10,8 @@ from neuronedit.metrics import frechet
 
 
 def cells(n, d, seed, location=0.0):
-    generator = np.random.default_rng(seed)
-    return generator.normal(size=(n, d)) @ generator.normal(size=(d, d)) + location
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + location
 
 
 def as_is(x):
@@ -30,9 +30,9 @@ def test_oracle_root_of_the_product(n, m, d):
 
 def test_two_gaussians():
     """Independent features: the squared difference of the means and of the standard deviations."""
-    generator = np.random.default_rng(0)
-    x = generator.normal(size=(40_000, 3)) * [1, 2, 3] + [0, 0, 1]
-    y = generator.normal(size=(40_000, 3)) * [2, 2, 1] + [3, 0, 1]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40_000, 3)) * [1, 2, 3] + [0, 0, 1]
+    y = rng.normal(size=(40_000, 3)) * [2, 2, 1] + [3, 0, 1]
     assert frechet(x, y, features=as_is) == pytest.approx(9 + 1 + 4, rel=0.02)
 
 

@@ -7,12 +7,12 @@ from neuronedit import metrics
 from neuronedit.metrics import METRICS, energy_distance, gap_closed, mean_wasserstein
 
 
-def draw(seed, n=300, d=3, location=0.0):
+def simulate(seed, n=300, d=3, location=0.0):
     return np.random.default_rng(seed).normal(location, size=(n, d))
 
 
 def test_energy_distance_is_scipy_s_squared_but_for_the_bias():
-    x, y = draw(0, d=1, location=2), draw(1, n=250, d=1)
+    x, y = simulate(0, d=1, location=2), simulate(1, n=250, d=1)
     biased = one_dimensional(x[:, 0], y[:, 0]) ** 2
     n, m = len(x), len(y)
     within_x, within_y = (np.abs(a - a.T).sum() for a in (x, y))
@@ -21,20 +21,20 @@ def test_energy_distance_is_scipy_s_squared_but_for_the_bias():
 
 
 def test_energy_distance_of_one_population_is_zero_on_average():
-    values = [energy_distance(draw(2 * i, n=60), draw(2 * i + 1, n=60)) for i in range(200)]
+    values = [energy_distance(simulate(2 * i, n=60), simulate(2 * i + 1, n=60)) for i in range(200)]
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(200)
     assert min(values) < 0 < max(values)
 
 
 def test_energy_distance_subsamples_with_its_seed():
-    x, y = draw(0, n=3000, location=1), draw(1, n=3000)
+    x, y = simulate(0, n=3000, location=1), simulate(1, n=3000)
     few = [energy_distance(x, y, max_cells=500, rng=rng) for rng in (0, 0, 1)]
     assert few[0] == few[1] != few[2]
     assert few[0] == pytest.approx(energy_distance(x, y), rel=0.2)
 
 
 def test_mean_wasserstein_is_pot_s():
-    x, y = draw(0), draw(1, n=200, location=1)
+    x, y = simulate(0), simulate(1, n=200, location=1)
     expected = np.mean([ot.wasserstein_1d(x[:, j], y[:, j], p=1) for j in range(3)])
     assert mean_wasserstein(x, y) == pytest.approx(expected)
 
@@ -42,9 +42,9 @@ def test_mean_wasserstein_is_pot_s():
 @pytest.mark.parametrize("name", METRICS)
 def test_gap_closed(name):
     metric = METRICS[name]
-    query, truth = draw(0, n=600), draw(1, n=600, location=2)
+    query, truth = simulate(0, n=600), simulate(1, n=600, location=2)
     assert gap_closed(metric, query, truth, query) == 0
-    assert gap_closed(metric, query, truth, draw(2, n=600, location=2)) == pytest.approx(1, abs=0.05)
+    assert gap_closed(metric, query, truth, simulate(2, n=600, location=2)) == pytest.approx(1, abs=0.05)
     assert 0.2 < gap_closed(metric, query, truth, query + 1) < 0.9
     assert gap_closed(metric, query, truth, query - 1) < 0
 
@@ -53,7 +53,10 @@ def test_gap_closed_with_few_cells_is_about_one_for_a_perfect_prediction():
     """Wasserstein distances of 60 cells are too large by nearly half of this gap, and of halves of them by more."""
     closed = [
         gap_closed(
-            mean_wasserstein, draw(i, n=60), draw(i + 100, n=60, location=0.5), draw(i + 200, n=60, location=0.5)
+            mean_wasserstein,
+            simulate(i, n=60),
+            simulate(i + 100, n=60, location=0.5),
+            simulate(i + 200, n=60, location=0.5),
         )
         for i in range(60)
     ]
@@ -61,12 +64,12 @@ def test_gap_closed_with_few_cells_is_about_one_for_a_perfect_prediction():
 
 
 def test_gap_closed_is_nan_where_there_is_no_gap():
-    cells = draw(0)
+    cells = simulate(0)
     assert np.isnan(gap_closed(mean_wasserstein, cells, cells, cells + 1))
 
 
 def test_mmd_is_the_sum_over_pairs():
-    x, y = draw(0, n=40, location=1), draw(1, n=31)
+    x, y = simulate(0, n=40, location=1), simulate(1, n=31)
     pooled = np.concatenate([x, y])
     distances = np.linalg.norm(pooled[:, None] - pooled, axis=2)
     scale = np.median(distances[np.triu_indices(71, k=1)])
@@ -77,22 +80,22 @@ def test_mmd_is_the_sum_over_pairs():
 
 
 def test_mmd_of_one_population_is_zero_on_average():
-    values = [metrics.mmd(draw(2 * i, n=60), draw(2 * i + 1, n=60)) for i in range(200)]
+    values = [metrics.mmd(simulate(2 * i, n=60), simulate(2 * i + 1, n=60)) for i in range(200)]
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(200)
 
 
 def test_sliced_wasserstein_is_pot_s():
-    x, y = draw(0), draw(1, n=200, location=1)
+    x, y = simulate(0), simulate(1, n=200, location=1)
     directions = np.random.default_rng(7).normal(size=(3, 50))
     directions /= np.linalg.norm(directions, axis=0)
     expected = ot.sliced_wasserstein_distance(x, y, projections=directions, p=1)
     assert metrics.sliced_wasserstein(x, y, n_projections=50, rng=7) == pytest.approx(expected, abs=1e-9)
 
 
-def test_dependence_is_seen_by_the_multivariate_metrics_alone():
-    generator = np.random.default_rng(0)
-    x = generator.normal(size=(1000, 1)) * [1, 1] + 0.1 * generator.normal(size=(1000, 2))
-    y = np.stack([generator.permutation(column) for column in x.T], axis=1)  # the same marginals, independent
+def test_only_multivariate_metrics_measure_dependence():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1000, 1)) * [1, 1] + 0.1 * rng.normal(size=(1000, 2))
+    y = np.stack([rng.permutation(column) for column in x.T], axis=1)  # the same marginals, independent
     assert metrics.mean_wasserstein(x, y) == pytest.approx(0)
     assert metrics.median_difference(x, y) == pytest.approx(0)
     for name in ("energy_distance", "mmd", "sliced_wasserstein"):
@@ -100,7 +103,7 @@ def test_dependence_is_seen_by_the_multivariate_metrics_alone():
 
 
 def test_agreements_against_numpy():
-    x, y = draw(0) * [1, 2, 3] + [1, 5, 2], draw(1) * [1, 1, 4] + [2, 5, 1]
+    x, y = simulate(0) * [1, 2, 3] + [1, 5, 2], simulate(1) * [1, 1, 4] + [2, 5, 1]
     assert metrics.mean_correlation(x, y) == pytest.approx(np.corrcoef(x.mean(0), y.mean(0))[0, 1])
     assert metrics.variance_correlation(x, y) == pytest.approx(np.corrcoef(x.var(0), y.var(0))[0, 1])
     pairs = np.triu_indices(3)
@@ -113,24 +116,24 @@ def test_agreements_against_numpy():
 
 
 def test_correlation_of_nothing_is_nan():
-    assert np.isnan(metrics.mean_correlation(np.ones((5, 3)), draw(0)))
-    assert np.isnan(metrics.change_correlation(draw(0), draw(0), draw(1), draw(1)))
+    assert np.isnan(metrics.mean_correlation(np.ones((5, 3)), simulate(0)))
+    assert np.isnan(metrics.change_correlation(simulate(0), simulate(0), simulate(1), simulate(1)))
 
 
 @pytest.mark.parametrize("statistic", [np.median, np.mean])
-def test_change_correlation_is_signed_and_blind_to_size(statistic):
-    source, query, change = draw(0), draw(1, location=4), np.array([1.0, 0.0, -2.0])
+def test_change_correlation_has_a_sign_and_no_size(statistic):
+    source, query, change = simulate(0), simulate(1, location=4), np.array([1.0, 0.0, -2.0])
     for factor, expected in ((1, 1), (0.2, 1), (-1, -1)):
         value = metrics.change_correlation(source, source + change, query, query + factor * change, statistic=statistic)
         assert value == pytest.approx(expected)
 
 
 def test_harmed_against_the_truth_and_against_the_controls():
-    query = draw(0, d=5)
+    query = simulate(0, d=5)
     applied = np.array([1.0, -1.0, 0.02, 3.0, 0.0])
     truth = query + [1.0, 1.0, 0.0, 1.0, 0.0]
     assert metrics.harmed(query, query + applied, truth=truth).tolist() == [False, True, False, True, False]
-    source = draw(1, d=5)
+    source = simulate(1, d=5)
     target = source + [1.0, 1.0, 0.0, 1.0, 0.0]
     harm = metrics.harmed(query, query + applied, source=source, target=target)
     assert harm.tolist() == [False, True, False, True, False]

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.path import Path
 from scipy import sparse
 
 import neuronedit as ne
@@ -76,14 +77,12 @@ def test_contours_enclose_their_share_of_the_cells():
     x, y = adata[adata.obs["group"] == "control_2", ["IFNg", "CCR6"]].X.T
     for path, mass in zip(contour.get_paths(), (0.9, 0.6, 0.3), strict=True):
         rings = path.to_polygons()
-        inside = sum(
-            __import__("matplotlib.path").path.Path(ring).contains_points(np.c_[x, y]).astype(int) for ring in rings
-        )
-        assert np.mean(inside % 2) == pytest.approx(mass, abs=0.06)
+        n_rings_around = sum(Path(ring).contains_points(np.c_[x, y]).astype(int) for ring in rings)
+        assert np.mean(n_rings_around % 2) == pytest.approx(mass, abs=0.06)
 
 
 def test_auto_draws_contours_for_many_cells(adata, monkeypatch):
-    monkeypatch.setattr("neuronedit.pl._biaxial.MOST_POINTS", 100)
+    monkeypatch.setattr("neuronedit.pl._biaxial.MAX_CELLS_AS_POINTS", 100)
     assert len(draw(adata, layers=[None]).collections) == 4
 
 

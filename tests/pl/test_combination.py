@@ -1,4 +1,4 @@
-"""A pair of treatments, measured and predicted: which cells stand in which panel, in which place and colour."""
+"""Two treatments, measured and predicted: which cells stand in which panel, in which place and colour."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 import neuronedit as ne
-from neuronedit.pl._combination import COLORS
+from neuronedit.pl._combination import TREATMENTS
 
 N = 60
 
@@ -34,7 +34,9 @@ def drawn(panel):
     """Sorted places of all points, by role."""
     (points,) = panel.collections
     colors = np.array([to_hex(color).upper() for color in points.get_facecolors()])
-    return {role: np.sort(points.get_offsets().data[colors == color.upper()], axis=0) for role, color in COLORS.items()}
+    return {
+        role: np.sort(points.get_offsets().data[colors == color.upper()], axis=0) for role, color in TREATMENTS.items()
+    }
 
 
 def cells(adata, mask):
@@ -71,12 +73,12 @@ def test_without_a_measured_combination(both):
     assert legend(axes) == ["basal (control)", "A", "B", "A+B (predicted)"]
 
 
-@pytest.mark.parametrize("pair", [["A", "C"], ("C", "A")])
-def test_another_pair_in_either_order(both, pair):
+@pytest.mark.parametrize("effects", [["A", "C"], ("C", "A")])
+def test_another_combination_in_either_order(both, effects):
     adata, predicted = both
-    axes = draw(both, pair=pair)
+    axes = draw(both, effects=effects)
     one, other = (drawn(axes[1])[role] for role in "ab")
-    for found, name in zip((one, other), pair, strict=True):
+    for found, name in zip((one, other), effects, strict=True):
         np.testing.assert_allclose(found, cells(adata, adata.obs["condition"] == name))
     np.testing.assert_allclose(drawn(axes[1])["both"], cells(predicted, predicted.obs["condition"] == "A+C"))
 
@@ -103,7 +105,7 @@ def test_treatments_that_are_numbers():
 
 
 def test_contours_for_many_cells(both, monkeypatch):
-    monkeypatch.setattr("neuronedit.pl._biaxial.MOST_POINTS", 100)
+    monkeypatch.setattr("neuronedit.pl._biaxial.MAX_CELLS_AS_POINTS", 100)
     axes = draw(both, measured="A+B")
     assert [len(panel.collections) for panel in axes] == [4, 4]
     assert all(hasattr(drawn, "levels") for panel in axes for drawn in panel.collections)
@@ -142,21 +144,21 @@ BAD = {
     "nothing": (
         lambda adata, predicted: predicted.uns.clear(),
         {},
-        r"uns\['combined'\] holds no predicted combinations; give what ne.tl.combine returned",
+        r"uns\['combined'\] holds no predicted combinations; call ne.tl.combine first",
     ),
     "key": (None, {"key": "mine"}, r"uns\['mine'\] holds no predicted combinations"),
-    "layers": (forget("combined_from"), {}, "'combined_from' is not in predicted.obs; it has 'condition'"),
+    "layers": (forget("combined_from"), {}, "predicted: 'combined_from' is not in adata.obs; it has 'condition'"),
     "marker": (None, {"x": "p4EBP"}, "'p4EBP' is not in adata.var_names; it has"),
-    "pair": (None, {"pair": ["A", "D"]}, r"pair must be two of the effects 'A', 'B', 'C'; it is \['A', 'D'\]"),
-    "one": (None, {"pair": ["A"]}, "pair must be two of the effects"),
-    "twice": (None, {"pair": ["A", "A"]}, "pair must be two of the effects"),
-    "text": (None, {"pair": "AB"}, "pair must be two of the effects"),
+    "effects": (None, {"effects": ["A", "D"]}, r"effects must be two of 'A', 'B', 'C'; they are \['A', 'D'\]"),
+    "one": (None, {"effects": ["A"]}, "effects must be two of"),
+    "twice": (None, {"effects": ["A", "A"]}, "effects must be two of"),
+    "text": (None, {"effects": "AB"}, "effects must be two of"),
     "measured": (
         None,
         {"measured": "A and B"},
         r"measured: 'A and B' is not in obs\['condition'\]; it has 'C', 'basal'",
     ),
-    "alone": (None, {"measured": "A"}, "measured='A' is the control or one of the pair"),
+    "alone": (None, {"measured": "A"}, "measured='A' is the control or one of the effects"),
     "other cells": (drop, {}, "predicted holds no cell under 'A' and 'B' together"),
     "kind": (None, {"kind": "hexbin"}, "kind='hexbin' is not known"),
     "axes": (None, {"ax": []}, "ax holds 0 axes; 2 panels are to be drawn"),

@@ -147,13 +147,13 @@ def test_own_axes_figure_and_nothing_written(table):
 
 
 def test_what_tl_compare_returns(cells):
-    pair = {"source": "control_1", "target": "control_2", "query": "sample_1", "truth": "sample_2"}
+    groups = {"source": "control_1", "target": "control_2", "query": "sample_1", "truth": "sample_2"}
 
     def broken(source, target):
         raise ValueError("too few cells")
 
     methods = {"identity": "identity", "shift": "mean_shift", "broken": broken}
-    table = ne.tl.compare(cells, "group", **pair, methods=methods, n_bootstrap=5)
+    table = ne.tl.compare(cells, "group", **groups, methods=methods, n_bootstrap=5)
     axes = ne.pl.compare(table)
     assert [ax.get_title() for ax in axes] == [metric.replace("_", " ") for metric in table["metric"].cat.categories]
     assert {label.get_text() for label in axes[0].get_yticklabels()} == set(methods)

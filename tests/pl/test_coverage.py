@@ -1,4 +1,4 @@
-"""What samples hold that their controls do not: shares by feature, dots of samples, and what is said where it is not known."""
+"""What samples hold that their controls do not: shares by feature, dots of samples, and what stands where it is not known."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,28 +8,31 @@ from anndata import AnnData
 from matplotlib.colors import to_hex
 
 import neuronedit as ne
-from neuronedit.pl._coverage import FLAGGED, SAMPLE
+from neuronedit._data.record import Record, Tool
+from neuronedit.pl._coverage import FLAGGED_STYLE, SAMPLE_STYLE
 
 
-def made(n_batches=2, n_features=25, n_samples=4):
+def make_correction(n_batches=2, n_features=25, n_samples=4):
     """What tl.correct writes, made up: the features' largest shares fall from the last to the first."""
     generator = np.random.default_rng(0)
     batches = [f"batch_{i}" for i in range(n_batches)]
     shares = np.linspace(0.01, 0.3, n_features) * generator.uniform(0.9, 1, (n_batches, 1))
-    coverage = pd.DataFrame(shares, index=batches, columns=[f"marker {j}" for j in range(n_features)])
+    names = [f"marker {j}" for j in range(n_features)]
+    features = pd.DataFrame({"batch": np.repeat(batches, n_features), "feature": names * n_batches})
+    features = features.astype("category").assign(outside_control=shares.ravel())
     rows = [{"batch": batch, "sample": f"donor {i}"} for batch in batches for i in range(n_samples)]
     samples = pd.DataFrame(rows).assign(n_cells=9, outside=generator.uniform(0, 0.2, len(rows)), lacking="")
     samples["composition"] = np.linspace(0.5, 2, len(rows))
     samples["flagged"] = samples["composition"] > 1
     samples.index = samples["batch"] + ": " + samples["sample"]
     adata = AnnData(np.zeros((2, 2), dtype=np.float32))
-    adata.uns["corrected"] = {"coverage": coverage, "samples": samples}
+    Record("corrected", Tool.CORRECT, {}, {"features": features, "samples": samples}).write(adata)
     return adata
 
 
 @pytest.fixture
 def adata():
-    return made()
+    return make_correction()
 
 
 def labels(ticks):
@@ -51,26 +54,37 @@ def dots(ax):
 
 def test_features_fall_by_their_largest_share(adata):
     features, samples = ne.pl.coverage(adata)
-    table = adata.uns["corrected"]["coverage"]
-    assert labels(features.get_xticklabels()) == list(table.columns[::-1])
+    shares = adata.uns["corrected"]["features"]["outside_control"].to_numpy().reshape(2, 25)
+    assert labels(features.get_xticklabels()) == [f"marker {j}" for j in reversed(range(25))]
     (mesh,) = features.collections
-    np.testing.assert_allclose(np.asarray(mesh.get_array()).reshape(2, 25), table.to_numpy()[:, ::-1])
-    assert mesh.get_clim() == (0, table.to_numpy().max())
+    np.testing.assert_allclose(np.asarray(mesh.get_array()).reshape(2, 25), shares[:, ::-1])
+    assert mesh.get_clim() == (0, shares.max())
     assert labels(features.get_yticklabels()) == ["batch_0", "batch_1"] and features.yaxis_inverted()
     assert samples.get_ylim() == features.get_ylim()
 
 
 def test_only_so_many_features():
-    features, _ = ne.pl.coverage(made(20, 60))
+    features, _ = ne.pl.coverage(make_correction(20, 60))
     assert len(labels(features.get_xticklabels())) == 31
     assert labels(features.get_xticklabels())[::30] == ["marker 59", "30 more"]
     assert len(np.ravel(features.collections[0].get_array())) == 20 * 30
-    features, _ = ne.pl.coverage(made(2, 60), most=3)
+    features, _ = ne.pl.coverage(make_correction(2, 60), most=3)
     assert labels(features.get_xticklabels()) == ["marker 59", "marker 58", "marker 57", "57 more"]
 
 
+def test_batches_and_features_are_matched_by_name(adata):
+    wanted = ne.pl.coverage(adata)[0]
+    table = adata.uns["corrected"]["features"]
+    not_compared = table[:25].assign(batch="batch_2", outside_control=np.nan)
+    table = pd.concat([table.astype({"batch": str}), not_compared]).sample(frac=1, random_state=0)
+    adata.uns["corrected"]["features"] = table.astype({"batch": "category"})
+    features = ne.pl.coverage(adata)[0]
+    assert labels(features.get_xticklabels()) == labels(wanted.get_xticklabels())
+    np.testing.assert_array_equal(features.collections[0].get_array(), wanted.collections[0].get_array())
+
+
 def test_small_shares_are_not_made_to_look_large(adata):
-    adata.uns["corrected"]["coverage"] /= 30
+    adata.uns["corrected"]["features"]["outside_control"] /= 30
     features, _ = ne.pl.coverage(adata)
     assert features.collections[0].get_clim() == (0, 0.05)
 
@@ -87,7 +101,7 @@ def test_samples_stand_where_their_composition_is(adata):
     _, samples = ne.pl.coverage(adata)
     table = adata.uns["corrected"]["samples"]
     y = (table["batch"] == "batch_1").astype(float)
-    for flagged, style in ((False, SAMPLE), (True, FLAGGED)):
+    for flagged, style in ((False, SAMPLE_STYLE), (True, FLAGGED_STYLE)):
         own = table["flagged"] == flagged
         np.testing.assert_allclose(dots(samples)[style["color"]], np.c_[table["composition"][own], y[own]])
     assert [line.get_xdata()[0] for line in samples.lines] == [1]
@@ -104,7 +118,7 @@ def test_none_flagged_and_all_near(adata):
     assert legend(samples) == ["sample", "controls from each other\nat most"] and samples.get_xlim()[1] > 1
 
 
-def test_a_batch_with_too_few_controls_is_said(adata):
+def test_a_batch_with_too_few_controls_is_named(adata):
     table = adata.uns["corrected"]["samples"]
     table.loc[table["batch"] == "batch_1", ["composition", "flagged"]] = [np.nan, False]
     _, samples = ne.pl.coverage(adata)
@@ -135,7 +149,8 @@ def test_what_correct_writes_is_read_also_from_a_file(tmp_path):
     for one in (adata, ad.read_h5ad(tmp_path / "a.h5ad")):
         features, samples = ne.pl.coverage(one, key="mine", most=5)
         assert labels(features.get_yticklabels()) == ["batch_1"]  # the reference stays as it is
-        wanted = np.sort(one.uns["mine"]["coverage"].loc["batch_1"])[::-1][:5]
+        table = one.uns["mine"]["features"]
+        wanted = np.sort(table["outside_control"][table["batch"] == "batch_1"])[::-1][:5]
         np.testing.assert_allclose(np.ravel(features.collections[0].get_array()), wanted)
         drawn = np.concatenate(list(dots(samples).values()))[:, 0]
         np.testing.assert_allclose(np.sort(drawn), np.sort(one.uns["mine"]["samples"]["composition"]))
@@ -143,7 +158,7 @@ def test_what_correct_writes_is_read_also_from_a_file(tmp_path):
 
 @pytest.mark.parametrize(("n_batches", "n_features"), [(1, 6), (2, 25), (20, 60)])
 def test_nothing_overlaps_or_leaves_the_figure(n_batches, n_features):
-    figure = ne.pl.coverage(made(n_batches, n_features), return_fig=True)
+    figure = ne.pl.coverage(make_correction(n_batches, n_features), return_fig=True)
     figure.canvas.draw()
     left, right, bar = figure.axes
     names = [label.get_window_extent() for label in left.get_xticklabels()]
@@ -158,7 +173,7 @@ def test_nothing_overlaps_or_leaves_the_figure(n_batches, n_features):
 
 
 def test_own_axes_figure_and_nothing_written(adata):
-    before = {name: table.copy() for name, table in adata.uns["corrected"].items()}
+    before = {name: adata.uns["corrected"][name].copy() for name in ("features", "samples")}
     figure, axes = plt.subplots(1, 2)
     assert ne.pl.coverage(adata, ax=axes) == list(axes)
     assert ne.pl.coverage(adata, ax=axes, return_fig=True) is figure
@@ -167,21 +182,26 @@ def test_own_axes_figure_and_nothing_written(adata):
 
 
 def nothing_compared(adata):
-    adata.uns["corrected"]["coverage"] = adata.uns["corrected"]["coverage"].iloc[:0]
+    adata.uns["corrected"]["features"]["outside_control"] = np.nan
+
+
+def applied_elsewhere(adata):
+    adata.uns["corrected"]["config"] = '{"model": "correction.h5ad"}'
 
 
 BAD = {
     "nothing": (
         lambda adata: adata.uns.clear(),
         {},
-        r"uns\['corrected'\] holds no correction; call ne.tl.correct first",
+        r"uns\['corrected'\] holds no batch correction; call ne.tl.correct first",
     ),
-    "another key": (lambda adata: None, {"key": "mine"}, r"uns\['mine'\] holds no correction"),
+    "another key": (lambda adata: None, {"key": "mine"}, r"uns\['mine'\] holds no batch correction"),
     "an edit": (
-        lambda adata: adata.uns.update(corrected={"config": "{}"}),
+        lambda adata: adata.uns["corrected"].update(tool="ne.tl.edit"),
         {},
-        r"uns\['corrected'\] holds no correction",
+        r"uns\['corrected'\] holds no batch correction",
     ),
+    "other cells": (applied_elsewhere, {}, r"was fitted on other cells \(correction.h5ad\)"),
     "none compared": (nothing_compared, {}, "has no batch with both controls and samples"),
     "most": (lambda adata: None, {"most": 0}, "most must be at least 1; it is 0"),
 }

@@ -1,4 +1,4 @@
-"""What was tried and chosen: rows and their order, dots and bars, weights, and what is said."""
+"""What was tried in cross-validation: rows and their order, dots and bars, weights, and the title."""
 
 import json
 
@@ -8,46 +8,46 @@ import pytest
 from anndata import read_h5ad
 
 import neuronedit as ne
+from neuronedit._data.record import Record, Tool
 from neuronedit.pl._figure import ink
 
 CANDIDATES = ["identity", "mean_shift", "quantile", "transport", "neuron_editing"]
-PARTS = ["B", "NK", "T"]
+FOLDS = ["B", "NK", "T"]
 SCORES = np.array([[0, 0, 0], [0.5, 0.7, 0.6], [-1, 0.2, 0.4], [-9, -2, 0.5], [0.8, 0.6, 0.9]])
 WEIGHTS = np.array([0, 0.25, 0, 0.05, 0.7])
-COUNTED = np.array([0.5, 0.3, 0.2])
-COMBINED = np.array([0.8, 0.7, 0.9])
+FOLD_WEIGHTS = np.array([0.5, 0.3, 0.2])
+ENSEMBLE_SCORES = np.array([0.8, 0.7, 0.9])
 
 
 @pytest.fixture
 def adata():
     adata = ne.datasets.simulate_batches(n_cells=60)
-    adata.uns["edited"] = {
-        "config": json.dumps({"groupby": "group", "edit": "auto", "strata": "cell_type", "strength": 1.0}),
-        "selection": {
-            "candidates": np.array(CANDIDATES),
-            "weights": WEIGHTS,
-            "strength": 1.0,
-            "parts": np.array(PARTS),
-            "part_weights": COUNTED,
-            "scores": SCORES,
-            "combined": COMBINED,
-            "how": "strata",
-            "expected": 0.79,
-            "expected_se": 0.06,
-        },
+    config = {"groupby": "group", "edit": "auto", "strata": "cell_type", "strength": 1.0}
+    ensemble = {
+        "candidates": np.array(CANDIDATES),
+        "weights": WEIGHTS,
+        "strength": 1.0,
+        "folds": np.array(FOLDS),
+        "fold_weights": FOLD_WEIGHTS,
+        "scores": SCORES,
+        "ensemble_scores": ENSEMBLE_SCORES,
+        "fold_kind": "strata",
+        "expected": 0.79,
+        "expected_se": 0.06,
     }
+    Record("edited", Tool.EDIT, config, {"ensemble": ensemble}).write(adata)
     return adata
 
 
-def record(adata, **change):
-    adata.uns["edited"]["selection"] |= change
+def change_record(adata, **change):
+    adata.uns["edited"]["ensemble"] |= change
     return adata
 
 
-def fixed(adata):
-    nothing = {"parts": np.array([], dtype=str), "part_weights": np.zeros(0), "combined": np.zeros(0)}
-    nothing |= {"expected": np.nan, "expected_se": np.nan, "scores": np.zeros((5, 0)), "how": "fixed"}
-    return record(adata, **nothing)
+def without_folds(adata):
+    nothing = {"folds": np.array([], dtype=str), "fold_weights": np.zeros(0), "ensemble_scores": np.zeros(0)}
+    nothing |= {"expected": np.nan, "expected_se": np.nan, "scores": np.zeros((5, 0)), "fold_kind": "none"}
+    return change_record(adata, **nothing)
 
 
 def labels(ax):
@@ -55,7 +55,7 @@ def labels(ax):
 
 
 def dots(ax, y):
-    """Marker positions in a row, and those of single parts below it."""
+    """Marker positions in a row, and those of single folds below it."""
     offsets = np.concatenate([cells.get_offsets() for cells in ax.collections])
     return offsets[offsets[:, 1] == y, 0], offsets[(offsets[:, 1] > y) & (offsets[:, 1] < y + 0.5), 0]
 
@@ -68,9 +68,9 @@ def bars(ax):
     return {bar.get_y() + bar.get_height() / 2: bar.get_width() for bar in ax.patches}
 
 
-def test_the_combination_stands_apart_and_the_best_candidate_follows(adata):
+def test_the_ensemble_stands_apart_and_the_best_candidate_follows(adata):
     scores, weights = ne.pl.cross_validation(adata)
-    expected = ["combination", "neuron_editing", "mean_shift", "identity", "quantile", "transport"]
+    expected = ["ensemble", "neuron_editing", "mean_shift", "identity", "quantile", "transport"]
     assert list(labels(scores).values()) == expected
     rows = list(labels(scores))
     assert rows[0] == 0 and rows[1] > 1 and set(np.diff(rows[1:])) == {1.0}
@@ -80,22 +80,22 @@ def test_the_combination_stands_apart_and_the_best_candidate_follows(adata):
     assert not [label for label in weights.get_yticklabels() if label.get_visible()]
 
 
-def test_parts_means_and_standard_errors(adata):
-    from neuronedit.ensemble._stacking import spread
+def test_folds_means_and_standard_errors(adata):
+    from neuronedit.ensemble._stacking import mean_and_error
 
     scores, _ = ne.pl.cross_validation(adata)
-    values = dict(zip(CANDIDATES, SCORES, strict=True)) | {"combination": COMBINED}
+    values = dict(zip(CANDIDATES, SCORES, strict=True)) | {"ensemble": ENSEMBLE_SCORES}
     for y, name in labels(scores).items():
-        mean, error = spread(values[name], COUNTED)
+        mean, error = mean_and_error(values[name], FOLD_WEIGHTS)
         large, small = dots(scores, y)
         np.testing.assert_allclose(large, [np.clip(mean, -1, 1.2)])
         np.testing.assert_allclose(np.sort(small), np.sort(np.clip(values[name], -1, 1.2)))
         np.testing.assert_allclose(intervals(scores)[y], np.clip([mean - error, mean + error], -1, 1.2))
 
 
-def test_a_part_that_counts_more_has_a_larger_dot(adata):
+def test_a_fold_that_counts_more_has_a_larger_dot(adata):
     sizes = ne.pl.cross_validation(adata)[0].collections[0].get_sizes()
-    np.testing.assert_allclose(sizes / sizes[0], COUNTED / COUNTED[0])
+    np.testing.assert_allclose(sizes / sizes[0], FOLD_WEIGHTS / FOLD_WEIGHTS[0])
 
 
 def test_lines_at_ideal_and_left_alone(adata):
@@ -109,11 +109,11 @@ def test_what_lies_beyond_is_a_triangle_and_a_mean_has_its_number(adata):
     assert scores.get_xlim()[0] == pytest.approx(-1, abs=0.2) and 1 < scores.get_xlim()[1] < 1.3
     assert [text.get_text() for text in scores.texts] == ["−5"]
     assert labels(scores)[scores.texts[0].xy[1]] == "transport" and scores.texts[0].xy[0] == -1
-    record(adata, scores=SCORES + 1)
+    change_record(adata, scores=SCORES + 1)
     scores, _ = ne.pl.cross_validation(adata)
     assert scores.get_xlim()[1] == pytest.approx(1.2, abs=0.2)
     assert [text.get_text() for text in scores.texts] == ["1.76", "1.58", "−4"]
-    record(adata, scores=np.clip(SCORES, 0, 1))
+    change_record(adata, scores=np.clip(SCORES, 0, 1))
     assert ne.pl.cross_validation(adata)[0].get_xlim()[0] == pytest.approx(
         0, abs=0.2
     )  # no axis is wider than it must be
@@ -121,7 +121,7 @@ def test_what_lies_beyond_is_a_triangle_and_a_mean_has_its_number(adata):
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_weights_times_strength(adata, strength):
-    scores, weights = ne.pl.cross_validation(record(adata, strength=strength))
+    scores, weights = ne.pl.cross_validation(change_record(adata, strength=strength))
     drawn = {labels(scores)[round(y, 6)]: width for y, width in bars(weights).items()}
     assert drawn == pytest.approx(
         {"neuron_editing": 0.7 * strength, "mean_shift": 0.25 * strength, "transport": 0.05 * strength}
@@ -131,44 +131,53 @@ def test_weights_times_strength(adata, strength):
 
 def test_at_most_so_many_but_all_that_have_a_weight(adata):
     scores, weights = ne.pl.cross_validation(adata, most=1)
-    assert list(labels(scores).values()) == ["combination", "neuron_editing", "mean_shift", "transport", "2 more"]
+    assert list(labels(scores).values()) == ["ensemble", "neuron_editing", "mean_shift", "transport", "2 more"]
     assert scores.get_yticklabels()[-1].get_color() == ink(0.5)
     assert len(bars(weights)) == 3 and len(intervals(scores)) == 4
     assert "more" not in list(labels(ne.pl.cross_validation(adata, most=5)[0]).values())[-1]
 
 
-SAID = {
-    "strata": ({}, {}, "expected to close 0.79 ± 0.06 of the gap\nstrength 1, 3 strata of 'cell_type'"),
-    "derived": ({"how": "derived"}, {}, "expected to close 0.79 ± 0.06 of the gap\nstrength 1, 3 derived strata"),
+SUMMARIES = {
+    "strata": ({}, {}, "expected to close 0.79 ± 0.06 of the gap\nstrength 1, folds: 3 strata of 'cell_type'"),
+    "derived": (
+        {"fold_kind": "derived"},
+        {},
+        "expected to close 0.79 ± 0.06 of the gap\nstrength 1, folds: 3 derived strata",
+    ),
     "not all the way": (
         {"strength": 0.75},
         {"strength": 0.5},
-        "expected to close 0.79 ± 0.06 of the gap\nstrength 0.75, of which 0.5 was applied, 3 strata of 'cell_type'",
+        "expected to close 0.79 ± 0.06 of the gap\nstrength 0.75, of which 0.5 was applied, folds: 3 strata of 'cell_type'",
     ),
-    "left alone": ({"strength": 0.0}, {}, "nothing carries over: cells left alone\n3 strata of 'cell_type'"),
+    "a path": (
+        {},
+        {"strength": [0.5, 1]},
+        "expected to close 0.79 ± 0.06 of the gap\nstrength 1, folds: 3 strata of 'cell_type'",
+    ),
+    "left alone": ({"strength": 0.0}, {}, "nothing generalizes: cells left alone\nfolds: 3 strata of 'cell_type'"),
 }
 
 
-@pytest.mark.parametrize("name", SAID)
-def test_what_is_said(adata, name):
-    change, arguments, title = SAID[name]
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_what_to_expect_is_the_title(adata, name):
+    change, arguments, title = SUMMARIES[name]
     config = json.loads(adata.uns["edited"]["config"]) | arguments
     adata.uns["edited"]["config"] = json.dumps(config)
-    assert ne.pl.cross_validation(record(adata, **change))[0].get_title(loc="left") == title
+    assert ne.pl.cross_validation(change_record(adata, **change))[0].get_title(loc="left") == title
 
 
-def test_nothing_carries_over(adata):
-    scores, weights = ne.pl.cross_validation(record(adata, strength=0.0, combined=np.zeros(3)))
+def test_nothing_generalizes(adata):
+    scores, weights = ne.pl.cross_validation(change_record(adata, strength=0.0, ensemble_scores=np.zeros(3)))
     assert not bars(weights) and dots(scores, 0)[0] == 0
     scores.figure.canvas.draw()
 
 
-def test_too_small_to_hold_out(adata):
-    scores, weights = ne.pl.cross_validation(fixed(adata))
+def test_too_small_for_folds(adata):
+    scores, weights = ne.pl.cross_validation(without_folds(adata))
     assert list(labels(scores).values()) == ["neuron_editing", "mean_shift", "transport"]
     assert list(bars(weights).values()) == pytest.approx([0.7, 0.25, 0.05])
-    assert "too small to hold out" in scores.texts[0].get_text() and not scores.collections
-    assert scores.get_title(loc="left") == "a fixed combination" and not weights.get_legend()
+    assert "too small for\ncross-validation" in scores.texts[0].get_text() and not scores.collections
+    assert scores.get_title(loc="left") == "a fixed average of edits" and not weights.get_legend()
 
 
 def test_legend_stands_outside(adata):
@@ -177,22 +186,22 @@ def test_legend_stands_outside(adata):
     legend = weights.get_legend()
     assert legend.get_window_extent().x0 >= weights.get_window_extent().x1
     assert legend.get_window_extent().x1 <= weights.figure.bbox.x1
-    said = [text.get_text() for text in legend.get_texts()]
-    assert said == ["weighted mean", "held-out part (size: weight)", "± standard error", "ideal", "cells left alone"]
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["weighted mean", "fold (size: weight)", "± standard error", "ideal", "cells left alone"]
 
 
-@pytest.mark.parametrize("of", [lambda adata: adata, fixed])
+@pytest.mark.parametrize("of", [lambda adata: adata, without_folds])
 def test_a_record_read_from_a_file(adata, tmp_path, of):
     of(adata).write_h5ad(tmp_path / "cells.h5ad")
-    drawn, again = ne.pl.cross_validation(adata), ne.pl.cross_validation(read_h5ad(tmp_path / "cells.h5ad"))
-    assert labels(drawn[0]) == labels(again[0]) and bars(drawn[1]) == bars(again[1])
-    assert drawn[0].get_title(loc="left") == again[0].get_title(loc="left")
+    drawn, from_file = ne.pl.cross_validation(adata), ne.pl.cross_validation(read_h5ad(tmp_path / "cells.h5ad"))
+    assert labels(drawn[0]) == labels(from_file[0]) and bars(drawn[1]) == bars(from_file[1])
+    assert drawn[0].get_title(loc="left") == from_file[0].get_title(loc="left")
 
 
 def test_another_key_and_a_part_of_the_cells(adata):
     adata.uns["mine"] = adata.uns.pop("edited")
     scores, _ = ne.pl.cross_validation(adata[:10], key="mine")
-    assert labels(scores)[0] == "combination"
+    assert labels(scores)[0] == "ensemble"
 
 
 def test_own_axes_figure_and_nothing_written(adata):
@@ -207,14 +216,14 @@ def test_own_axes_figure_and_nothing_written(adata):
 
 
 def percentile(adata):
-    adata.uns["edited"] = {"config": json.dumps({"edit": "percentile", "strength": 1.0})}
+    Record("edited", Tool.EDIT, {"edit": "percentile", "strength": 1.0}, {}).write(adata)
 
 
 BAD = {
     "no edit": (lambda adata: adata.uns.clear(), {}, r"uns\['edited'\] holds no edit; call ne.tl.edit first"),
     "another key": (lambda adata: None, {"key": "mine"}, r"uns\['mine'\] holds no edit"),
     "not a record": (lambda adata: adata.uns.update(edited=3), {}, r"uns\['edited'\] holds no edit"),
-    "chose nothing": (percentile, {}, "was edited with edit='percentile'; only edit='auto' chooses"),
+    "no cross-validation": (percentile, {}, "was edited with edit='percentile'; only edit='auto' cross-validates"),
     "none": (lambda adata: None, {"most": 0}, "most must be at least 1; it is 0"),
 }
 

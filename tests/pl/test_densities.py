@@ -6,14 +6,14 @@ import pytest
 from scipy import sparse
 
 import neuronedit as ne
-from neuronedit.pl._densities import STYLES, _density, style
+from neuronedit.pl._densities import CURVE_STYLES, _estimate_density, curve_style
 
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 
 
 @pytest.fixture
 def adata(trained):
-    ne.tl.edit(trained, "group", **PAIR, edit="percentile")
+    ne.tl.edit(trained, "group", **POPULATIONS, edit="percentile")
     return trained
 
 
@@ -28,18 +28,18 @@ def curves(ax):
 
 def test_a_density_has_an_area_of_1_and_stays_within_the_values():
     values = np.random.default_rng(0).gamma(2, size=2000) * (np.arange(2000) % 3 > 0)  # a third are zero
-    x, y = _density(values)
+    x, y = _estimate_density(values)
     assert np.trapezoid(y, x) == pytest.approx(1)
     assert x[0] == values.min() and x[-1] == values.max() and (np.diff(x) >= 0).all()
     assert y[0] == y[-1] == 0 and (y >= 0).all()
     assert x[y.argmax()] < 0.05  # the pile of zeros is at zero
-    inside = (values > 1) & (values < 2)
-    assert np.trapezoid(y[(x > 1) & (x < 2)], x[(x > 1) & (x < 2)]) == pytest.approx(inside.mean(), abs=0.03)
+    is_between = (values > 1) & (values < 2)
+    assert np.trapezoid(y[(x > 1) & (x < 2)], x[(x > 1) & (x < 2)]) == pytest.approx(is_between.mean(), abs=0.03)
 
 
 @pytest.mark.parametrize("values", [np.zeros(50), np.ones(1), np.array([1.0, 2.0])])
 def test_a_density_of_few_or_equal_values(values):
-    x, y = _density(values)
+    x, y = _estimate_density(values)
     assert np.isfinite(x).all() and np.isfinite(y).all() and np.trapezoid(y, x) == pytest.approx(1)
 
 
@@ -51,15 +51,15 @@ def test_what_the_edit_moved_most_is_drawn(adata):
 
 
 def test_the_curves_are_those_of_the_named_cells(adata):
-    ax = ne.pl.densities(adata, ["IFNg"], truth="sample_2", controls=True)
+    ax = ne.pl.densities(adata, ["IFNg"], truth="sample_2", source_and_target=True)
     i = adata.var_names.get_loc("IFNg")
     group = adata.obs["group"]
     cells = [adata.X[group == name, i] for name in ("control_1", "control_2", "sample_2", "sample_1")]
     cells.append(query(adata, "edited")[:, i])
     assert len(ax.lines) == 5
-    for line, values, role in zip(ax.lines, cells, STYLES, strict=True):
-        np.testing.assert_allclose(line.get_xydata().T, _density(values), atol=1e-4)
-        assert line.get_color() == style(role)["color"]
+    for line, values, role in zip(ax.lines, cells, CURVE_STYLES, strict=True):
+        np.testing.assert_allclose(line.get_xydata().T, _estimate_density(values), atol=1e-4)
+        assert line.get_color() == curve_style(role)["color"]
     names = [text.get_text() for text in ax.get_legend().get_texts()]
     assert names == ["source: control_1", "target: control_2", "truth: sample_2", "query: sample_1", "query, edited"]
 
@@ -71,7 +71,7 @@ def test_truth(adata):
         return curves(ax)[0]
 
     i = adata.var_names.get_loc("IFNg")
-    simulated = np.stack(_density(query(adata, "truth")[:, i]), axis=1)
+    simulated = np.stack(_estimate_density(query(adata, "truth")[:, i]), axis=1)
     np.testing.assert_allclose(third_curve(truth_layer="truth"), simulated, atol=1e-4)
     by_name = third_curve(truth="sample_2")
     np.testing.assert_allclose(third_curve(truth={"batch": "batch_2", "role": "sample"}), by_name)
@@ -141,6 +141,6 @@ def test_bad_input(adata, name):
 
 
 def test_a_value_needs_a_column(trained):
-    ne.tl.edit(trained, **{role: {"group": value} for role, value in PAIR.items()}, edit="percentile")
+    ne.tl.edit(trained, **{role: {"group": value} for role, value in POPULATIONS.items()}, edit="percentile")
     with pytest.raises(ValueError, match="truth='sample_2' is a value of a column: give groupby, or a dict"):
         ne.pl.densities(trained, truth="sample_2")

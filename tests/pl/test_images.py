@@ -101,7 +101,7 @@ BAD = {
     "no such image": (None, ne.pl.images, {"cells": ["image0", "face"]}, "cells: 'face' is not in adata.obs_names"),
     "too few truths": (None, ne.pl.images, {"n": 3, "truth": ["image0"]}, "truth names 1 images; there are 3 cells"),
     "n": (None, ne.pl.images, {"n": 0}, "n must be at least 1; it is 0"),
-    "no edit": (None, ne.pl.images, {"key": "other"}, r"uns\['other'\] holds no edit"),
+    "no edit": (None, ne.pl.images, {"key": "other"}, "'other_support' is not in adata.obs"),
     "no path": (None, ne.pl.image_path, {"key": "other"}, r"uns\['other'\] holds no edit"),
     "path without a layer": (lambda a: a.layers.pop("edited_0.5"), ne.pl.image_path, {}, "'edited_0.5' is not in"),
 }

@@ -9,12 +9,12 @@ from scipy import sparse
 
 import neuronedit as ne
 
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 
 
 @pytest.fixture
 def adata(trained):
-    ne.tl.edit(trained, "group", **PAIR, edit="percentile")
+    ne.tl.edit(trained, "group", **POPULATIONS, edit="percentile")
     return trained
 
 
@@ -42,7 +42,7 @@ def test_identity_line_equal_axes_and_r(adata):
     assert ax.get_xlim() == ax.get_ylim() and ax.get_aspect() == 1
     assert ax.lines[0].get_slope() == 1 and ax.lines[0].get_xy1() == (0, 0)
     r = ne.metrics.change_correlation(
-        *(adata.X[(adata.obs["group"] == PAIR[role]).to_numpy()] for role in ("source", "target", "query")),
+        *(adata.X[(adata.obs["group"] == POPULATIONS[role]).to_numpy()] for role in ("source", "target", "query")),
         adata.layers["edited"][(adata.obs["group"] == "sample_1").to_numpy()],
     )
     assert ax.get_legend().get_title().get_text() == f"r = {r:.2f}"
@@ -76,22 +76,27 @@ def test_no_change_at_all(adata):
 
 
 SELECTIONS = {
-    "dict": (None, {role: {"group": value} for role, value in PAIR.items()}),
-    "dict of lists": (None, {role: {"group": [value], "role": ["control", "sample"]} for role, value in PAIR.items()}),
-    "list": ("group", {role: [value] for role, value in PAIR.items()}),
+    "dict": (None, {role: {"group": value} for role, value in POPULATIONS.items()}),
+    "dict of lists": (
+        None,
+        {role: {"group": [value], "role": ["control", "sample"]} for role, value in POPULATIONS.items()},
+    ),
+    "list": ("group", {role: [value] for role, value in POPULATIONS.items()}),
 }
 
 
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_the_record_may_hold_any_selection(trained, name):
-    groupby, pair = SELECTIONS[name]
+    groupby, populations = SELECTIONS[name]
     trained.obs["group"] = trained.obs["group"].astype(str)
-    ne.tl.edit(trained, groupby, **pair, edit="percentile")
+    ne.tl.edit(trained, groupby, **populations, edit="percentile")
     np.testing.assert_allclose(points(ne.pl.marker_shift(trained)), changes(trained), atol=1e-5)
 
 
 def test_the_query_may_be_all_others(trained):
-    ne.tl.edit(trained, "group", source="control_1", target="control_2", edit="percentile", key_added="all")
+    query = ["control_1", "sample_1", "sample_2"]
+    edit = {"source": "control_1", "target": "control_2", "query": query, "edit": "percentile", "key_added": "all"}
+    ne.tl.edit(trained, "group", **edit)
     others = (trained.obs["group"] != "control_2").to_numpy()
     applied = np.median(trained.layers["all"][others], axis=0) - np.median(trained.X[others], axis=0)
     np.testing.assert_allclose(points(ne.pl.marker_shift(trained, key="all"))[:, 1], applied, atol=1e-5)
@@ -109,10 +114,10 @@ def test_sparse_layers_and_views(adata):
 def test_the_layer_of_the_edit_is_read(cells):
     cells.layers["mine"], cells.X = cells.X.copy(), np.zeros_like(cells.X)
     ne.tl.train(cells, layer="mine", widths=(24, 6), max_epochs=1)
-    ne.tl.edit(cells, "group", **PAIR, edit="percentile")
+    ne.tl.edit(cells, "group", **POPULATIONS, edit="percentile")
     ax = ne.pl.marker_shift(cells)
     assert np.abs(points(ax)[:, 0]).max() > 0.1
-    assert ax.get_xlabel().endswith("(median)")  # nobody said how this layer was transformed
+    assert ax.get_xlabel().endswith("(median)")  # how this layer was transformed is not known
 
 
 def test_own_axes_figure_and_nothing_written(adata):
@@ -142,7 +147,7 @@ def none_edited(adata):
 
 
 BAD = {
-    "record": (without("uns", "edited"), r"uns\['edited'\] holds no edit; call ne.tl.edit first"),
+    "record": (without("uns", "edited"), r"uns\['edited'\] holds no edit or batch correction; call ne.tl.edit first"),
     "support": (without("obs", "edited_support"), "'edited_support' is not in adata.obs; it has 'group'"),
     "layer": (without("layers", "edited"), "'edited' is not in adata.layers; it has 'truth'"),
     "value": (other_source, r"source: 'control_9' is not in obs\['group'\]; it has 'control_1'"),

@@ -7,12 +7,12 @@ import pytest
 import neuronedit as ne
 from neuronedit.pl._figure import ROLES
 
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 
 
 @pytest.fixture
 def adata(trained):
-    ne.tl.edit(trained, "group", **PAIR, edit="percentile")
+    ne.tl.edit(trained, "group", **POPULATIONS, edit="percentile")
     return trained
 
 
@@ -27,7 +27,7 @@ def labels(ax):
 def test_the_curves_are_percentiles_of_the_named_cells(adata):
     for neuron, ax in zip((4, 0), ne.pl.neurons(adata, neurons=[4, 0]), strict=True):
         assert ax.get_title() == f"neuron {neuron}"
-        expected = [percentiles(adata, "X_neurons", group, neuron) for group in PAIR.values()]
+        expected = [percentiles(adata, "X_neurons", group, neuron) for group in POPULATIONS.values()]
         expected.append(percentiles(adata, "X_neurons_edited", "sample_1", neuron))
         for line, y, color in zip(ax.lines, expected, ROLES.values(), strict=True):
             np.testing.assert_allclose(line.get_xdata(), np.arange(101))
@@ -46,7 +46,7 @@ def test_those_that_moved_most_are_drawn(adata):
 def test_silent_neurons_come_last(cells):
     cells.X[:, 0], cells.X[:, 1] = 0.1, 0
     ne.tl.train(cells, space="identity")
-    ne.tl.edit(cells, "group", **PAIR, edit="percentile")
+    ne.tl.edit(cells, "group", **POPULATIONS, edit="percentile")
     titles = [ax.get_title() for ax in ne.pl.neurons(cells, n=35)]
     assert titles == [f"neuron {j}" for j in ne.tl.rank_neurons(cells)["neuron"].unique()]
     assert titles[-2:] == ["neuron 0", "neuron 1"]
@@ -65,20 +65,23 @@ def test_labels_and_the_legend(adata):
 
 
 def test_source_cells_that_are_in_the_query_are_drawn_as_they_were(adata):
-    ne.tl.edit(adata, "group", source="control_1", target="control_2", edit="percentile")
+    ne.tl.edit(
+        adata, "group", source="control_1", target="control_2", query=["control_1", "sample_1"], edit="percentile"
+    )
     ax = ne.pl.neurons(adata, neurons=[2])
     np.testing.assert_allclose(ax.lines[0].get_ydata(), percentiles(adata, "X_neurons", "control_1", 2), atol=1e-5)
 
 
 def test_another_layer_than_was_trained_on(adata):
     adata.layers["more"] = adata.X + 0.5
-    ne.tl.edit(adata, "group", **PAIR, edit="percentile", layer="more", key_added="second")
+    ne.tl.edit(adata, "group", **POPULATIONS, edit="percentile", layer="more", key_added="second")
     ax = ne.pl.neurons(adata, key="second", neurons=[1])
     for line, group in zip(ax.lines[:2], ("control_1", "control_2"), strict=True):
         np.testing.assert_allclose(line.get_ydata(), percentiles(adata, "X_neurons_second", group, 1), atol=1e-5)
         assert not np.allclose(line.get_ydata(), percentiles(adata, "X_neurons", group, 1), atol=1e-2)
     assert labels(ax)[2] == "query: sample_1, in X"
-    ne.tl.edit(adata, "group", source="control_1", target="control_2", edit="shift", layer="more", key_added="second")
+    populations = POPULATIONS | {"query": ["control_1", "sample_1"]}
+    ne.tl.edit(adata, "group", **populations, edit="shift", layer="more", key_added="second")
     with pytest.raises(ValueError, match=r"source cells are in the query, .* of X, not of layers\['more'\]"):
         ne.pl.neurons(adata, key="second")
 
@@ -100,7 +103,13 @@ def retrained(adata):
 
 
 def applied_elsewhere(adata):
-    ne.tl.edit(adata, model=adata.copy())
+    ne.tl.apply(adata, adata.copy(), query={"group": "sample_2"}, key_added="edited")
+
+
+def another_space(adata):
+    """As `retrained`, where nothing says in which space the edit was fitted."""
+    del adata.uns["edited"]["fitted"]
+    retrained(adata)
 
 
 def drop(slot, name):
@@ -108,12 +117,17 @@ def drop(slot, name):
 
 
 BAD = {
-    "no edit": (drop("uns", "edited"), {}, r"uns\['edited'\] holds no edit; call ne.tl.edit first"),
-    "other cells": (applied_elsewhere, {}, "was learnt on other cells"),
+    "no edit": (drop("uns", "edited"), {}, r"uns\['edited'\] holds no edit or batch correction; call ne.tl.edit first"),
+    "other cells": (applied_elsewhere, {}, "was fitted on other cells"),
     "before": (drop("obsm", "X_neurons"), {}, "'X_neurons' is not in adata.obsm; it has 'X_neurons_edited'"),
     "after": (drop("obsm", "X_neurons_edited"), {}, "'X_neurons_edited' is not in adata.obsm; it has 'X_neurons'"),
-    "no model": (drop("uns", "neuronedit"), {}, r"uns\['neuronedit'\] holds no trained space"),
-    "another model": (retrained, {}, "are neurons of different spaces"),
+    "no space": (drop("uns", "neuronedit"), {}, r"uns\['neuronedit'\] holds no trained space"),
+    "trained again": (
+        retrained,
+        {},
+        r"uns\['edited'\] was fitted in another space than uns\['neuronedit'\] holds now: it was trained again",
+    ),
+    "another space": (another_space, {}, "are neurons of different spaces"),
     "too high": ({}, {"neurons": [6]}, r"neurons must be numbers from 0 to 5; they are \[6\]"),
     "none": ({}, {"neurons": []}, r"neurons must be numbers from 0 to 5; they are \[\]"),
     "n": ({}, {"n": 0}, "n must be at least 1; it is 0"),

@@ -9,21 +9,21 @@ from scipy import sparse
 import neuronedit as ne
 from neuronedit.pl._figure import ROLES
 
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 BASIS = ("X_own", "X_own_edited")
 
 
 @pytest.fixture
 def adata(trained):
-    ne.tl.edit(trained, "group", **PAIR, edit="percentile")
+    ne.tl.edit(trained, "group", **POPULATIONS, edit="percentile")
     trained.obsm["X_own"] = trained.X[:, :3].copy()
     trained.obsm["X_own_edited"] = trained.layers["edited"][:, :3].copy()
     return trained
 
 
 def groups(adata, before, after):
-    found = {role: before[(adata.obs["group"] == value).to_numpy()] for role, value in PAIR.items()}
-    return found | {"edited": after[(adata.obs["group"] == PAIR["query"]).to_numpy()]}
+    found = {role: before[(adata.obs["group"] == value).to_numpy()] for role, value in POPULATIONS.items()}
+    return found | {"edited": after[(adata.obs["group"] == POPULATIONS["query"]).to_numpy()]}
 
 
 def arrows(panel):
@@ -33,7 +33,7 @@ def arrows(panel):
 def test_principal_components(adata):
     ax = ne.pl.shift(adata)
     cells = groups(adata, adata.X, adata.layers["edited"])
-    pooled = np.concatenate([cells[role] for role in PAIR]).astype(np.float64)
+    pooled = np.concatenate([cells[role] for role in POPULATIONS]).astype(np.float64)
     center = pooled.mean(axis=0)
     _, sizes, axes = np.linalg.svd(pooled - center, full_matrices=False)
     means = {role: (x.mean(axis=0) - center) @ axes[:2].T for role, x in cells.items()}
@@ -74,7 +74,7 @@ def test_every_cell_is_a_point_in_its_place_and_colour(adata):
 
 def test_at_most_so_many_cells_of_a_group_and_the_same_each_time(adata, monkeypatch):
     means = arrows(ne.pl.shift(adata))
-    monkeypatch.setattr("neuronedit.pl._shift.MOST_POINTS", 20)
+    monkeypatch.setattr("neuronedit.pl._shift.MAX_CELLS_PER_GROUP", 20)
     first, second = ne.pl.shift(adata), ne.pl.shift(adata)
     assert len(first.collections[0].get_offsets()) == 80
     assert np.array_equal(first.collections[0].get_offsets(), second.collections[0].get_offsets())
@@ -91,16 +91,15 @@ def test_legend_is_outside(adata):
 
 
 def test_legend_names_any_selection(trained):
-    pair = {"source": {"batch": "batch_1", "role": ["control"]}, "target": {"batch": ["batch_2"], "role": ["control"]}}
-    ne.tl.edit(trained, **pair, edit="percentile")
+    source, target = {"batch": "batch_1", "role": ["control"]}, {"batch": ["batch_2"], "role": ["control"]}
+    ne.tl.edit(trained, source=source, target=target, query={"role": "sample"}, edit="percentile")
     names = [text.get_text() for text in ne.pl.shift(trained).get_legend().get_texts()]
-    assert names[:4] == ["source: batch_1, control", "target: batch_2, control", "query", "query, edited"]
+    assert names[:4] == ["source: batch_1, control", "target: batch_2, control", "query: sample", "query, edited"]
     trained.obs["many"] = [f"sample_{i}" for i in np.arange(600) // 20]
-    ne.tl.edit(trained, "many", source=[f"sample_{i}" for i in range(15)], target="sample_29", edit="percentile")
-    assert (
-        ne.pl.shift(trained).get_legend().get_texts()[0].get_text()
-        == "source: sample_0 + sample_1 + sample_2 + sample…"
-    )
+    source = [f"sample_{i}" for i in range(15)]
+    ne.tl.edit(trained, "many", source=source, target="sample_29", query="sample_28", edit="percentile")
+    name = ne.pl.shift(trained).get_legend().get_texts()[0].get_text()
+    assert name == "source: sample_0 + sample_1 + sample_2 + sample…"
 
 
 def test_sparse_layers_and_views(adata):

@@ -9,24 +9,58 @@ from matplotlib.text import Text
 
 import neuronedit as ne
 
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 
 
-def compare(adata):
-    results = ne.tl.compare(adata, "group", **PAIR, methods=["mean_shift", "quantile", "identity"], truth="sample_2")
+def make_treatments():
+    adata = ne.datasets.simulate_combination(n_cells=100)
+    ne.tl.train(adata, space="identity")
+    return adata, {"groupby": "condition", "control": "basal", "effects": ["A", "B"], "edit": "percentile"}
+
+
+def draw_combination(adata):
+    adata, treatments = make_treatments()
+    return ne.pl.combination(adata, ne.tl.combine(adata, **treatments), x="p4EBP1", y="pSTAT5", measured="A+B")
+
+
+def draw_ranking(adata):
+    adata, treatments = make_treatments()
+    return ne.pl.rank_combinations(ne.tl.rank_combinations(adata, **treatments, score="CD38", n_bootstrap=3))
+
+
+def draw_synergy(adata):
+    adata, treatments = make_treatments()
+    ne.tl.synergy(adata, **treatments, measured="A+B", n_bootstrap=3)
+    return ne.pl.synergy(adata)
+
+
+def draw_coverage(adata):
+    adata = adata.copy()
+    ne.tl.correct(adata, "batch", control_key="role", edit="percentile")
+    return ne.pl.coverage(adata)
+
+
+def draw_compare(adata):
+    results = ne.tl.compare(
+        adata, "group", **POPULATIONS, methods=["mean_shift", "quantile", "identity"], truth="sample_2"
+    )
     return ne.pl.compare(results)
 
 
 PLOTS = {
     "biaxial": lambda a: ne.pl.biaxial(a, x="IFNg", y="CCR6", groupby="group"),
-    "compare": compare,
+    "compare": draw_compare,
     "densities": lambda a: ne.pl.densities(a, ["IFNg"], truth="sample_2"),
+    "combination": draw_combination,
+    "coverage": draw_coverage,
     "history": ne.pl.history,
     "marker_shift": ne.pl.marker_shift,
     "neurons": ne.pl.neurons,
-    "selection": ne.pl.cross_validation,
+    "cross_validation": ne.pl.cross_validation,
+    "rank_combinations": draw_ranking,
     "shift": ne.pl.shift,
     "support": ne.pl.support,
+    "synergy": draw_synergy,
 }
 
 
@@ -34,7 +68,7 @@ PLOTS = {
 def adata():
     adata = ne.datasets.simulate_batches(n_cells=150)
     ne.tl.train(adata, widths=(24, 6), max_epochs=2)
-    ne.tl.edit(adata, "group", **PAIR, strata="cell_type")
+    ne.tl.edit(adata, "group", **POPULATIONS, strata="cell_type")
     return adata
 
 

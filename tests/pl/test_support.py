@@ -1,7 +1,5 @@
 """How far the query lies from the source: rows and their order, hills, medians, and what stands beside them."""
 
-import json
-
 import anndata as ad
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,8 +8,9 @@ import pytest
 from matplotlib.colors import to_hex
 
 import neuronedit as ne
+from neuronedit._data.record import Record, Tool
 from neuronedit.pl._figure import ink
-from neuronedit.pl._support import INSIDE, OUTSIDE
+from neuronedit.pl._support import OUTSIDE_COLOR, WITHIN_COLOR
 
 OUTER = {"a": 0.1, "b": 0.5, "c": 0.0}
 
@@ -28,7 +27,7 @@ def adata():
         n = round(share * len(mine))
         distance[mine] = np.concatenate([np.linspace(0.3, 0.9, len(mine) - n), np.linspace(1.1, 3, n)])
     adata.obs["edited_distance"] = distance
-    adata.uns["edited"] = {"config": json.dumps({"edit": "percentile"})}
+    Record("edited", Tool.EDIT, {"edit": "percentile"}, {}).write(adata)
     return adata
 
 
@@ -64,12 +63,12 @@ def test_the_group_with_most_outside_is_on_top(adata):
 
 def test_hills_are_as_high_as_each_other_and_change_colour_at_the_edge(adata):
     ax = ne.pl.support(adata, groupby="type")
-    for y, colors in enumerate([[INSIDE, OUTSIDE], [INSIDE, OUTSIDE], [INSIDE]]):
+    for y, colors in enumerate([[WITHIN_COLOR, OUTSIDE_COLOR], [WITHIN_COLOR, OUTSIDE_COLOR], [WITHIN_COLOR]]):
         drawn = dict(hills(ax, y))
         assert list(drawn) == colors
         assert y - min(at[:, 1].min() for at in drawn.values()) == pytest.approx(0.8)
-        assert drawn[INSIDE][:, 0].max() <= 1 and 0.1 < drawn[INSIDE][:, 0].min() < 0.3
-        assert OUTSIDE not in drawn or drawn[OUTSIDE][:, 0].min() == 1
+        assert drawn[WITHIN_COLOR][:, 0].max() <= 1 and 0.1 < drawn[WITHIN_COLOR][:, 0].min() < 0.3
+        assert OUTSIDE_COLOR not in drawn or drawn[OUTSIDE_COLOR][:, 0].min() == 1
 
 
 def test_a_hill_has_the_shape_of_its_distances(adata):
@@ -167,7 +166,11 @@ def none_edited(adata):
 
 
 BAD = {
-    "no edit": (lambda adata: adata.uns.clear(), {}, r"uns\['edited'\] holds no edit; call ne.tl.edit first"),
+    "no edit": (
+        lambda adata: adata.uns.clear(),
+        {},
+        r"uns\['edited'\] holds no edit or batch correction; call ne.tl.edit first",
+    ),
     "another key": (lambda adata: None, {"key": "mine"}, r"uns\['mine'\] holds no edit"),
     "no distance": (
         lambda adata: adata.obs.pop("edited_distance"),
@@ -175,7 +178,7 @@ BAD = {
         "'edited_distance' is not in adata.obs; it has 'group'",
     ),
     "column": (lambda adata: None, {"groupby": "donor"}, "'donor' is not in adata.obs; it has 'group'"),
-    "missing": (unlabelled, {"groupby": "type"}, r"obs\['type'\] is missing \(NaN\) for 3 query cells; label or drop"),
+    "missing": (unlabelled, {"groupby": "type"}, r"obs\['type'\] is missing \(NaN\) for 3 cells; label or drop"),
     "none edited": (none_edited, {}, "none of these cells was edited"),
 }
 

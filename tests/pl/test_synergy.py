@@ -1,42 +1,30 @@
-"""Departures and rankings: rows and their order, where the dots are, what is said and what is not drawn."""
-
-import json
+"""Departures: rows and their order, where the dots are, the title and what is not drawn."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import read_h5ad
 from matplotlib.colors import to_hex
 
 import neuronedit as ne
-from neuronedit.pl._synergy import DEPARTS, EFFECTS
+from neuronedit.pl._synergy import DEPARTING_COLOR, TREATMENT_STYLES
 
 DESIGN = {"control": "basal", "effects": ["A", "B"]}
 
 
 @pytest.fixture(scope="module")
-def _tested():
+def _measured():
     adata = ne.datasets.simulate_combination(n_cells=300, interaction=2.0)
     ne.tl.train(adata, space="identity")
-    ne.tl.synergy(adata, "condition", **DESIGN, measured="A+B", n_resamples=10)
+    ne.tl.synergy(adata, "condition", **DESIGN, measured="A+B", n_bootstrap=10)
     return adata
 
 
 @pytest.fixture
-def adata(_tested):
+def adata(_measured):
     """With a measured combination that departs in pERK and p4EBP1."""
-    return _tested.copy()
-
-
-@pytest.fixture
-def ranked(_tested):
-    """Made-up scores of three pairs."""
-    adata = _tested.copy()
-    table = pd.DataFrame({"predicted": [0.9, 0.5, 0.2], "score_a": [0.6, 0.6, 0.3], "score_b": [0.5, 0.4, 0.1]})
-    table = table.assign(low=table["predicted"] - 0.1, high=table["predicted"] + 0.2, control=0.35, agreement=1.0)
-    table.index = ["A+B", "A+C", "B+C"]
-    adata.uns["synergy"] = {"pairs": table, "config": json.dumps({"score": "pERK", "layer": None})}
-    return adata
+    return _measured.copy()
 
 
 def labels(ax):
@@ -91,32 +79,32 @@ def test_differences_and_intervals_are_in_standard_deviations(adata):
 def test_what_departs_is_filled_in_a_strong_colour(adata):
     differences, _ = ne.pl.synergy(adata, most=6)
     found = dots(differences)
-    assert len(found[DEPARTS]) == 2 and len(found) == 2 and found[DEPARTS][:, 1].tolist() == [0, 1]
+    assert len(found[DEPARTING_COLOR]) == 2 and len(found) == 2 and found[DEPARTING_COLOR][:, 1].tolist() == [0, 1]
     filled = {to_hex(points.get_facecolors()[0]).upper() for points in differences.collections[1::2]}
-    assert filled == {DEPARTS, "#FFFFFF"}
+    assert filled == {DEPARTING_COLOR, "#FFFFFF"}
 
 
 def test_effects_of_the_same_features(adata):
     differences, effects = ne.pl.synergy(adata, most=6)
     table = adata.uns["synergy"]["features"].loc[labels(differences)[:6]]
-    for role, style in EFFECTS.items():
+    for role, style in TREATMENT_STYLES.items():
         np.testing.assert_allclose(dots(effects)[style["color"].upper()][:, 0], table[f"effect_{role}"] / table["sd"])
     assert effects.get_xlabel() == "effect alone\n(standard deviations)"
-    said = ["departs (FDR 5 %)", "does not depart", "± 0.1 sd, the margin", "A alone", "B alone"]
-    assert legend(effects) == said
+    names = ["departs (FDR 5 %)", "does not depart", "± 0.1 sd, the margin", "A alone", "B alone"]
+    assert legend(effects) == names
 
 
 def test_all_features_fit_and_nothing_is_hidden(adata):
     assert len(labels(ne.pl.synergy(adata, most=35)[0])) == len(labels(ne.pl.synergy(adata, most=99)[0])) == 35
 
 
-def test_what_does_not_carry_over_is_the_title(adata):
+def test_what_does_not_generalize_is_the_title(adata):
     assert ne.pl.synergy(adata)[0].get_title(loc="left") == ""
-    table = adata.uns["synergy"]["carries_over"]
-    table.loc["B on A", ["recurs", "says"]] = [-0.07, "does not carry over"]
+    table = adata.uns["synergy"]["generalizes"]
+    table.loc["B on A", ["recurs", "verdict"]] = [-0.07, "does not generalize"]
     title = ne.pl.synergy(adata)[0].get_title(loc="left")
-    assert title == "B does not carry over to cells of A: −7 % recurs"
-    adata.uns["synergy"]["carries_over"] = table.rename({"B on A": f"{'B' * 50} on {'A' * 50}"})
+    assert title == "B does not generalize to cells of A: −7 % recurs"
+    adata.uns["synergy"]["generalizes"] = table.assign(effect="B" * 50, given="A" * 50)
     figure = ne.pl.synergy(adata, return_fig=True)
     figure.canvas.draw()
     box = figure.axes[0]._left_title.get_window_extent()
@@ -131,65 +119,27 @@ def test_a_feature_that_does_not_vary(adata):
     differences.figure.canvas.draw()
 
 
-def test_pairs_stand_in_their_order_with_what_they_are_made_of(ranked):
-    ax = ne.pl.synergy(ranked)
-    assert labels(ax) == ["A+B", "A+C", "B+C"] and ax.yaxis_inverted()
-    found, table = dots(ax), ranked.uns["synergy"]["pairs"]
-    np.testing.assert_allclose(found[DEPARTS], np.c_[table["predicted"], range(3)])
-    for role, style in EFFECTS.items():
-        np.testing.assert_allclose(found[style["color"].upper()][:, 0], table[f"score_{role}"])
-    np.testing.assert_allclose(list(bars(ax).values()), table[["low", "high"]])
-    assert [line.get_xdata()[0] for line in ax.lines] == [0.35]
-    assert legend(ax) == ["predicted", "95 % interval", "first alone", "second alone", "control"]
-    assert labels(ne.pl.synergy(ranked, most=2)) == ["A+B", "A+C", "1 more"]
-
-
-SCORES = {
-    "marker": ("pERK", "mean pERK (arcsinh, cofactor 5)"),
-    "gate": ({"CD38": (1.5, None), "CD3": (None, 1), "CD4": (-1, 2)}, "CD38 ≥ 1.5, CD3 ≤ 1, −1 ≤ CD4 ≤ 2"),
-    "names with a hyphen": ({"HLA-DR": (1.5, None)}, "HLA-DR ≥ 1.5"),
-    "function": ("killed", "killed"),
-}
-
-
-@pytest.mark.parametrize("name", SCORES)
-def test_the_score_is_named(ranked, name):
-    score, label = SCORES[name]
-    ranked.uns["synergy"]["config"] = json.dumps({"score": score, "layer": None})
-    said = ne.pl.synergy(ranked).get_xlabel().replace("\n", " ")
-    assert said == (label if isinstance(score, str) else f"share of cells with {label}")
-
-
-def test_what_synergy_writes_is_read_also_from_a_file(_tested, tmp_path):
-    import anndata as ad
-
-    adata = _tested.copy()
-    ne.tl.synergy(adata, "condition", **DESIGN, score={"CD38": (1.5, None)}, n_resamples=3, key_added="rank")
+def test_a_result_read_from_a_file(adata, tmp_path):
     adata.write_h5ad(tmp_path / "a.h5ad")
-    again = ad.read_h5ad(tmp_path / "a.h5ad")
-    for key, panels in (("synergy", slice(0, 1)), ("rank", None)):
-        one, other = (ne.pl.synergy(x, key=key) for x in (adata, again))
-        assert labels(one[0] if panels else one) == labels(other[0] if panels else other)
-    assert ne.pl.synergy(again, key="rank").get_xlabel() == "share of cells with CD38 ≥ 1.5"
+    from_file = read_h5ad(tmp_path / "a.h5ad")
+    assert labels(ne.pl.synergy(adata)[0]) == labels(ne.pl.synergy(from_file)[0])
 
 
 @pytest.mark.parametrize("most", [1, 20])
-def test_nothing_leaves_the_figure(adata, ranked, most):
-    for one in (adata, ranked):
-        figure = ne.pl.synergy(one, most=most, return_fig=True)
-        figure.canvas.draw()
-        last = figure.axes[-1]
-        assert last.get_legend().get_window_extent().x0 >= last.get_window_extent().x1
-        for artist in (*figure.axes[0].get_yticklabels(), last.get_legend(), last.xaxis.label):
-            box = artist.get_window_extent()
-            assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+def test_nothing_leaves_the_figure(adata, most):
+    figure = ne.pl.synergy(adata, most=most, return_fig=True)
+    figure.canvas.draw()
+    last = figure.axes[-1]
+    assert last.get_legend().get_window_extent().x0 >= last.get_window_extent().x1
+    for artist in (*figure.axes[0].get_yticklabels(), last.get_legend(), last.xaxis.label):
+        box = artist.get_window_extent()
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
 
 
-def test_own_axes_figure_and_nothing_written(adata, ranked):
+def test_own_axes_figure_and_nothing_written(adata):
     before = adata.uns["synergy"]["features"].copy()
     figure, axes = plt.subplots(1, 2)
     assert ne.pl.synergy(adata, ax=axes) == list(axes)
-    assert ne.pl.synergy(ranked, ax=axes[0]) is axes[0]
     assert ne.pl.synergy(adata, ax=axes, return_fig=True) is figure
     pd.testing.assert_frame_equal(adata.uns["synergy"]["features"], before)
 

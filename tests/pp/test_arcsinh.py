@@ -1,3 +1,7 @@
+"""The arcsinh transformation, there and back; what was forgotten of it is asked for, or warned of."""
+
+import logging
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -61,9 +65,9 @@ def test_what_it_did_survives_subsetting_and_saving(tmp_path):
     adata, X = raw()
     ne.pp.arcsinh(adata, {"CD3": 5, "CD4": 150})
     adata[:, ["CD4", "FSC"]].copy().write_h5ad(tmp_path / "a.h5ad")
-    again = anndata.read_h5ad(tmp_path / "a.h5ad")
-    ne.pp.inverse_arcsinh(again)
-    np.testing.assert_allclose(again.X, X[:, [2, 0]], rtol=1e-6)
+    read = anndata.read_h5ad(tmp_path / "a.h5ad")
+    ne.pp.inverse_arcsinh(read)
+    np.testing.assert_allclose(read.X, X[:, [2, 0]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -93,10 +97,19 @@ CASES = {
     ),
     "unknown layer": (lambda adata: ne.pp.arcsinh(adata, layer="a"), "'a' is not in adata.layers"),
     "taken layer": (lambda adata: ne.pp.arcsinh(adata, key_added="taken"), r"layers\['taken'\] exists"),
-    "not transformed": (lambda adata: ne.pp.inverse_arcsinh(adata), "X was not transformed by ne.pp.arcsinh"),
+    "name of a layer": (lambda adata: ne.pp.arcsinh(adata, key_added="a/b"), "key_added='a/b' cannot be kept in h5ad"),
+    "cofactor to undo": (lambda adata: ne.pp.inverse_arcsinh(adata, cofactor=0), "cofactor must be positive; it is 0"),
+    "marker to undo": (
+        lambda adata: ne.pp.inverse_arcsinh(adata, cofactor={"CD99": 5}),
+        "'CD99' is not in adata.var_names",
+    ),
+    "not transformed": (
+        lambda adata: ne.pp.inverse_arcsinh(adata),
+        "nothing says how X was transformed: 'X_arcsinh_cofactor' is not in adata.var",
+    ),
     "layer not transformed": (
         lambda adata: ne.pp.inverse_arcsinh(adata, layer="taken"),
-        r"layers\['taken'\] was not transformed",
+        r"nothing says how layers\['taken'\] was transformed",
     ),
 }
 
@@ -121,3 +134,62 @@ def test_twice_and_nan():
     adata.X[0, 0] = np.nan
     with pytest.raises(ValueError, match="X has NaN"):
         ne.pp.arcsinh(adata)
+
+
+WARNING = "was it transformed before? anndata.concat drops the cofactors in var"
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr"])
+def test_a_second_transformation_after_concat_is_warned_of(kind, caplog):
+    adata, _ = raw(KINDS[kind])
+    ne.pp.arcsinh(adata)
+    assert WARNING not in caplog.text
+    both = anndata.concat([adata, adata], index_unique="-")  # drops var, and what it says of the cofactors
+    with caplog.at_level(logging.WARNING, logger="neuronedit"):
+        ne.pp.arcsinh(both)
+    assert caplog.text.count(WARNING) == 1 and "The largest value of X is" in caplog.text
+    kept = anndata.concat([adata, adata], index_unique="-", merge="same")
+    with pytest.raises(ValueError, match="X is arcsinh-transformed already; undo it with ne.pp.inverse_arcsinh first"):
+        ne.pp.arcsinh(kept)
+
+
+RAW = {
+    "few whole counts": (lambda X: np.minimum(X, 3), 5),
+    "whole counts as integers": (lambda X: np.minimum(X, 3).astype(np.int16), 5),
+    "intensities": (lambda X: X * 10 + 0.5, 5),
+    "intensities of flow cytometry": (lambda X: X * 200 + 0.5, 150),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_raw_values_are_not_warned_of(name, caplog):
+    change, cofactor = RAW[name]
+    adata, _ = raw(change)
+    with caplog.at_level(logging.WARNING, logger="neuronedit"):
+        ne.pp.arcsinh(adata, cofactor)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("cofactor", [5, {"CD3": 5, "CD4": 150.0}])
+def test_a_cofactor_that_var_has_lost_is_given(cofactor):
+    adata, X = raw()
+    ne.pp.arcsinh(adata, cofactor)
+    both = anndata.concat([adata, adata], index_unique="-")
+    ne.pp.inverse_arcsinh(both, cofactor=cofactor)
+    np.testing.assert_allclose(both.X, np.concatenate([X, X]), rtol=1e-6)
+    ne.pp.inverse_arcsinh(adata, cofactor=cofactor)  # the same as var says
+    np.testing.assert_allclose(adata.X, X, rtol=1e-6)
+    assert "X_arcsinh_cofactor" not in adata.var
+
+
+@pytest.mark.parametrize("function", [ne.pp.arcsinh, ne.pp.inverse_arcsinh])
+def test_a_mudata_is_refused_and_its_modalities_named(function):
+    mudata = pytest.importorskip("mudata")
+    adata, X = raw()
+    mdata = mudata.MuData({"prot": adata, "rna": raw()[0]})
+    message = (
+        r"adata must be an AnnData; it is a MuData; pass one of its modalities, mdata.mod\['prot'\]: .*'prot', 'rna'"
+    )
+    with pytest.raises(TypeError, match=message):
+        function(mdata)
+    np.testing.assert_array_equal(adata.X, X)

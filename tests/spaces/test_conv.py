@@ -67,9 +67,9 @@ def test_flattened_in_the_order_of_numpy_and_padded_with_the_edge():
 
 
 def test_each_convolution_halves_and_each_transposed_one_doubles():
-    generator = torch.Generator().manual_seed(0)
-    assert conv([2, 3, 4], generator=generator)(torch.zeros(1, 2, 12, 20)).shape == (1, 4, 3, 5)
-    assert conv([4, 3, 2], generator=generator, up=True, last=True)(torch.zeros(1, 4, 3, 5)).shape == (1, 2, 12, 20)
+    rng = torch.Generator().manual_seed(0)
+    assert conv([2, 3, 4], rng=rng)(torch.zeros(1, 2, 12, 20)).shape == (1, 4, 3, 5)
+    assert conv([4, 3, 2], rng=rng, up=True, linear_output=True)(torch.zeros(1, 4, 3, 5)).shape == (1, 2, 12, 20)
 
 
 def test_neurons_belong_to_places():
@@ -87,11 +87,11 @@ def test_training_lowers_the_error_and_reproduces(adata):
     assert adata.obsm["X_neurons"].shape == (240, 16 * 5 * 4)
 
 
-def test_usual_settings_are_those_for_images():
+def test_training_defaults_are_those_for_images():
     adata = ne.datasets.simulate_images(n_images=5, image_shape=(16, 16))
     ne.tl.train(adata, space="conv", widths=(2,), max_epochs=1, progress_bar=False)
     assert '"batch_size": 16' in adata.uns["neuronedit"]["config"]
-    assert Training(**Conv.usual).epochs(624) == 26
+    assert Training(**Conv.training_defaults).epochs(624) == 26
     ne.tl.train(adata, space="conv", widths=(2,), max_epochs=1, batch_size=7, progress_bar=False)
     assert '"batch_size": 7' in adata.uns["neuronedit"]["config"]
 
@@ -114,11 +114,11 @@ def agreement(adata):
 
 
 def test_auto(adata):
-    """Most of its candidates are learnt on fewer images than pixels or neurons."""
+    """Most of its candidates are fitted to fewer images than there are pixels or neurons."""
     adata.obs["day"] = ["one", "two"] * 120
     ne.tl.edit(adata, **ROLES, strata="day")
     assert agreement(adata) > 0.4
-    assert adata.uns["edited"]["selection"]["how"] == "strata"
+    assert adata.uns["edited"]["ensemble"]["fold_kind"] == "strata"
 
 
 def test_survives_h5ad_zarr_and_a_model_file(adata, tmp_path):
@@ -133,20 +133,17 @@ def test_survives_h5ad_zarr_and_a_model_file(adata, tmp_path):
         tmp_path / "a.safetensors",
     ):
         new = anndata.AnnData(query.X.copy(), var=query.var)  # without a shape of its own
-        ne.tl.edit(new, model=model)
+        ne.tl.apply(new, model, query=new.obs_names)
         np.testing.assert_allclose(new.layers["edited"], query.layers["edited"], atol=1e-5)
-        ne.tl.embed(new, model=model)
+        ne.tl.embed(new, model)
         np.testing.assert_allclose(new.obsm["X_neurons"], query.obsm["X_neurons"], atol=1e-4)
 
 
 def test_neurons_too_many_for_memory_are_not_kept(adata, monkeypatch):
-    from neuronedit import _adata
-    from neuronedit.tl import _carry
-
     before = adata.copy()
     ne.tl.edit(before, **ROLES, edit="percentile")
-    for module in (_adata, _carry):
-        monkeypatch.setattr(module, "MOST_KEPT", 1_000)
+    for module in ("_data.reader", "engine.apply", "engine.store"):
+        monkeypatch.setattr(f"neuronedit.{module}.MAX_NEURONS_KEPT", 1_000)
     del adata.obsm["X_neurons"]
     ne.tl.train(adata, space="conv", **SMALL)
     ne.tl.edit(adata, **ROLES, edit="percentile")
@@ -182,11 +179,11 @@ def test_bad_shape(name):
 
 
 def test_trains_where_gradients_are_off():
-    x = few(20, 64, 0)
-    how = {"image_shape": (8, 8), "widths": (3,)}
+    x = simulate(20, 64, 0)
+    layers = {"image_shape": (8, 8), "widths": (3,)}
     with torch.no_grad():
-        space = Conv.fit(x, Training(max_epochs=2), **how)
-    assert torch.equal(space.encode(x), Conv.fit(x, Training(max_epochs=2), **how).encode(x))
+        space = Conv.fit(x, Training(max_epochs=2), **layers)
+    assert torch.equal(space.encode(x), Conv.fit(x, Training(max_epochs=2), **layers).encode(x))
 
 
 def test_a_shape_can_be_given():
@@ -196,13 +193,13 @@ def test_a_shape_can_be_given():
     assert adata.obsm["X_neurons"].shape == (20, 16 * 5 * 4)
 
 
-def few(n, d, seed, location=0.0):
-    generator = np.random.default_rng(seed)
-    return torch.from_numpy((generator.normal(size=(n, d)) + location).astype(np.float32))
+def simulate(n, d, seed, location=0.0):
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy((rng.normal(size=(n, d)) + location).astype(np.float32))
 
 
 def test_components_of_fewer_cells_than_features():
-    x = few(20, 50, 0)
+    x = simulate(20, 50, 0)
     space = PCA.of(x)
     assert space.components.shape == (50, 19)
     _, _, vt = torch.linalg.svd(x - x.mean(0), full_matrices=False)
@@ -216,8 +213,8 @@ def test_components_of_fewer_cells_than_features():
 )
 def test_edits_of_few_cells_are_those_of_the_features_that_vary(edit, along):
     """Forty cells of 50 features that are a rotation of 12 features and 38 silent ones: fewer cells than features."""
-    rotation = torch.linalg.qr(few(50, 50, 9).double())[0].float()
-    cells = few(20, 12, 1), few(20, 12, 2, location=1.0), few(10, 12, 3)
+    rotation = torch.linalg.qr(simulate(50, 50, 9).double())[0].float()
+    cells = simulate(20, 12, 1), simulate(20, 12, 2, location=1.0), simulate(10, 12, 3)
     source, target, query = (torch.cat([x, torch.zeros(len(x), 38)], 1) @ rotation for x in cells)
     ridge = (
         {"ridge": 1e-3 * 12 / 50} if edit == "gaussian_ot" else {}
@@ -229,22 +226,22 @@ def test_edits_of_few_cells_are_those_of_the_features_that_vary(edit, along):
 
 
 def test_residual_keeps_what_the_space_loses():
-    x = few(6, 64, 0)
+    x = simulate(6, 64, 0)
     space = Conv.fit(x, Training(max_epochs=1), image_shape=(8, 8), widths=(3,))
-    same = within(space, lambda source, target: lambda z: z)(x, x)
-    assert torch.equal(same(x), x)
+    do_nothing = within(space, lambda source, target: lambda z: z)(x, x)
+    assert torch.equal(do_nothing(x), x)
 
 
 def test_methods_to_compare_can_share_it(adata):
-    """What is fixed with partial is not taken for what tl.compare offers, an autoencoder of dense layers."""
+    """A ``fit`` fixed with partial is used instead of the one that tl.compare offers, an autoencoder of dense layers."""
     trained = []
 
     def fit(cells, training):
         trained.append(Conv.fit(cells, training, image_shape=(18, 16), widths=(4, 8)))
         return trained[-1]
 
-    known = {"n_steps": 3, "fit": cache(fit)}
-    methods = {name: partial(getattr(ne.baselines, name), **known) for name in ("neuron_editing", "constant_shift")}
+    given = {"n_steps": 3, "fit": cache(fit)}
+    methods = {name: partial(getattr(ne.baselines, name), **given) for name in ("neuron_editing", "constant_shift")}
     methods["gan"] = partial(ne.baselines.gan, n_steps=1, image_shape=(18, 16))
     table = ne.tl.compare(
         adata, **ROLES, truth={"shape": "disc", "bar": "with"}, methods=methods, metrics=["frechet"], n_bootstrap=0

@@ -5,14 +5,14 @@ import torch
 from neuronedit.spaces import PCA, Training
 
 
-def draw(n=300, d=8):
-    generator = np.random.default_rng(0)
-    return (generator.normal(size=(n, d)) * np.geomspace(5, 0.1, d)) @ generator.normal(size=(d, d)) + 7
+def simulate(n=300, d=8):
+    rng = np.random.default_rng(0)
+    return (rng.normal(size=(n, d)) * np.geomspace(5, 0.1, d)) @ rng.normal(size=(d, d)) + 7
 
 
 @pytest.mark.parametrize("n_components", [1, 3, 8, 50])
 def test_oracle_singular_value_decomposition(n_components):
-    x = draw()
+    x = simulate()
     space = PCA.fit(torch.from_numpy(x.astype(np.float32)), Training(), n_components=n_components)
     k = min(n_components, 8)
     _, _, vt = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
@@ -23,7 +23,7 @@ def test_oracle_singular_value_decomposition(n_components):
 
 
 def test_all_components_lose_nothing():
-    x = torch.from_numpy(draw().astype(np.float32))
+    x = torch.from_numpy(simulate().astype(np.float32))
     space = PCA.of(x)
     torch.testing.assert_close(space.decode(space.encode(x)), x, rtol=1e-4, atol=1e-3)
 

@@ -17,7 +17,7 @@ from neuronedit.spaces._dense_backward import dense_backward
 from neuronedit.spaces._train import PRECISIONS, constant, onecycle
 
 
-def draw(n=200, d=6, seed=0):
+def simulate(n=200, d=6, seed=0):
     low_rank = np.random.default_rng(seed).normal(size=(n, 2)) @ np.random.default_rng(1).normal(size=(2, d))
     return torch.from_numpy((low_rank + 3).astype(np.float32))
 
@@ -26,16 +26,16 @@ def draw(n=200, d=6, seed=0):
 @pytest.mark.parametrize("widths", [[5, 3, 5], [5, 9, 4, 2, 4, 9, 5]])
 def test_written_out_gradients_equal_autograd_s(widths, n_cells):
     x = torch.randn(n_cells, 5, generator=torch.Generator().manual_seed(1))
-    by_hand, by_autograd = (dense(widths, generator=torch.Generator().manual_seed(0), last=True) for _ in range(2))
+    by_hand, by_autograd = (dense(widths, rng=torch.Generator().manual_seed(0), linear_output=True) for _ in range(2))
     loss = mse_loss(by_autograd(x), x)
     loss.backward()
     torch.testing.assert_close(dense_backward(list(by_hand), 10)(x), loss.detach(), rtol=1e-6, atol=1e-7)
-    for mine, theirs in zip(by_hand.parameters(), by_autograd.parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-5, atol=1e-6)
+    for parameter, expected in zip(by_hand.parameters(), by_autograd.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, expected.grad, rtol=1e-5, atol=1e-6)
 
 
 def test_training_lowers_the_error_far_below_the_mean_s():
-    cells = draw(500)
+    cells = simulate(500)
     space = Autoencoder.fit(cells, Training(max_epochs=200), widths=(32, 4))
     error = mse_loss(space.decode(space.encode(cells)), cells)
     assert error < 0.02 * cells.var(0).mean()
@@ -44,7 +44,7 @@ def test_training_lowers_the_error_far_below_the_mean_s():
 
 
 def test_one_global_scale_and_a_centre_for_each_feature():
-    cells = draw() * torch.tensor([1.0, 1, 1, 1, 1, 50])
+    cells = simulate() * torch.tensor([1.0, 1, 1, 1, 1, 50])
     space = Autoencoder.fit(cells, Training(max_epochs=1), widths=(3,))
     torch.testing.assert_close(space.center, cells.mean(0))
     torch.testing.assert_close(space.scale, cells.var(0, correction=0).mean().sqrt())
@@ -53,7 +53,7 @@ def test_one_global_scale_and_a_centre_for_each_feature():
 @pytest.mark.parametrize("n_rows", [7, 100, 10_000])
 def test_moments_in_blocks(n_rows, monkeypatch):
     monkeypatch.setattr(_base, "block_size", lambda n_features: n_rows)
-    cells = draw(333) * 1e3 + 1e5
+    cells = simulate(333) * 1e3 + 1e5
     mean, variance = _base.moments(cells)
     torch.testing.assert_close(mean, cells.double().mean(0))
     torch.testing.assert_close(variance, cells.double().var(0, correction=0))
@@ -61,7 +61,7 @@ def test_moments_in_blocks(n_rows, monkeypatch):
 
 @pytest.mark.parametrize(("n_cells", "batch_size"), [(101, 100), (1, 100), (3, 1), (50, 100_000)])
 def test_a_last_minibatch_of_one_cell(n_cells, batch_size):
-    space = Autoencoder.fit(draw(n_cells), Training(max_epochs=2, batch_size=batch_size), widths=(4, 2))
+    space = Autoencoder.fit(simulate(n_cells), Training(max_epochs=2, batch_size=batch_size), widths=(4, 2))
     assert np.isfinite(space.history["train_loss"]).all()
 
 
@@ -71,7 +71,7 @@ def test_constant_features_do_not_divide_by_zero():
 
 
 def test_a_single_outlier_does_not_end_all_learning():
-    cells = torch.cat([draw(1_000) - 3, torch.full((1, 6), 100.0)])
+    cells = torch.cat([simulate(1_000) - 3, torch.full((1, 6), 100.0)])
     space = Autoencoder.fit(cells, Training(max_epochs=50), widths=(64, 32, 4))
     errors = (space.decode(space.encode(cells)) - cells).square().mean(1)
     assert errors[:-1].mean() < 0.1 * cells[:-1].var(0).mean()
@@ -92,7 +92,7 @@ def test_epochs_by_default():
 
 
 def test_validation_and_early_stopping_keep_the_best_weights():
-    cells = draw(300)
+    cells = simulate(300)
     training = Training(max_epochs=40, validation_size=0.2, early_stopping=3, lr=0.05, schedule=lambda done: 1.0)
     space = Autoencoder.fit(cells, training, widths=(16, 4))
     losses = space.history["validation_loss"]
@@ -104,7 +104,7 @@ def test_validation_and_early_stopping_keep_the_best_weights():
     assert error.item() == pytest.approx(min(losses), rel=1e-3)
 
 
-def test_ctrl_c_keeps_the_weights_so_far_and_says_so(caplog):
+def test_ctrl_c_keeps_the_weights_so_far_and_logs_it(caplog):
     class Cells:
         """Cells that are interrupted when they are read for the fifth time."""
 
@@ -118,12 +118,12 @@ def test_ctrl_c_keeps_the_weights_so_far_and_says_so(caplog):
             return self.x[rows]
 
     with caplog.at_level(logging.WARNING):
-        space = Autoencoder.fit(Cells(draw()), Training(max_epochs=100), widths=(4, 2))
+        space = Autoencoder.fit(Cells(simulate()), Training(max_epochs=100), widths=(4, 2))
     assert space.history["interrupted"]
     assert len(space.history["train_loss"]) == 3  # one read was for the moments
     assert "interrupted after 6 of 200 steps" in caplog.text
     assert not any(parameter.requires_grad for parameter in space.parameters())
-    assert torch.isfinite(space.encode(draw())).all()
+    assert torch.isfinite(space.encode(simulate())).all()
 
 
 def test_onecycle_rises_and_anneals():
@@ -183,15 +183,15 @@ def test_two_processes_train_the_same_weights_as_one_would(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "rank.py"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert run.returncode == 0, run.stderr
-    said = [(tmp_path / rank).read_text().split() for rank in "01"]
-    assert said[0] == said[1]
+    results = [(tmp_path / rank).read_text().split() for rank in "01"]
+    assert results[0] == results[1]
     adata = ne.datasets.simulate_batches(n_cells=500)
     ne.tl.train(adata, widths=(24, 6), max_epochs=10, batch_size=100, accelerator="cpu")
-    assert float(said[0][1]) == pytest.approx(adata.uns["neuronedit"]["history"]["train_loss"][-1], rel=0.1)
+    assert float(results[0][1]) == pytest.approx(adata.uns["neuronedit"]["history"]["train_loss"][-1], rel=0.1)
 
 
 def test_bfloat16_trains_as_well_and_is_used_for_training_alone():
-    cells = draw(2_000)
+    cells = simulate(2_000)
     spaces = {p: Autoencoder.fit(cells, Training(max_epochs=5, precision=p), widths=(16, 4)) for p in PRECISIONS}
     losses = {name: space.history["train_loss"][-1] for name, space in spaces.items()}
     assert losses["bfloat16"] != losses["float32"]

@@ -1,4 +1,4 @@
-"""What tl.combine predicts, and where it says it came from."""
+"""What tl.combine predicts, and which cells it was predicted from."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ def planted(n=200, interaction=0.0):
     return anndata.AnnData(X.astype(np.float32), obs=obs)
 
 
-def test_planted_shifts_add_up_for_all_pairs():
+def test_planted_shifts_add_up_for_all_combinations():
     adata = planted()
     ne.tl.train(adata, space="identity")
     both = ne.tl.combine(adata, "drug", control="none", effects=["a", "b", "c"], edit="shift")
@@ -45,8 +45,8 @@ def test_planted_shifts_add_up_for_all_pairs():
     means = both.to_df().groupby(both.obs["drug"], observed=True).mean()
     expected = {"a+b": [2, -3, 0, 0], "a+c": [2, 0, 1, 0], "b+c": [0, -3, 1, 0]}
     np.testing.assert_allclose(means, pd.DataFrame(expected).T.loc[means.index], atol=0.25)
-    pairs = both.uns["combined"]["pairs"]
-    assert list(pairs.index) == list(expected) and (pairs["agreement"] > 0.9).all()
+    combinations = both.uns["combined"]["combinations"]
+    assert list(combinations.index) == list(expected) and (combinations["agreement"] > 0.9).all()
 
 
 def test_provenance(treated):
@@ -59,8 +59,8 @@ def test_provenance(treated):
         own = treated[part.obs["combined_cell"].to_numpy()]
         assert (own.obs["condition"] == given).all()
         assert list(own.obs["cell_type"]) == list(part.obs["cell_type"])
-        pair = {"source": "basal", "target": effect, "query": given, "edit": "percentile"}
-        ne.tl.edit(treated, "condition", **pair, key_added="alone")
+        populations = {"source": "basal", "target": effect, "query": given, "edit": "percentile"}
+        ne.tl.edit(treated, "condition", **populations, key_added="alone")
         assert np.array_equal(treated[own.obs_names].layers["alone"], part.X)
         np.testing.assert_array_equal(treated.obs["alone_distance"][own.obs_names], part.obs["combined_distance"])
     assert "neuronedit" in both.uns and both.obsm["X_neurons_combined"].shape == (300, 10)
@@ -79,7 +79,7 @@ def test_as_layers(treated):
         layer = treated.layers[f"combined_{effect}"]
         assert np.array_equal(layer[rows], both[both.obs["combined_from"] == given].X)
         assert np.array_equal(layer[~rows], treated.X[~rows])
-    assert treated.uns["combined"]["pairs"].equals(both.uns["combined"]["pairs"])
+    assert treated.uns["combined"]["combinations"].equals(both.uns["combined"]["combinations"])
     assert treated.var["combined_A_arcsinh_cofactor"].eq(5).all()
     ne.tl.combine(treated, "condition", **BOTH, as_layers=True)  # ours may be written over
 
@@ -88,9 +88,9 @@ def test_as_layers(treated):
 def test_it_survives_a_file(treated, tmp_path, suffix):
     both = ne.tl.combine(treated, "condition", **BOTH)
     getattr(both, f"write_{suffix}")(tmp_path / f"both.{suffix}")
-    again = getattr(anndata, f"read_{suffix}")(tmp_path / f"both.{suffix}")
-    assert np.array_equal(again.X, both.X)
-    pd.testing.assert_frame_equal(again.uns["combined"]["orders"], both.uns["combined"]["orders"], check_names=False)
+    read = getattr(anndata, f"read_{suffix}")(tmp_path / f"both.{suffix}")
+    assert np.array_equal(read.X, both.X)
+    pd.testing.assert_frame_equal(read.uns["combined"]["orders"], both.uns["combined"]["orders"], check_names=False)
 
 
 def test_effects_that_do_not_add_up_disagree(caplog):
@@ -102,8 +102,8 @@ def test_effects_that_do_not_add_up_disagree(caplog):
     ne.tl.train(adata, space="identity")
     with caplog.at_level(logging.WARNING):
         both = ne.tl.combine(adata, "drug", control="none", effects=["a", "b"], edit="percentile")
-    assert both.uns["combined"]["pairs"]["agreement"].iloc[0] < 0.9
-    assert ("do not add up" in caplog.text) == (both.uns["combined"]["pairs"]["agreement"].iloc[0] < 0.5)
+    assert both.uns["combined"]["combinations"]["agreement"].iloc[0] < 0.9
+    assert ("do not add up" in caplog.text) == (both.uns["combined"]["combinations"]["agreement"].iloc[0] < 0.5)
 
 
 def test_simulated_combination_is_predicted_better_than_doing_nothing():
@@ -122,7 +122,9 @@ def test_order_of_rows_and_categories_does_not_matter(treated):
     other.obs["condition"] = other.obs["condition"].cat.reorder_categories(["B", "A+B", "basal", "A"])
     other.obs["condition"] = other.obs["condition"].cat.add_categories(["never"])
     one, two = (ne.tl.combine(adata, "condition", **BOTH) for adata in (treated, other))
-    assert np.array_equal(one.X, two.X) and one.uns["combined"]["pairs"].equals(two.uns["combined"]["pairs"])
+    assert np.array_equal(one.X, two.X) and one.uns["combined"]["combinations"].equals(
+        two.uns["combined"]["combinations"]
+    )
     shuffled = treated[np.random.default_rng(0).permutation(treated.n_obs)].copy()
     three = ne.tl.combine(shuffled, "condition", **BOTH)[one.obs_names]
     np.testing.assert_allclose(three.X, one.X, atol=1e-4)  # sums in another order
@@ -130,6 +132,10 @@ def test_order_of_rows_and_categories_does_not_matter(treated):
 
 def nan_label(adata):
     adata.obs["condition"] = adata.obs["condition"].where(np.arange(adata.n_obs) > 2)
+
+
+def slash(adata):
+    adata.obs["condition"] = adata.obs["condition"].cat.rename_categories({"A": "A/2"})
 
 
 def taken(adata):
@@ -146,7 +152,11 @@ BAD = {
     "twice": (None, {"effects": ["A", "A"]}, "'A' is named twice among control and effects"),
     "control as effect": (None, {"effects": ["A", "basal"]}, "'basal' is named twice"),
     "strata": (None, {"strata": "donor"}, "strata: 'donor' is not in adata.obs"),
+    "paired_by": (None, {"paired_by": "donor"}, "paired_by: 'donor' is not in adata.obs"),
     "edit": (None, {"edit": "percentiles"}, "edit='percentiles' is not known"),
+    "parameter": (None, {"bins": 3}, "'bins' is not a parameter of the edit 'percentile'; it has 'n_bins'"),
+    "key_added": (None, {"key_added": "a/b"}, "key_added='a/b' cannot be kept in h5ad and zarr files"),
+    "name of a layer": (slash, {"effects": ["A/2", "B"], "as_layers": True}, "key_added='combined_A/2' cannot be kept"),
     "strength": (None, {"strength": np.inf}, "strength must be a finite number"),
     "space": (lambda adata: adata.uns.clear(), {}, r"uns\['neuronedit'\] holds no trained space"),
     "layer of others": (taken, {"as_layers": True}, r"layers\['combined_A'\] exists and was not written by neuronedit"),
@@ -159,6 +169,6 @@ def test_bad_input(treated, name):
     if change:
         change(treated)
     before = treated.copy()
-    with pytest.raises((KeyError, ValueError), match=message):
+    with pytest.raises((KeyError, TypeError, ValueError), match=message):
         ne.tl.combine(treated, **{"groupby": "condition"} | BOTH | arguments)
     assert set(treated.layers) == set(before.layers) and set(treated.uns) == set(before.uns)

@@ -14,13 +14,13 @@ from neuronedit.baselines import BASELINES, QUICK
 from neuronedit.metrics import AGREEMENTS, CHECKS, METRICS
 from neuronedit.spaces import Autoencoder
 
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
-TRUTH = PAIR | {"truth": "truth"}
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+TRUTH = POPULATIONS | {"truth": "truth"}
 FAST = ["identity", "mean_shift", "quantile"]
 
 
 @pytest.fixture
-def known():
+def with_truth():
     """Simulated cells, with the truth of sample 1 as a group of its own."""
     cells = ne.datasets.simulate_batches(n_cells=400)
     sample = cells[cells.obs["group"] == "sample_1"]
@@ -36,8 +36,8 @@ def arrays(adata):
     return {role: adata.X[(adata.obs["group"] == name).to_numpy()] for role, name in TRUTH.items()}
 
 
-def test_one_row_for_each_method_seed_and_metric(known):
-    table = ne.tl.compare(known, "group", **TRUTH, methods=FAST, n_bootstrap=0)
+def test_one_row_for_each_method_seed_and_metric(with_truth):
+    table = ne.tl.compare(with_truth, "group", **TRUTH, methods=FAST, n_bootstrap=0)
     assert list(table) == ["method", "seed", "metric", "value", "low", "high", "distance", "seconds", "error"]
     assert len(table) == 3 * 4 and not table.duplicated(["method", "seed", "metric"]).any()
     assert (
@@ -49,9 +49,9 @@ def test_one_row_for_each_method_seed_and_metric(known):
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_a_distance_is_the_metric_s_and_its_value_the_gap_closed(known, name):
-    table = ne.tl.compare(known, "group", **TRUTH, methods=FAST, metrics=[name], n_bootstrap=0).set_index("method")
-    cells = arrays(known)
+def test_a_distance_is_the_metric_s_and_its_value_the_gap_closed(with_truth, name):
+    table = ne.tl.compare(with_truth, "group", **TRUTH, methods=FAST, metrics=[name], n_bootstrap=0).set_index("method")
+    cells = arrays(with_truth)
     move = BASELINES["quantile"](*(torch.from_numpy(cells[role]) for role in ("source", "target")))
     predicted = move(torch.from_numpy(cells["query"])).numpy()
     assert table.loc["quantile", "distance"] == pytest.approx(METRICS[name](predicted, cells["truth"]))
@@ -61,9 +61,9 @@ def test_a_distance_is_the_metric_s_and_its_value_the_gap_closed(known, name):
 
 
 @pytest.mark.parametrize("name", [*AGREEMENTS, *CHECKS])
-def test_other_metrics_are_what_they_are_on_arrays(known, name):
-    table = ne.tl.compare(known, "group", **TRUTH, methods=["mean_shift"], metrics=[name], n_bootstrap=0)
-    c = arrays(known)
+def test_other_metrics_are_what_they_are_on_arrays(with_truth, name):
+    table = ne.tl.compare(with_truth, "group", **TRUTH, methods=["mean_shift"], metrics=[name], n_bootstrap=0)
+    c = arrays(with_truth)
     predicted = c["query"] + c["target"].mean(0) - c["source"].mean(0)
     if name in AGREEMENTS:
         expected = AGREEMENTS[name](predicted, c["truth"])
@@ -75,14 +75,14 @@ def test_other_metrics_are_what_they_are_on_arrays(known, name):
 
 def test_without_a_truth_it_says_what_can_be_known(cells, caplog):
     with caplog.at_level("INFO", logger="neuronedit"):
-        table = ne.tl.compare(cells, "group", **PAIR, methods=FAST)
+        table = ne.tl.compare(cells, "group", **POPULATIONS, methods=FAST)
     assert table["metric"].cat.categories.tolist() == list(CHECKS)
     assert "No truth is given" in caplog.text
     with pytest.raises(ValueError, match="metrics 'energy_distance' need a truth; without one there are 'change_corr"):
-        ne.tl.compare(cells, "group", **PAIR, metrics=["energy_distance", "unharmed"])
+        ne.tl.compare(cells, "group", **POPULATIONS, metrics=["energy_distance", "unharmed"])
 
 
-def test_a_failure_is_a_row_with_its_reason_and_the_others_go_on(known, caplog):
+def test_a_failure_is_a_row_with_its_reason_and_the_others_go_on(with_truth, caplog):
     def broken(source, target, /):
         raise RuntimeError("singular matrix")
 
@@ -92,7 +92,7 @@ def test_a_failure_is_a_row_with_its_reason_and_the_others_go_on(known, caplog):
     def shortened(source, target, /):
         return lambda x: x[:, :2]
 
-    table = ne.tl.compare(known, "group", **TRUTH, methods=[broken, "identity", exploding, shortened])
+    table = ne.tl.compare(with_truth, "group", **TRUTH, methods=[broken, "identity", exploding, shortened])
     reasons = table.groupby("method", observed=True)["error"].first()
     assert reasons["broken"] == "RuntimeError: singular matrix"
     assert "NaN or infinite" in reasons["exploding"] and "(400, 2)" in reasons["shortened"]
@@ -102,15 +102,17 @@ def test_a_failure_is_a_row_with_its_reason_and_the_others_go_on(known, caplog):
 
 
 def test_seeds_are_given_to_the_methods_that_have_one(cells):
-    seen = []
+    given = []
 
-    def random(source, target, /, *, seed=0):
-        seen.append(seed)
-        offset = torch.rand(source.shape[1], generator=torch.Generator().manual_seed(seed))
+    def random(source, target, /, *, rng=0):
+        given.append(rng)
+        offset = torch.rand(source.shape[1], generator=torch.Generator().manual_seed(rng))
         return lambda x: x + offset
 
-    table = ne.tl.compare(cells, "group", **PAIR, methods={"random": random, "mean": "mean_shift"}, n_seeds=3, rng=5)
-    assert seen == [5, 6, 7]
+    table = ne.tl.compare(
+        cells, "group", **POPULATIONS, methods={"random": random, "mean": "mean_shift"}, n_seeds=3, rng=5
+    )
+    assert given == [5, 6, 7]
     assert table.groupby("method", observed=True)["seed"].unique().map(list).to_dict() == {
         "mean": [5],
         "random": [5, 6, 7],
@@ -118,65 +120,67 @@ def test_seeds_are_given_to_the_methods_that_have_one(cells):
     assert table[(table["method"] == "random") & (table["metric"] == "unharmed")]["value"].nunique() > 1
 
 
-def test_a_space_is_trained_on_source_target_and_query_and_never_on_the_truth(known):
-    seen = []
+def test_a_space_is_trained_on_source_target_and_query_and_never_on_the_truth(with_truth):
+    given = []
 
     def spy(source, target, /, *, cells=None):
-        seen.append(cells)
+        given.append(cells)
         return lambda x: x
 
-    ne.tl.compare(known, "group", **TRUTH, methods=[spy], metrics=["energy_distance"], n_bootstrap=0)
-    c = arrays(known)
+    ne.tl.compare(with_truth, "group", **TRUTH, methods=[spy], metrics=["energy_distance"], n_bootstrap=0)
+    c = arrays(with_truth)
     expected = np.concatenate([c["source"], c["target"], c["query"]])
-    assert np.array_equal(np.sort(seen[0].numpy(), axis=0), np.sort(expected, axis=0))
+    assert np.array_equal(np.sort(given[0].numpy(), axis=0), np.sort(expected, axis=0))
 
 
-def test_methods_share_an_autoencoder_and_do_what_they_do_alone(known, monkeypatch):
-    c = arrays(known)
+def test_methods_share_an_autoencoder_and_do_what_they_do_alone(with_truth, monkeypatch):
+    c = arrays(with_truth)
     methods = {name: partial(BASELINES[name], n_steps=20) for name in ("constant_shift", "neuron_editing")}
-    cells = torch.from_numpy(known.X[(known.obs["group"].isin(list(PAIR.values()))).to_numpy()])
-    pair = [torch.from_numpy(c[role]) for role in ("source", "target")]
-    alone = {name: learn(*pair, cells=cells)(torch.from_numpy(c["query"])).numpy() for name, learn in methods.items()}
+    cells = torch.from_numpy(with_truth.X[(with_truth.obs["group"].isin(list(POPULATIONS.values()))).to_numpy()])
+    both = [torch.from_numpy(c[role]) for role in ("source", "target")]
+    alone = {name: learn(*both, cells=cells)(torch.from_numpy(c["query"])).numpy() for name, learn in methods.items()}
     trained, fit = [], Autoencoder.fit
     monkeypatch.setattr(Autoencoder, "fit", lambda *arguments: trained.append(1) or fit(*arguments))
-    ne.tl.compare(known, "group", **TRUTH, methods=methods, metrics=["energy_distance"], n_bootstrap=0, key_added="a")
+    ne.tl.compare(
+        with_truth, "group", **TRUTH, methods=methods, metrics=["energy_distance"], n_bootstrap=0, key_added="a"
+    )
     assert len(trained) == 1
-    query = (known.obs["group"] == "sample_1").to_numpy()
+    query = (with_truth.obs["group"] == "sample_1").to_numpy()
     for name, expected in alone.items():
-        assert np.array_equal(known.layers[f"a_{name}"][query], expected)
+        assert np.array_equal(with_truth.layers[f"a_{name}"][query], expected)
 
 
-def test_the_same_seed_gives_the_same_table_and_nothing_is_written(known):
+def test_the_same_seed_gives_the_same_table_and_nothing_is_written(with_truth):
     methods = {name: BASELINES[name] for name in FAST} | {"neurons": partial(BASELINES["neuron_editing"], n_steps=20)}
-    before = known.copy()
+    before = with_truth.copy()
     first, second = (
-        ne.tl.compare(known, "group", **TRUTH, methods=methods, n_bootstrap=20).drop(columns="seconds")
+        ne.tl.compare(with_truth, "group", **TRUTH, methods=methods, n_bootstrap=20).drop(columns="seconds")
         for _ in range(2)
     )
     pd.testing.assert_frame_equal(first, second)
-    assert np.array_equal(known.X, before.X) and known.obs.equals(before.obs)
-    assert not (known.layers or known.uns or known.obsm)
+    assert np.array_equal(with_truth.X, before.X) and with_truth.obs.equals(before.obs)
+    assert not (with_truth.layers or with_truth.uns or with_truth.obsm)
 
 
-def test_predictions_are_kept_as_layers(known):
-    ne.tl.compare(known, "group", **TRUTH, methods=FAST, key_added="tried", n_bootstrap=0)
-    query = (known.obs["group"] == "sample_1").to_numpy()
-    c = arrays(known)
-    shifted = known.layers["tried_mean_shift"]
+def test_predictions_are_kept_as_layers(with_truth):
+    ne.tl.compare(with_truth, "group", **TRUTH, methods=FAST, key_added="tried", n_bootstrap=0)
+    query = (with_truth.obs["group"] == "sample_1").to_numpy()
+    c = arrays(with_truth)
+    shifted = with_truth.layers["tried_mean_shift"]
     np.testing.assert_allclose(shifted[query], c["query"] + c["target"].mean(0) - c["source"].mean(0), atol=1e-5)
-    assert np.array_equal(shifted[~query], known.X[~query])
-    assert known.var["tried_mean_shift_arcsinh_cofactor"].eq(5).all()
-    ne.tl.compare(known, "group", **TRUTH, methods=FAST, key_added="tried", n_bootstrap=0)
-    known.layers["mine_identity"] = known.X
+    assert np.array_equal(shifted[~query], with_truth.X[~query])
+    assert with_truth.var["tried_mean_shift_arcsinh_cofactor"].eq(5).all()
+    ne.tl.compare(with_truth, "group", **TRUTH, methods=FAST, key_added="tried", n_bootstrap=0)
+    with_truth.layers["mine_identity"] = with_truth.X
     with pytest.raises(ValueError, match=r"layers\['mine_identity'\] exists"):
-        ne.tl.compare(known, "group", **TRUTH, methods=FAST, key_added="mine")
+        ne.tl.compare(with_truth, "group", **TRUTH, methods=FAST, key_added="mine")
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     """A fixed map, scored on 60 draws of the populations: intervals hold the value of a large sample most of the time."""
 
-    def draw(seed, n):
-        generator = np.random.default_rng(seed)
+    def simulate(rng, n):
+        generator = np.random.default_rng(rng)
         roles = {"source": 0.0, "target": 1.0, "query": 0.0, "truth": 1.5}
         x = np.concatenate([generator.normal(center, size=(n, 3)) for center in roles.values()]).astype(np.float32)
         return AnnData(x, obs=pd.DataFrame({"role": np.repeat(list(roles), n)}, index=map(str, range(4 * n))))
@@ -184,34 +188,34 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     def by_one(source, target, /):
         return lambda x: x + 1
 
-    def row(seed, n, n_bootstrap):
+    def score(rng, n, n_bootstrap):
         groups = {role: role for role in ("source", "target", "query", "truth")}
         arguments = {"methods": [by_one], "metrics": ["energy_distance"], "n_bootstrap": n_bootstrap}
-        return ne.tl.compare(draw(seed, n), "role", **groups, **arguments).iloc[0]
+        return ne.tl.compare(simulate(rng, n), "role", **groups, **arguments).iloc[0]
 
-    true = row(999, 4000, 0)["value"]
-    rows = [row(seed, 150, 60) for seed in range(60)]
+    true = score(999, 4000, 0)["value"]
+    rows = [score(rng, 150, 60) for rng in range(60)]
     assert 0.85 <= np.mean([r["low"] <= true <= r["high"] for r in rows]) <= 0.995
-    large = row(7, 1500, 60)  # more cells than a bootstrap sample holds
+    large = score(7, 1500, 60)  # more cells than a bootstrap sample holds
     assert 0.5 < (large["high"] - large["low"]) / np.mean([r["high"] - r["low"] for r in rows]) / 10**-0.5 < 2
 
 
-def test_sparse_and_layers_give_the_same(known):
-    expected = ne.tl.compare(known, "group", **TRUTH, methods=FAST, n_bootstrap=5).drop(columns="seconds")
-    known.layers["sparse"], known.X = sparse.csr_matrix(known.X), np.zeros_like(known.X)
-    found = ne.tl.compare(known, "group", **TRUTH, methods=FAST, n_bootstrap=5, layer="sparse")
+def test_sparse_and_layers_give_the_same(with_truth):
+    expected = ne.tl.compare(with_truth, "group", **TRUTH, methods=FAST, n_bootstrap=5).drop(columns="seconds")
+    with_truth.layers["sparse"], with_truth.X = sparse.csr_matrix(with_truth.X), np.zeros_like(with_truth.X)
+    found = ne.tl.compare(with_truth, "group", **TRUTH, methods=FAST, n_bootstrap=5, layer="sparse")
     pd.testing.assert_frame_equal(found.drop(columns="seconds"), expected)
 
 
-def test_a_query_that_is_not_named_is_all_the_rest(known):
-    table = ne.tl.compare(known, "group", source="control_1", target="control_2", truth="truth", methods=["identity"])
-    assert len(table) == 4
+def test_a_query_is_required(with_truth):
+    with pytest.raises(ValueError, match="query is required: .* besides source, target, truth 'sample_1', 'sample_2'"):
+        ne.tl.compare(with_truth, "group", source="control_1", target="control_2", truth="truth", methods=["identity"])
 
 
 def test_the_default_is_every_quick_method(cells, monkeypatch):
     few = {name: QUICK[name] for name in FAST}
     monkeypatch.setattr("neuronedit.tl._compare.QUICK", few)
-    assert set(ne.tl.compare(cells, "group", **PAIR, n_bootstrap=0)["method"]) == set(few)
+    assert set(ne.tl.compare(cells, "group", **POPULATIONS, n_bootstrap=0)["method"]) == set(few)
 
 
 BAD = {
@@ -221,28 +225,28 @@ BAD = {
     "two of one name": ({"methods": [lambda s, t: s, lambda s, t: s]}, "methods has two of one name"),
     "no seeds": ({"n_seeds": 0}, "n_seeds must be at least 1; it is 0"),
     "negative bootstrap": ({"n_bootstrap": -1}, "n_bootstrap must be at least 0; it is -1"),
-    "unknown truth": ({"truth": "sample_9"}, "truth: 'sample_9' is not in obs"),
+    "unwith_truth truth": ({"truth": "sample_9"}, "truth: 'sample_9' is not in obs"),
     "truth is the target": ({"truth": "control_2"}, "400 cells are in both target and truth"),
     "truth is the query": ({"truth": "sample_1"}, "400 cells are in both truth and query"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input(known, case):
+def test_bad_input(with_truth, case):
     arguments, message = BAD[case]
     with pytest.raises(ValueError, match=message):
-        ne.tl.compare(known, "group", **(TRUTH | arguments))
-    assert not known.layers and not known.uns
+        ne.tl.compare(with_truth, "group", **(TRUTH | arguments))
+    assert not with_truth.layers and not with_truth.uns
 
 
-@pytest.mark.parametrize("role", PAIR | {"truth": ""})
-def test_too_few_cells_are_refused(known, role):
-    few = (known.obs["group"] == TRUTH[role]).to_numpy() & (np.cumsum(known.obs["group"] == TRUTH[role]) > 3)
+@pytest.mark.parametrize("role", POPULATIONS | {"truth": ""})
+def test_too_few_cells_are_refused(with_truth, role):
+    few = (with_truth.obs["group"] == TRUTH[role]).to_numpy() & (np.cumsum(with_truth.obs["group"] == TRUTH[role]) > 3)
     with pytest.raises(ValueError, match=f"{role} has 3 cells; scores need at least 4"):
-        ne.tl.compare(known[~few], "group", **TRUTH, methods=FAST)
+        ne.tl.compare(with_truth[~few], "group", **TRUTH, methods=FAST)
 
 
-def test_nan_is_refused_before_any_work(known):
-    known.X[3, 4] = np.nan
+def test_nan_is_refused_before_any_work(with_truth):
+    with_truth.X[3, 4] = np.nan
     with pytest.raises(ValueError, match="X has NaN or infinite values, the first in cell"):
-        ne.tl.compare(known, "group", **TRUTH)
+        ne.tl.compare(with_truth, "group", **TRUTH)

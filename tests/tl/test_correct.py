@@ -14,9 +14,9 @@ SHIFTS = {"b1": [2.0, 0, 0, 0], "b2": [0, -3.0, 0, 0], "b3": [0, 0, 1.0, 0], "b4
 HOW = {"control_key": "role", "edit": "shift"}
 
 
-def batches(n=120, seed=0):
+def batches(n=120, rng=0):
     """Four batches, each shifted in its own feature. b3 has no control; donor 7 is in b3 and b4, and is not like the control."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(rng)
     where = {"control": 0.0, "patient": 3.0, "donor 7": -3.0}
     parts, frames = [], []
     for batch, shift in SHIFTS.items():
@@ -34,20 +34,20 @@ def batches(n=120, seed=0):
     return adata
 
 
-def left(adata, layer="corrected", **which):
-    """Mean of some cells, beside where they would be without a batch effect."""
+def batch_effect(adata, layer="corrected", **which):
+    """Mean of some cells less what it would be without a batch effect."""
     where = {"control": 0.0, "patient": 3.0, "donor 7": -3.0}
     rows = np.logical_and.reduce([adata.obs[column] == value for column, value in which.items()])
     return adata[rows].layers[layer].mean(axis=0) - where[which["person"]]
 
 
-def test_planted_shifts_are_taken_away_and_what_is_different_stays():
+def test_planted_shifts_are_removed_and_what_is_different_stays():
     adata = batches()
     before = adata.X.copy()
     ne.tl.correct(adata, "batch", **HOW, reference="b1")
     for batch in ("b2", "b4"):
         for person in ("control", "patient"):
-            np.testing.assert_allclose(left(adata, batch=batch, person=person), SHIFTS["b1"], atol=0.3)
+            np.testing.assert_allclose(batch_effect(adata, batch=batch, person=person), SHIFTS["b1"], atol=0.3)
     assert np.array_equal(adata.X, before)
     for batch in ("b1", "b3"):  # the reference, and a batch without a control
         rows = (adata.obs["batch"] == batch).to_numpy()
@@ -59,11 +59,12 @@ def test_planted_shifts_are_taken_away_and_what_is_different_stays():
         "b3": "left alone: no control",
         "b4": "control to b1",
     }
+    assert table["status"].to_dict() == {"b1": "reference", "b2": "corrected", "b3": "left alone", "b4": "corrected"}
     assert table["n_controls"].to_dict() == {"b1": 120, "b2": 120, "b3": 0, "b4": 120}
     assert table["n_samples"].to_dict() == {"b1": 120, "b2": 120, "b3": 240, "b4": 240}
 
 
-def test_left_alone_is_said_aloud(caplog):
+def test_a_batch_that_is_left_alone_is_a_warning(caplog):
     adata = batches()
     with caplog.at_level(logging.WARNING):
         ne.tl.correct(adata, "batch", **HOW, reference="b1")
@@ -76,23 +77,28 @@ def test_pooled_reference_brings_all_to_the_mean_of_the_controls():
     ne.tl.correct(adata, "batch", **HOW)
     goal = np.mean([SHIFTS[batch] for batch in ("b1", "b2", "b4")], axis=0)
     for batch in ("b1", "b2", "b4"):
-        np.testing.assert_allclose(left(adata, batch=batch, person="patient"), goal, atol=0.3)
+        np.testing.assert_allclose(batch_effect(adata, batch=batch, person="patient"), goal, atol=0.3)
     assert (adata.uns["corrected"]["batches"]["how"].drop("b3") == "control to all controls").all()
 
 
 BRIDGES = {
-    "other cells": ({"b3": {"person": "donor 7"}}, "bridged through person='donor 7'", [2.0, 0, 0, 0]),
-    "another batch": ({"b3": "b2"}, "as b2", [2.0, 3.0, 1.0, 0]),  # wrongly so: its shift is another one
+    "other cells": ({"b3": {"person": "donor 7"}}, "bridged", "bridged through person='donor 7'", [2.0, 0, 0, 0]),
+    "another batch": (
+        {"b3": "b2"},
+        "like another batch",
+        "as b2",
+        [2.0, 3.0, 1.0, 0],
+    ),  # wrongly so: its shift is another one
 }
 
 
 @pytest.mark.parametrize("name", BRIDGES)
 def test_bridges(name):
-    bridge, how, expected = BRIDGES[name]
+    bridge, status, how, expected = BRIDGES[name]
     adata = batches()
     ne.tl.correct(adata, "batch", **HOW, reference="b1", bridge=bridge)
-    np.testing.assert_allclose(left(adata, batch="b3", person="patient"), expected, atol=0.3)
-    assert adata.uns["corrected"]["batches"].loc["b3", "how"] == how
+    np.testing.assert_allclose(batch_effect(adata, batch="b3", person="patient"), expected, atol=0.3)
+    assert list(adata.uns["corrected"]["batches"].loc["b3", ["status", "how"]]) == [status, how]
     assert json.loads(adata.uns["corrected"]["config"])["bridge"] == bridge
 
 
@@ -105,16 +111,16 @@ def test_held_out_controls_are_not_used_and_are_scored():
     scores = adata.uns["corrected"]["held_out"]
     assert list(scores.index) == ["b2", "b4"] and (scores["n_cells"] == 200).all()
     assert (scores["closed"] > 0.9).all() and (scores["after"] < 0.1 * scores["before"]).all()
-    only = adata[~((adata.obs["role"] == "control") & (adata.obs["tube"] == "two")).to_numpy()].copy()
-    ne.tl.correct(only, "batch", **HOW, reference="b1")
-    assert np.array_equal(only.layers["corrected"], adata[only.obs_names].layers["corrected"])
+    without = adata[~((adata.obs["role"] == "control") & (adata.obs["tube"] == "two")).to_numpy()].copy()
+    ne.tl.correct(without, "batch", **HOW, reference="b1")
+    assert np.array_equal(without.layers["corrected"], adata[without.obs_names].layers["corrected"])
     ne.tl.correct(adata, "batch", **HOW, reference="b1")
     assert "held_out" not in adata.uns["corrected"]
 
 
-def composed(share, n=1500, seed=0):
+def composed(share, n=1500, rng=0):
     """Two populations; four controls hold about a third of the second one, the sample holds ``share`` of it."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(rng)
     parts, frames = [], []
     shares = {"c1": 0.30, "c2": 0.33, "c3": 0.36, "c4": 0.32, "s": share}
     for batch in ("x", "y"):
@@ -133,13 +139,13 @@ def composed(share, n=1500, seed=0):
 
 
 @pytest.mark.parametrize(("share", "flagged"), [(0.33, False), (0.8, True)])
-def test_a_sample_that_is_composed_otherwise_is_flagged_and_named(share, flagged):
+def test_a_sample_that_differs_in_composition_is_flagged_and_named(share, flagged):
     adata = composed(share)
     ne.tl.correct(adata, "batch", **HOW, reference="y", sample_key="tube")
     row = adata.uns["corrected"]["samples"].loc["x: s"]
     assert row["flagged"] == flagged and (row["composition"] > 1) == flagged
     assert ("more CD3+" in row["lacking"]) is flagged
-    assert ("composed otherwise than the controls" in adata.uns["corrected"]["verdict"]) is flagged
+    assert ("differ in composition from the controls" in adata.uns["corrected"]["verdict"]) is flagged
 
 
 def test_cells_beyond_the_control_are_counted_by_feature_and_by_cell():
@@ -148,8 +154,8 @@ def test_cells_beyond_the_control_are_counted_by_feature_and_by_cell():
     adata.X[sample[:300], 1] += 20
     ne.tl.correct(adata, "batch", **HOW, reference="y")
     record = adata.uns["corrected"]
-    assert record["coverage"].loc["x", "CD4"] == pytest.approx(0.2 + 0.8 * 0.01, abs=0.03)
-    assert record["coverage"].loc["x", "CD3"] < 0.05
+    outside = record["features"].set_index(["batch", "feature"])["outside_control"]
+    assert outside["x", "CD4"] == pytest.approx(0.2 + 0.8 * 0.01, abs=0.03) and outside["x", "CD3"] < 0.05
     assert record["batches"].loc["x", "outside"] == pytest.approx(0.2, abs=0.05)
     assert np.isnan(record["samples"]["composition"]).all() and "is not known" in record["verdict"]
 
@@ -159,13 +165,15 @@ def test_it_survives_a_file(tmp_path, suffix):
     adata = composed(0.8, n=300)
     ne.tl.correct(adata, "batch", **HOW, sample_key="tube", held_out_controls={"tube": "c1"}, copy=False)
     getattr(adata, f"write_{suffix}")(tmp_path / f"cells.{suffix}")
-    again = getattr(anndata, f"read_{suffix}")(tmp_path / f"cells.{suffix}")
-    assert np.array_equal(again.layers["corrected"], adata.layers["corrected"])
-    for name in ("batches", "samples", "coverage", "features", "held_out"):
+    read = getattr(anndata, f"read_{suffix}")(tmp_path / f"cells.{suffix}")
+    assert np.array_equal(read.layers["corrected"], adata.layers["corrected"])
+    for name in ("batches", "samples", "features", "held_out"):
         pd.testing.assert_frame_equal(
-            again.uns["corrected"][name], adata.uns["corrected"][name], check_names=False, check_dtype=False
+            read.uns["corrected"][name], adata.uns["corrected"][name], check_names=False, check_dtype=False
         )
-    ne.tl.correct(again, "batch", **HOW)  # what a file says is ours may be written over
+    ne.tl.apply(adata, read, query=adata.obs_names, key_added="applied")
+    assert np.array_equal(adata.layers["applied"], adata.layers["corrected"])
+    ne.tl.correct(read, "batch", **HOW)  # what a file says is ours may be written over
 
 
 def test_it_is_tl_edit_batch_by_batch(trained):
@@ -176,7 +184,7 @@ def test_it_is_tl_edit_batch_by_batch(trained):
     assert np.array_equal(trained.obs["corrected_distance"], trained.obs["edited_distance"], equal_nan=True)
     assert trained.var["corrected_arcsinh_cofactor"].eq(5).all()
     ne.pl.support(trained, key="corrected")
-    with pytest.raises(ValueError, match="was corrected batch by batch"):
+    with pytest.raises(ValueError, match="corrected batch by batch"):
         ne.pl.shift(trained, key="corrected")
 
 
@@ -186,7 +194,7 @@ def test_auto_expects_something_of_each_batch(trained):
     assert 0 < row["expected"] <= 1 and "strata of 'cell_type'" in row["verdict"]
 
 
-def test_by_default_it_is_learnt_within_strata_if_they_are_named(trained):
+def test_by_default_it_is_fitted_within_strata_if_they_are_named(trained):
     for strata, edit in ((None, "auto"), ("cell_type", "percentile")):
         ne.tl.correct(trained, "batch", control_key="role", reference="batch_2", strata=strata)
         assert json.loads(trained.uns["corrected"]["config"])["edit"] == edit
@@ -220,9 +228,90 @@ def test_controls_alone(tmp_path):
     adata = batches()
     adata = adata[adata.obs["role"] == "control"].copy()
     ne.tl.correct(adata, "batch", **HOW, reference="b1")
-    np.testing.assert_allclose(left(adata, batch="b2", person="control"), SHIFTS["b1"], atol=0.2)
+    np.testing.assert_allclose(batch_effect(adata, batch="b2", person="control"), SHIFTS["b1"], atol=0.2)
     assert adata.uns["corrected"]["batches"]["n_samples"].eq(0).all() and not len(adata.uns["corrected"]["samples"])
     adata.write_h5ad(tmp_path / "cells.h5ad")
+
+
+def strip(adata):
+    """Return the cells alone: nothing of a correction or of its space."""
+    return anndata.AnnData(adata.X.copy(), obs=adata.obs[["batch", "person", "role"]].copy(), var=adata.var[[]].copy())
+
+
+@pytest.fixture
+def corrected(tmp_path):
+    """Four corrected batches and the one file that keeps their corrections: b1 is the reference, b3 is bridged."""
+    adata = batches()
+    ne.tl.correct(adata, "batch", **HOW, reference="b1", bridge={"b3": {"person": "donor 7"}})
+    ne.io.save_model(adata, tmp_path / "batches.safetensors")
+    return adata, tmp_path / "batches.safetensors"
+
+
+def test_one_file_corrects_the_same_cells_to_the_same_bits(corrected):
+    adata, path = corrected
+    for model in (adata, path):
+        cells = strip(adata)
+        ne.tl.apply(cells, model, query=cells.obs_names, key_added="corrected")
+        assert np.array_equal(cells.layers["corrected"], adata.layers["corrected"])
+        assert np.array_equal(cells.obsm["X_neurons_corrected"], adata.obsm["X_neurons_corrected"])
+        for column in ("corrected_support", "corrected_distance"):
+            assert np.array_equal(cells.obs[column], adata.obs[column], equal_nan=True)
+    record, before = cells.uns["corrected"], adata.uns["corrected"]
+    columns = ["batch", "feature", "observed_change", "change", "mean"]
+    pd.testing.assert_frame_equal(
+        record["features"][columns].sort_values(["batch", "feature"], ignore_index=True),
+        before["features"][columns].sort_values(["batch", "feature"], ignore_index=True),
+    )
+    assert "b1: the reference, which stays as it is." in record["verdict"] and "fitted" not in record
+    assert f"b3: Fitted before, on other cells ({path})." in record["verdict"]
+    assert json.loads(record["config"])["groupby"] == "batch"
+
+
+def test_one_file_corrects_new_cells_of_these_batches(corrected):
+    _, path = corrected
+    new = strip(batches(rng=1))
+    new.obs["run"] = new.obs.pop("batch")
+    ne.tl.apply(new, path, "run", query=["b1", "b2", "b3"])
+    for batch in ("b2", "b3"):
+        np.testing.assert_allclose(batch_effect(new, "edited", run=batch, person="patient"), SHIFTS["b1"], atol=0.3)
+    stays = new.obs["run"].isin(["b1", "b4"]).to_numpy()  # the reference, and a batch that was not asked for
+    assert np.array_equal(new.layers["edited"][stays], new.X[stays])
+    assert new.obs["edited_support"].notna().to_numpy().tolist() == (~stays).tolist()
+    assert set(new.uns["edited"]["features"]["batch"]) == {"b2", "b3"}
+
+
+def rename_batch(adata):
+    adata.obs["batch"] = adata.obs["batch"].replace({"b2": "b9"})
+
+
+APPLY_BAD = {
+    "left alone": (None, {}, r"the batches 'b3' of obs\['batch'\], .* or has left alone; it has 'b1', 'b2', 'b4'"),
+    "not known": (rename_batch, {}, r"query has cells of the batches 'b3', 'b9' of obs\['batch'\]"),
+    "another column": (None, {"groupby": "person", "query": ["control"]}, "the batches 'control' of obs"),
+    "no column": (lambda adata: adata.obs.pop("batch"), {}, "'batch' is not in adata.obs; it has 'person', 'role'"),
+    "several strengths": (None, {"strength": [0.5, 1]}, "several strengths are for edits"),
+    "a store": (None, {"write_to": "store.zarr"}, "write_to and several strengths are for edits"),
+    "query": (None, {"query": None}, "query is required: the cells to edit"),
+    "a value without its column": (
+        None,
+        {"query": ["b2"]},
+        "query: 'b2' are not in adata.obs_names. Values of a column need groupby",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", APPLY_BAD)
+def test_what_no_correction_is_known_of_is_an_error(name):
+    change, arguments, message = APPLY_BAD[name]
+    model = batches(20)
+    ne.tl.correct(model, "batch", **HOW, reference="b1")
+    new = strip(model)
+    if change:
+        change(new)
+    before = new.copy()
+    with pytest.raises((KeyError, ValueError), match=message):
+        ne.tl.apply(new, model, **{"query": new.obs_names} | arguments)
+    assert not new.layers and not new.uns and not new.obsm and new.obs.equals(before.obs)
 
 
 def one_control(adata):
@@ -267,6 +356,9 @@ BAD = {
     "bounds": (None, {"bounds": (1, 0)}, "bounds must be the lowest and the highest value"),
     "strength": (None, {"strength": np.nan}, "strength must be a finite number"),
     "key_added": (None, {"key_added": "neuronedit"}, "is the key of the trained space"),
+    "name of a layer": (None, {"key_added": ".."}, "key_added='..' cannot be kept in h5ad and zarr files"),
+    "parameter": (None, {"bins": 3}, "'bins' is not a parameter of the edit 'shift'"),
+    "paired_by": (None, {"paired_by": "person"}, "'paired_by' is not a parameter of ne.tl.correct"),
 }
 
 
@@ -277,6 +369,6 @@ def test_bad_input(name):
     if change:
         change(adata)
     before = adata.copy()
-    with pytest.raises((KeyError, ValueError), match=message):
+    with pytest.raises((KeyError, TypeError, ValueError), match=message):
         ne.tl.correct(adata, **{"batch_key": "batch"} | HOW | arguments)
     assert set(adata.layers) == set(before.layers) and set(adata.uns) == set(before.uns)

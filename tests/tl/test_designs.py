@@ -1,4 +1,4 @@
-"""The designs people have: several pairs, paths of strengths, the way back, one edit on top of another, some neurons, MuData."""
+"""The designs people have: donors before and after, paths of strengths, source and target swapped, one edit on top of another, a few neurons, MuData."""
 
 import json
 
@@ -9,8 +9,8 @@ import pytest
 
 import neuronedit as ne
 
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
-PERCENTILE = PAIR | {"edit": "percentile"}
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+PERCENTILE = POPULATIONS | {"edit": "percentile"}
 
 
 def is_query(adata):
@@ -36,30 +36,32 @@ def donors(n=300, seed=0):
     return anndata.AnnData(np.concatenate(parts).astype(np.float32), obs=obs)
 
 
-def test_pairs_see_the_change_within_donors_and_trust_the_one_who_resembles_the_query():
+def test_paired_by_sees_the_change_within_donors_and_trusts_the_one_who_resembles_the_query():
     adata = donors()
     ne.tl.train(adata, space="identity")
     moved = {}
-    for pairs in (None, "donor"):
-        ne.tl.edit(adata, "condition", source="before", target="after", query="query", edit="shift", pairs=pairs)
-        moved[pairs] = (adata.layers["edited"] - adata.X)[adata.obs["condition"] == "query"].mean(axis=0)
+    for paired_by in (None, "donor"):
+        how = {"source": "before", "target": "after", "query": "query", "edit": "shift", "paired_by": paired_by}
+        ne.tl.edit(adata, "condition", **how)
+        moved[paired_by] = (adata.layers["edited"] - adata.X)[adata.obs["condition"] == "query"].mean(axis=0)
     np.testing.assert_allclose(moved["donor"], [2, 0, 0], atol=0.35)
     assert moved[None][1] > 2  # the donors' shares were taken for a change
-    assert json.loads(adata.uns["edited"]["config"])["pairs"] == "donor"
+    assert json.loads(adata.uns["edited"]["config"])["edit_params"] == {"paired_by": "donor"}
 
 
-def test_pairs_with_strata_and_resamples():
+def test_paired_by_with_strata_and_bootstrap():
     adata = donors()
     adata.obs["half"] = np.where(np.arange(adata.n_obs) % 2, "x", "y")
     ne.tl.train(adata, space="identity")
-    how = {"source": "before", "target": "after", "query": "query", "edit": "shift", "pairs": "donor"}
-    ne.tl.edit(adata, "condition", **how, strata="half", n_resamples=5)
+    how = {"source": "before", "target": "after", "query": "query", "edit": "shift", "paired_by": "donor"}
+    ne.tl.edit(adata, "condition", **how, strata="half")
+    ne.tl.bootstrap(adata, n_bootstrap=5)
     change = (adata.layers["edited"] - adata.X)[adata.obs["condition"] == "query"].mean(axis=0)
     np.testing.assert_allclose(change, [2, 0, 0], atol=0.5)
     assert adata.layers["edited_sd"][adata.obs["condition"] == "query"].max() < 0.5
 
 
-def test_a_small_stratum_is_drawn_to_the_edit_of_all():
+def test_a_small_stratum_is_shrunk_towards_the_edit_of_all():
     """With 40 cells a stratum's own shift counts four ninths, with 400 eight."""
     moved = {}
     for n in (40, 400):
@@ -98,18 +100,19 @@ def test_a_path_of_strengths(trained):
 
 def test_a_shift_is_linear_in_its_strength(cells):
     ne.tl.train(cells, space="identity")
-    ne.tl.edit(cells, "group", **PAIR, edit="shift", strength=[-1.0, 2.0, 1.0])
+    ne.tl.edit(cells, "group", **POPULATIONS, edit="shift", strength=[-1.0, 2.0, 1.0])
     once = cells.layers["edited"] - cells.X
     np.testing.assert_allclose(cells.layers["edited_2"] - cells.X, 2 * once, atol=1e-5)
     np.testing.assert_allclose(cells.layers["edited_-1"] - cells.X, -once, atol=1e-5)
 
 
 @pytest.mark.parametrize("edit", ["percentile", "shift", "affine"])
-def test_the_inverse_takes_the_edit_back(cells, edit):
+def test_source_and_target_swapped_take_the_edit_back(cells, edit):
     params = {"n_bins": 149} if edit == "percentile" else {}
-    pair = {"source": "control_1", "target": "control_2", "edit": edit} | params
+    there = {"source": "control_1", "target": "control_2", "edit": edit} | params
+    back = there | {"source": "control_2", "target": "control_1"}
     ne.tl.train(cells, space="identity")
-    ne.tl.edit(cells, "group", **pair, query="control_1")
+    ne.tl.edit(cells, "group", **there, query="control_1")
     source = (cells.obs["group"] == "control_1").to_numpy()
     moved = anndata.AnnData(
         cells.layers["edited"][source],
@@ -118,18 +121,10 @@ def test_the_inverse_takes_the_edit_back(cells, edit):
     )
     both = anndata.concat([anndata.AnnData(cells.X, obs=cells.obs, var=cells.var), moved], index_unique="-")
     ne.tl.train(both, space="identity")
-    ne.tl.edit(both, "group", **pair, query="moved", inverse=True)
-    back = both.layers["edited"][both.obs["group"] == "moved"]
+    ne.tl.edit(both, "group", **back, query="moved")
+    returned = both.layers["edited"][both.obs["group"] == "moved"]
     varies = cells.X[source].std(axis=0) > 0
-    assert np.abs(back - cells.X[source])[:, varies].mean() < 0.02
-    config = json.loads(both.uns["edited"]["config"])
-    assert (config["source"], config["target"], config["inverse"]) == ("control_2", "control_1", True)
-
-
-def test_without_a_query_the_inverse_edits_all_but_the_source(trained):
-    ne.tl.edit(trained, "group", source="control_1", target="control_2", edit="shift", inverse=True)
-    edited = trained.obs["edited_support"].notna().to_numpy()
-    assert (edited == (trained.obs["group"] != "control_1").to_numpy()).all()
+    assert np.abs(returned - cells.X[source])[:, varies].mean() < 0.02
 
 
 def test_one_edit_on_top_of_another():
@@ -156,7 +151,7 @@ def test_one_edit_on_top_of_another():
         ne.tl.edit(adata, "group", **both)
 
 
-def test_only_some_neurons(trained):
+def test_only_a_few_neurons(trained):
     ne.tl.edit(trained, "group", **PERCENTILE, neurons=[1, 4])
     query = is_query(trained)
     moved = np.abs(trained.obsm["X_neurons_edited"] - trained.obsm["X_neurons"])[query].max(axis=0)
@@ -166,65 +161,89 @@ def test_only_some_neurons(trained):
     assert np.array_equal(whole.layers["edited"], trained.layers["edited"])
 
 
-@pytest.mark.parametrize("how", [{"edit": "percentile"}, {"edit": "auto"}, {"edit": "shift", "pairs": "donor"}])
+@pytest.mark.parametrize("how", [{"edit": "percentile"}, {"edit": "auto"}, {"edit": "shift", "paired_by": "donor"}])
 def test_order_of_rows_and_categories_and_unused_categories_do_not_matter(how):
     adata = ne.datasets.simulate_batches(n_cells=200)
     adata.obs["donor"] = pd.Categorical(np.tile(["a", "b"], 400))
     ne.tl.train(adata, space="pca", n_components=8)
-    strata = {} if "pairs" in how else {"strata": "cell_type"}
-    ne.tl.edit(adata, "group", **PAIR, **strata, **how)
+    strata = {} if "paired_by" in how else {"strata": "cell_type"}
+    ne.tl.edit(adata, "group", **POPULATIONS, **strata, **how)
     other = adata.copy()
     for column in ("group", "cell_type", "donor"):
         order = list(other.obs[column].cat.categories)[::-1]
         other.obs[column] = other.obs[column].cat.reorder_categories(order).cat.add_categories(["never"])
-    ne.tl.edit(other, "group", **PAIR, **strata, **how)
+    ne.tl.edit(other, "group", **POPULATIONS, **strata, **how)
     assert np.array_equal(other.layers["edited"], adata.layers["edited"])
 
 
-def test_mudata():
+def test_a_mudata_is_refused_and_its_modality_taken():
     mudata = pytest.importorskip("mudata")
     cells = ne.datasets.simulate_batches(n_cells=150)
     rna = anndata.AnnData(np.zeros((600, 3), dtype=np.float32), obs=cells.obs[[]])
     both = mudata.MuData({"protein": cells.copy(), "rna": rna})
-    for data, where in ((both, {"mod": "protein"}), (cells, {})):
-        ne.pp.inverse_arcsinh(data, **where)
-        ne.pp.arcsinh(data, 10, **where)
-    assert "X_arcsinh_cofactor" in both["protein"].var
-    tables = [
-        ne.tl.compare(data, "group", **PAIR, methods={"shift": ne.edits.shift}, n_bootstrap=0, **where)
-        for data, where in ((both, {"mod": "protein"}), (cells, {}))
-    ]
-    assert tables[0]["value"].equals(tables[1]["value"])
-    ne.tl.train(both, mod="protein", space="identity")
-    ne.tl.edit(both, "group", **PERCENTILE, mod="protein")
     ne.tl.train(cells, space="identity")
-    ne.tl.edit(cells, "group", **PERCENTILE)
+    message = r"adata must be an AnnData; it is a MuData; pass one of its modalities, mdata.mod\['protein'\]: it has 'protein', 'rna'"
+    calls = [
+        lambda: ne.pp.arcsinh(both),
+        lambda: ne.pp.inverse_arcsinh(both),
+        lambda: ne.tl.train(both, space="identity"),
+        lambda: ne.tl.edit(both, "group", **PERCENTILE),
+        lambda: ne.tl.bootstrap(both),
+        lambda: ne.tl.apply(both, cells, query=cells.obs_names),
+        lambda: ne.tl.correct(both, "batch", control_key="role"),
+        lambda: ne.tl.compare(both, "group", **POPULATIONS),
+        lambda: ne.tl.embed(both, cells),
+        lambda: ne.tl.rank_neurons(both),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=message):
+            call()
+    protein = both.mod["protein"]
+    for adata in (protein, cells):
+        ne.tl.train(adata, space="identity")
+        ne.tl.edit(adata, "group", **PERCENTILE)
     assert np.array_equal(both["protein"].layers["edited"], cells.layers["edited"])
-    ne.tl.correct(both, "batch", control_key="role", edit="shift", mod="protein")
-    assert "corrected" in both["protein"].layers
-    assert ne.tl.rank_neurons(both, mod="protein").equals(ne.tl.rank_neurons(cells))
-    ne.tl.embed(both, model=cells, mod="protein")
-    with pytest.raises(TypeError, match="adata must be an AnnData; it is a MuData; name one of its modalities, mod="):
-        ne.tl.edit(both, "group", **PERCENTILE)
-    with pytest.raises(KeyError, match="mod: 'proteins' is not a modality; there are 'protein', 'rna'"):
-        ne.tl.train(both, mod="proteins")
-    with pytest.raises(TypeError, match="mod='protein' names a modality of a MuData; adata is a AnnData"):
-        ne.tl.train(cells, mod="protein")
 
 
+def test_labels_on_the_mudata_alone_reach_its_modality_by_push_obs():
+    mudata = pytest.importorskip("mudata")
+    cells = ne.datasets.simulate_batches(n_cells=50)
+    protein = cells.copy()
+    protein.obs = protein.obs[[]]
+    both = mudata.MuData({"protein": protein})
+    both.obs["group"] = cells.obs["group"].to_numpy()
+    ne.tl.train(both.mod["protein"], space="identity")
+    with pytest.raises(KeyError, match="'group' is not in adata.obs; it has none; columns of a MuData's own obs reach"):
+        ne.tl.edit(both.mod["protein"], "group", **PERCENTILE)
+    both.push_obs(["group"], prefixed=False)
+    ne.tl.edit(both.mod["protein"], "group", **PERCENTILE)
+
+
+AUTO = {"edit": "auto"}
 BAD = {
     "strength": ({"strength": [1, np.nan]}, "strength must be a finite number, or several different ones"),
     "no strength": ({"strength": []}, "strength must be a finite number"),
     "twice": ({"strength": [1, 1.0]}, "several different ones"),
     "neuron": ({"neurons": [0, 6]}, r"neurons must be numbers from 0 to 5; they are \[0, 6\]"),
     "no neurons": ({"neurons": []}, "neurons must be numbers from 0 to 5"),
-    "neurons of auto": ({"edit": "auto", "neurons": [0]}, r"neurons=\[0\] needs an edit of its own"),
-    "pairs of auto": ({"edit": "auto", "pairs": "donor"}, "pairs needs an edit of its own"),
-    "pairs": ({"pairs": "person"}, "pairs: 'person' is not in adata.obs"),
-    "pairs on one side": ({"pairs": "batch"}, r"no value of obs\['batch'\] is in both source and target \(pairs\)"),
+    "neurons of auto": (AUTO | {"neurons": [0]}, "'neurons' needs an edit of its own, such as edit='percentile'"),
+    "axes of auto": (AUTO | {"axes": "principal"}, "'axes' needs an edit of its own"),
+    "donors of auto": (AUTO | {"paired_by": "donor"}, "'paired_by' needs an edit of its own"),
+    "residual of paper": ({"edit": "paper", "residual": True}, "'residual' is not a parameter of the edit 'paper'"),
+    "axes": ({"axes": "diagonal"}, "axes='diagonal' is not known; choose 'neurons', 'principal'"),
+    "unknown": (
+        {"n_binz": 3},
+        "'n_binz' is not a parameter of the edit 'percentile'; it has 'n_bins', 'axes', 'neurons'",
+    ),
+    "unknown of auto": (AUTO | {"n_bins": 3}, "'n_bins' is not a parameter of the edit 'auto'; it has"),
+    "no column": ({"paired_by": "person"}, "paired_by: 'person' is not in adata.obs"),
+    "one side": ({"paired_by": "batch"}, r"no value of obs\['batch'\] is in both source and target \(paired_by\)"),
     "layer": ({"layer": "corrected"}, "'corrected' is not in adata.layers; it has 'truth'"),
-    "no target": ({"target": None}, "source and target are both needed, or model="),
-    "inverse overlap": ({"inverse": True, "query": "control_1"}, "150 cells are in both source and query"),
+    "overlap": ({"query": "control_2"}, "150 cells are in both target and query"),
+    "gone: inverse": ({"inverse": True}, "'inverse' is not a parameter of the edit 'percentile'"),
+    "gone: pairs": ({"pairs": "donor"}, "'pairs' is not a parameter of the edit 'percentile'"),
+    "gone: n_resamples": ({"n_resamples": 3}, "'n_resamples' is not a parameter of the edit 'percentile'"),
+    "gone: seed": ({"edit": "transport", "seed": 3}, "'seed' is not a parameter of the edit 'transport'"),
 }
 
 
@@ -233,6 +252,6 @@ def test_bad_input(trained, name):
     arguments, message = BAD[name]
     trained.obs["donor"] = np.tile(["a", "b"], 300)
     before = trained.copy()
-    with pytest.raises((KeyError, ValueError), match=message):
+    with pytest.raises((KeyError, TypeError, ValueError), match=message):
         ne.tl.edit(trained, "group", **PERCENTILE | arguments)
     assert set(trained.uns) == set(before.uns) and set(trained.layers) == set(before.layers)

@@ -1,4 +1,4 @@
-"""What tl.edit reads and writes, and that it carries what was planted."""
+"""What tl.edit reads and writes, and that it applies the change that was planted."""
 
 import json
 import logging
@@ -11,9 +11,10 @@ import torch
 from scipy import sparse
 
 import neuronedit as ne
+from neuronedit._data.space import SavedSpace
 
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
-PERCENTILE = PAIR | {"edit": "percentile"}
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+PERCENTILE = POPULATIONS | {"edit": "percentile"}
 
 
 def is_query(adata):
@@ -34,12 +35,13 @@ def test_slots(trained):
     support = trained.obs["edited_support"]
     assert support[query].between(0, 1).all() and support[~query].isna().all()
     record = json.loads(trained.uns["edited"]["config"])
-    assert record["source"] == "control_1" and record["edit"] == "percentile" and record["residual"] is True
+    assert record["source"] == "control_1" and record["edit"] == "percentile"
+    assert record["query"] == "sample_1" and record["edit_params"] == {} and record["key"] == ["neuronedit"]
     assert trained.uns["edited"]["n_cells"] == {"source": 150, "target": 150, "query": 150}
 
 
 @pytest.mark.parametrize("space", ["identity", "pca"])
-def test_planted_shift_is_carried_over(space):
+def test_planted_shift_is_applied_to_the_query(space):
     """Target = source + a vector; the query, elsewhere, must move by the same vector."""
     generator = np.random.default_rng(0)
     source, query = generator.normal(size=(400, 5)), generator.normal(3, 2, size=(100, 5))
@@ -59,13 +61,13 @@ def test_identity_space_is_per_marker_quantile_matching():
     obs = pd.DataFrame({"g": ["s"] * 150 + ["t"] * 150}, index=map(str, range(300)))
     adata = anndata.AnnData(np.concatenate([source, target]).astype(np.float32), obs=obs)
     ne.tl.train(adata, space="identity")
-    ne.tl.edit(adata, "g", source="s", target="t", edit="percentile", n_bins=149)
+    ne.tl.edit(adata, "g", source="s", target="t", query="s", edit="percentile", n_bins=149)
     np.testing.assert_allclose(np.sort(adata.layers["edited"][:150], axis=0), np.sort(target, axis=0), atol=1e-4)
 
 
 def test_an_effect_is_target_minus_source(cells):
     ne.tl.train(cells, space="identity")
-    ne.tl.edit(cells, "group", **PAIR, edit="shift")
+    ne.tl.edit(cells, "group", **POPULATIONS, edit="shift")
     means = {
         group: cells.X[(cells.obs["group"] == group).to_numpy()].mean(axis=0) for group in ("control_1", "control_2")
     }
@@ -86,7 +88,7 @@ def test_rows_stay_with_their_names_under_shuffling(trained):
 
 def test_chunks_do_not_matter(trained, monkeypatch):
     whole = ne.tl.edit(trained, "group", **PERCENTILE, copy=True).layers["edited"]
-    monkeypatch.setattr("neuronedit._adata.CHUNK", 37)
+    monkeypatch.setattr("neuronedit._data.reader.CHUNK", 37)
     np.testing.assert_allclose(ne.tl.edit(trained, "group", **PERCENTILE, copy=True).layers["edited"], whole, atol=1e-5)
 
 
@@ -112,15 +114,19 @@ def test_selections(trained, name):
     json.loads(trained.uns["edited"]["config"])
 
 
-def test_no_query_means_every_cell_outside_the_target(trained):
-    ne.tl.edit(trained, "group", source="control_1", target="control_2", edit="percentile")
-    assert trained.obs["edited_support"].isna().to_numpy().tolist() == (trained.obs["group"] == "control_2").tolist()
+def test_a_query_is_required_and_the_error_says_what_is_left(trained):
+    message = r"query is required: the cells to edit. obs\['group'\] has besides source, target 'sample_1', 'sample_2'"
+    with pytest.raises(ValueError, match=message):
+        ne.tl.edit(trained, "group", source="control_1", target="control_2", edit="percentile")
+    with pytest.raises(ValueError, match="query is required: the cells to edit. Give a dict of obs column"):
+        ne.tl.edit(trained, source={"group": "control_1"}, target={"group": "control_2"}, edit="percentile")
+    assert "edited" not in trained.layers
 
 
 @pytest.mark.parametrize("labels", [[1, 2, 3], [True, False, True], [0.5, 1.5, 2.5]])
 def test_values_that_are_not_words(trained, labels):
     trained.obs["g"] = np.array(labels)[np.repeat([0, 1, 2, 2], 150)]
-    ne.tl.edit(trained, "g", source=labels[0], target=labels[1], edit="percentile")
+    ne.tl.edit(trained, "g", source=labels[0], target=labels[1], query=labels[2], edit="percentile")
     assert json.loads(trained.uns["edited"]["config"])["source"] == labels[0]
 
 
@@ -136,9 +142,7 @@ def test_strength(trained):
 
 def test_without_residual_it_is_the_decoded_cell(trained):
     ne.tl.edit(trained, "group", **PERCENTILE, residual=False, strength=0)
-    from neuronedit._adata import recall
-
-    space, _ = recall(trained, "neuronedit")
+    space = SavedSpace.read(trained, "neuronedit").space
     query = torch.from_numpy(trained.X[is_query(trained)])
     np.testing.assert_allclose(
         trained.layers["edited"][is_query(trained)], space.decode(space.encode(query)), atol=1e-5
@@ -149,16 +153,16 @@ def test_without_residual_it_is_the_decoded_cell(trained):
 @pytest.mark.parametrize("axes", ["neurons", "principal"])
 def test_edits_and_axes_give_different_results(trained, edit, axes):
     default = ne.tl.edit(trained, "group", **PERCENTILE, copy=True)
-    ne.tl.edit(trained, "group", **PAIR, edit=edit, axes=axes)
+    ne.tl.edit(trained, "group", **POPULATIONS, edit=edit, axes=axes)
     assert not np.allclose(trained.layers["edited"], default.layers["edited"], atol=1e-3)
-    assert json.loads(trained.uns["edited"]["config"])["axes"] == axes
+    assert json.loads(trained.uns["edited"]["config"])["edit_params"]["axes"] == axes
 
 
 def test_a_function_of_the_user_s_own(trained):
     def swap(source, target, /, *, sign=1):
         return lambda z: sign * z.flip(1)
 
-    ne.tl.edit(trained, "group", **PAIR, edit=swap, sign=-1)
+    ne.tl.edit(trained, "group", **POPULATIONS, edit=swap, sign=-1)
     query = is_query(trained)
     np.testing.assert_allclose(
         trained.obsm["X_neurons_edited"][query], -trained.obsm["X_neurons"][query][:, ::-1], atol=1e-5
@@ -169,7 +173,7 @@ def test_a_function_of_the_user_s_own(trained):
 def test_several_edits_side_by_side_and_again(trained):
     ne.tl.edit(trained, "group", **PERCENTILE)
     first = trained.layers["edited"].copy()
-    ne.tl.edit(trained, "group", **PAIR, edit="shift", key_added="shifted")
+    ne.tl.edit(trained, "group", **POPULATIONS, edit="shift", key_added="shifted")
     ne.tl.edit(trained, "group", **PERCENTILE)
     assert np.array_equal(trained.layers["edited"], first)
     assert {"edited", "shifted"} <= set(trained.layers)
@@ -257,7 +261,7 @@ def test_copy(trained):
     assert "edited" not in trained.layers and "edited" not in trained.uns and "edited_support" not in trained.obs
 
 
-def test_simulated_effect_is_carried_over_better_than_doing_nothing():
+def test_simulated_effect_is_applied_better_than_doing_nothing():
     adata = ne.datasets.simulate_batches(n_cells=1000)
     ne.tl.train(adata, widths=(64, 16), max_epochs=40)
     ne.tl.edit(adata, "group", **PERCENTILE)
@@ -274,17 +278,17 @@ STRATA = {"strata": "cell_type"}
 
 def test_auto_is_the_default_and_says_what_it_did(trained, caplog):
     with caplog.at_level(logging.INFO):
-        ne.tl.edit(trained, "group", **PAIR, **STRATA)
+        ne.tl.edit(trained, "group", **POPULATIONS, **STRATA)
     record, query = trained.uns["edited"], is_query(trained)
     assert json.loads(record["config"])["edit"] == "auto" and json.loads(record["config"])["strata"] == "cell_type"
-    found = record["selection"]
-    assert set(found["parts"]) <= set(trained.obs["cell_type"]) and len(found["parts"]) >= 2
-    assert (
-        found["scores"].shape
-        == (len(ne.ensemble.CANDIDATES), len(found["parts"]))
-        == (len(found["weights"]), len(found["combined"]))
-    )
-    assert found["weights"].sum() == pytest.approx(1) and 0 <= found["strength"] <= 1
+    ensemble = record["ensemble"]
+    n_candidates, n_folds = len(ne.ensemble.CANDIDATES), len(ensemble["folds"])
+    assert set(ensemble["folds"]) <= set(trained.obs["cell_type"]) and n_folds >= 2
+    assert ensemble["scores"].shape == (n_candidates, n_folds)
+    assert len(ensemble["weights"]) == n_candidates
+    assert len(ensemble["ensemble_scores"]) == len(ensemble["fold_weights"]) == n_folds
+    assert ensemble["weights"].sum() == pytest.approx(1) and 0 <= ensemble["strength"] <= 1
+    assert ensemble["fold_kind"] == "strata"
     assert record["verdict"] in caplog.text and "strata of 'cell_type'" in record["verdict"]
     assert list(record["features"].index) == list(trained.var_names)
     assert np.isfinite(record["features"]["mean_error"]).all()
@@ -296,32 +300,32 @@ def test_auto_is_the_default_and_says_what_it_did(trained, caplog):
 def test_auto_is_better_than_doing_nothing_and_survives_a_file(tmp_path):
     adata = ne.datasets.simulate_batches(n_cells=300)
     ne.tl.train(adata, space="pca", n_components=10)
-    ne.tl.edit(adata, "group", **PAIR)
+    ne.tl.edit(adata, "group", **POPULATIONS)
     query = is_query(adata)
     closed = ne.metrics.gap_closed(
         ne.metrics.energy_distance, adata.X[query], adata.layers["truth"][query], adata.layers["edited"][query]
     )
-    assert closed > 0.8 and adata.uns["edited"]["selection"]["how"] == "derived"
-    again = ne.tl.edit(adata, "group", **PAIR, copy=True)
+    assert closed > 0.8 and adata.uns["edited"]["ensemble"]["fold_kind"] == "derived"
+    again = ne.tl.edit(adata, "group", **POPULATIONS, copy=True)
     assert np.array_equal(again.layers["edited"], adata.layers["edited"])
     adata.write_h5ad(tmp_path / "cells.h5ad")
     record = anndata.read_h5ad(tmp_path / "cells.h5ad").uns["edited"]
     assert record["verdict"] == adata.uns["edited"]["verdict"]
     pd.testing.assert_frame_equal(record["features"], adata.uns["edited"]["features"], check_names=False)
-    np.testing.assert_array_equal(record["selection"]["scores"], adata.uns["edited"]["selection"]["scores"])
+    np.testing.assert_array_equal(record["ensemble"]["scores"], adata.uns["edited"]["ensemble"]["scores"])
 
 
-def test_a_pair_too_small_to_hold_out_gets_a_fixed_combination_and_says_so(trained):
+def test_populations_too_small_for_cross_validation_get_a_fixed_average_and_say_so(trained):
     few = trained[np.r_[0:15, 150:165, 300:600]].copy()
-    ne.tl.edit(few, "group", **PAIR)
-    assert few.uns["edited"]["selection"]["how"] == "fixed"
-    assert "too small" in few.uns["edited"]["verdict"]
+    ne.tl.edit(few, "group", **POPULATIONS)
+    assert few.uns["edited"]["ensemble"]["fold_kind"] == "none"
+    assert "too small for cross-validation" in few.uns["edited"]["verdict"]
     assert np.isnan(few.uns["edited"]["features"]["mean_error"]).all()
 
 
 def test_the_paper_s_method_to_the_letter(trained):
     expected = ne.tl.edit(trained, "group", **PERCENTILE, residual=False, copy=True)
-    ne.tl.edit(trained, "group", **PAIR, edit="paper")
+    ne.tl.edit(trained, "group", **POPULATIONS, edit="paper")
     assert np.array_equal(trained.layers["edited"], expected.layers["edited"])
 
 
@@ -340,32 +344,16 @@ def test_an_edit_within_strata_is_not_misled_by_their_shares():
     assert moved["strata"] < 0.6 * moved["all"]
 
 
-def test_resamples_give_a_spread_that_shrinks_with_the_pair(trained):
-    spread = {}
-    for n in (40, 150):
-        part = trained[np.r_[0:n, 150 : 150 + n, 300:600]].copy()
-        ne.tl.edit(part, "group", **PERCENTILE, n_resamples=10)
-        query = is_query(part)
-        assert (part.layers["edited_sd"][~query] == 0).all()
-        spread[n] = part.layers["edited_sd"][query].mean()
-        assert np.isfinite(part.uns["edited"]["features"]["mean_error"]).all()
-    assert 0 < spread[150] < 0.8 * spread[40]
-    again = ne.tl.edit(part, "group", **PERCENTILE, n_resamples=10, copy=True)
-    assert np.array_equal(again.layers["edited_sd"], part.layers["edited_sd"])
-    ne.tl.edit(again, "group", **PERCENTILE)
-    assert "edited_sd" not in again.layers  # it was another edit's
-
-
-def test_what_goes_beyond_the_controls_is_named(cells):
+def test_what_goes_beyond_the_observed_change_is_named(cells):
     def too_far(source, target, /):
         return lambda z: z + 3 * (target.mean(0) - source.mean(0))
 
     ne.tl.train(cells, space="identity")
-    ne.tl.edit(cells, "group", **PAIR, edit="shift")
-    assert not cells.uns["edited"]["features"]["beyond_controls"].any()
-    ne.tl.edit(cells, "group", **PAIR, edit=too_far)
-    assert cells.uns["edited"]["features"]["beyond_controls"].any()
-    assert "beyond, or against, what the controls show" in cells.uns["edited"]["verdict"]
+    ne.tl.edit(cells, "group", **POPULATIONS, edit="shift")
+    assert not cells.uns["edited"]["features"]["beyond_observed"].any()
+    ne.tl.edit(cells, "group", **POPULATIONS, edit=too_far)
+    assert cells.uns["edited"]["features"]["beyond_observed"].any()
+    assert "moved further than source and target show, or the other way" in cells.uns["edited"]["verdict"]
 
 
 def test_cells_outside_the_source_are_counted_and_warned_of(cells, caplog):
@@ -379,14 +367,11 @@ def test_cells_outside_the_source_are_counted_and_warned_of(cells, caplog):
     assert "query cells lie outside the source" in caplog.text
 
 
-def test_models_of_several_seeds_are_averaged_and_their_spread_is_seen(trained):
+def test_spaces_of_several_seeds_are_averaged(trained):
     ne.tl.train(trained, widths=(24, 6), max_epochs=2, rng=1, key_added="other")
     alone = [ne.tl.edit(trained, "group", **PERCENTILE, key=key, copy=True) for key in ("neuronedit", "other")]
-    ne.tl.edit(trained, "group", **PERCENTILE, key=["neuronedit", "other"], n_resamples=20)
+    ne.tl.edit(trained, "group", **PERCENTILE, key=["neuronedit", "other"])
     mean = (alone[0].layers["edited"] + alone[1].layers["edited"]) / 2
     np.testing.assert_allclose(trained.layers["edited"], mean, atol=1e-5)
     assert np.array_equal(trained.obsm["X_neurons_edited"], alone[0].obsm["X_neurons_edited"])
-    one = ne.tl.edit(trained, "group", **PERCENTILE, n_resamples=20, copy=True)
-    query = is_query(trained)
-    assert trained.layers["edited_sd"][query].mean() > 1.05 * one.layers["edited_sd"][query].mean()
-    json.loads(trained.uns["edited"]["config"])
+    assert json.loads(trained.uns["edited"]["config"])["key"] == ["neuronedit", "other"]

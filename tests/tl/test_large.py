@@ -10,10 +10,12 @@ import pytest
 from scipy import sparse
 
 import neuronedit as ne
-from neuronedit._adata import chunks
+from neuronedit._data.reader import CellReader, chunks
 
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1"}
-PERCENTILE = PAIR | {"edit": "percentile"}
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+PERCENTILE = POPULATIONS | {"edit": "percentile"}
+CANDIDATES = {name: ne.ensemble.CANDIDATES[name] for name in ("mean_shift", "neuron_editing", "local_neurons")}
+AUTO = POPULATIONS | {"strata": "cell_type", "candidates": CANDIDATES}
 
 
 def backed(adata, path):
@@ -49,7 +51,7 @@ AFAR = {"backed": backed, "backed sparse": backed_sparse, "dask": dask, "dask sp
 
 
 @pytest.mark.parametrize("name", AFAR)
-@pytest.mark.parametrize("how", [PERCENTILE, PAIR | {"strata": "cell_type"}], ids=["percentile", "auto"])
+@pytest.mark.parametrize("how", [PERCENTILE, AUTO], ids=["percentile", "auto"])
 def test_wherever_the_cells_are_the_edit_is_the_same(trained, tmp_path, name, how):
     expected = ne.tl.edit(trained, "group", **how, copy=True)
     del trained.layers["truth"]
@@ -65,7 +67,7 @@ def test_wherever_the_cells_are_the_edit_is_the_same(trained, tmp_path, name, ho
 
 
 @pytest.mark.parametrize("name", AFAR)
-def test_training_afar_learns_as_much(cells, tmp_path, name):
+def test_training_from_afar_is_as_good(cells, tmp_path, name):
     del cells.layers["truth"]
     here = ne.tl.train(cells, widths=(24, 6), max_epochs=20, copy=True)
     afar = AFAR[name](cells.copy(), tmp_path)
@@ -83,10 +85,10 @@ def test_training_afar_learns_as_much(cells, tmp_path, name):
 def test_every_row_is_visited_once_an_epoch_whatever_the_span():
     import torch
 
-    from neuronedit.spaces._train import _shuffled
+    from neuronedit.spaces._train import _shuffle_spans
 
     for n, span in ((1000, 1), (1000, 7), (10, 64), (4096, 1024)):
-        order = _shuffled(n, span, torch.Generator().manual_seed(0))
+        order = _shuffle_spans(n, span, torch.Generator().manual_seed(0))
         assert sorted(order) == list(range(n))
         assert span == 1 or (np.diff(order) == 1).mean() > 0.5
 
@@ -96,18 +98,17 @@ def test_minibatches_from_afar_hold_every_row_once_mixed_and_little_is_read(stor
     import dask.array
     import torch
 
-    from neuronedit._adata import Rows
     from neuronedit.spaces import Training
-    from neuronedit.spaces._train import _batches
+    from neuronedit.spaces._train import _iterate_batches
 
-    monkeypatch.setattr("neuronedit._adata.SPAN", 50)
-    monkeypatch.setattr("neuronedit.spaces._train.MOST_READ", 800)
-    read, near = [], Rows.near
-    monkeypatch.setattr(Rows, "near", lambda rows, index: (read.append(len(index)), near(rows, index))[1])
+    monkeypatch.setattr("neuronedit._data.reader.ROWS_PER_SPAN", 50)
+    monkeypatch.setattr("neuronedit.spaces._train.MAX_VALUES_IN_MEMORY", 800)
+    read, load = [], CellReader.load
+    monkeypatch.setattr(CellReader, "load", lambda cells, rows: (read.append(len(rows)), load(cells, rows))[1])
     values = np.arange(1, 2001, dtype=np.float32).reshape(1000, 2)
-    afar = Rows(dask.array.from_array(values, chunks=(40, 2)).map_blocks(stored))
+    afar = CellReader(dask.array.from_array(values, chunks=(40, 2)).map_blocks(stored))
     generator = torch.Generator().manual_seed(0)
-    batches = list(_batches(afar, np.arange(1000), Training(batch_size=30), generator))
+    batches = list(_iterate_batches(afar, np.arange(1000), Training(batch_size=30), generator))
     assert sorted(torch.cat(batches)[:, 1].tolist()) == values[:, 1].tolist()
     assert read == [390, 390, 220] and [len(batch) for batch in batches] == [30] * 33 + [10]
     spans = [torch.unique(batch[:, 0].div(2 * 50, rounding_mode="floor")) for batch in batches]
@@ -116,7 +117,7 @@ def test_minibatches_from_afar_hold_every_row_once_mixed_and_little_is_read(stor
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr("neuronedit.tl._store.BLOCK", 130)
+    monkeypatch.setattr("neuronedit.engine.store.MAX_CELLS_PER_BLOCK", 130)
 
 
 def test_the_store_is_what_edit_writes(trained, tmp_path, small_blocks):
@@ -131,28 +132,28 @@ def test_the_store_is_what_edit_writes(trained, tmp_path, small_blocks):
     np.testing.assert_allclose(stored.obs["edited_support"], expected.obs["edited_support"], atol=1e-5)
     mine, theirs = stored.uns["edited"], expected.uns["edited"]
     assert mine["verdict"] == theirs["verdict"] and mine["n_clipped"] == theirs["n_clipped"]
-    for column in ("control_change", "change", "mean"):
+    for column in ("observed_change", "change", "mean"):
         np.testing.assert_allclose(mine["features"][column], theirs["features"][column], atol=1e-5)
     assert stored.var["edited_arcsinh_cofactor"].eq(5).all()
     new = ne.datasets.simulate_batches(n_cells=50, rng=1)
-    ne.tl.edit(new, model=stored)  # the store is a model, too
+    ne.tl.apply(new, stored, query=new.obs_names)  # the store is a model, too
 
 
 def test_an_interrupted_write_says_how_far_it_got_and_goes_on(trained, tmp_path, small_blocks, monkeypatch):
     import zarr
 
-    from neuronedit.tl import _store
+    from neuronedit.engine import store
 
     expected = ne.tl.edit(trained, "group", **PERCENTILE, copy=True)
-    path, carry_over, calls = tmp_path / "edited.zarr", _store.encode_others, []
+    path, encode_others, calls = tmp_path / "edited.zarr", store.encode_others, []
 
     def stop_at_the_third(*arguments, **keywords):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return carry_over(*arguments, **keywords)
+        return encode_others(*arguments, **keywords)
 
-    monkeypatch.setattr(_store, "encode_others", stop_at_the_third)
+    monkeypatch.setattr(store, "encode_others", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         ne.tl.edit(trained, "group", **PERCENTILE, write_to=path)
     half = anndata.read_zarr(path)
@@ -173,7 +174,7 @@ def test_an_interrupted_write_says_how_far_it_got_and_goes_on(trained, tmp_path,
 def test_a_store_of_something_else_is_not_written_over(trained, tmp_path):
     ne.tl.edit(trained, "group", **PERCENTILE, write_to=tmp_path / "edited.zarr")
     with pytest.raises(ValueError, match="holds another edit, or one of other cells"):
-        ne.tl.edit(trained, "group", **PAIR, edit="shift", write_to=tmp_path / "edited.zarr")
+        ne.tl.edit(trained, "group", **POPULATIONS, edit="shift", write_to=tmp_path / "edited.zarr")
     trained.X[0] += 1
     with pytest.raises(ValueError, match="holds another edit, or one of other cells"):
         ne.tl.edit(trained, "group", **PERCENTILE, write_to=tmp_path / "edited.zarr")
@@ -182,8 +183,8 @@ def test_a_store_of_something_else_is_not_written_over(trained, tmp_path):
     for name in ("cells.zarr", "file"):
         with pytest.raises(ValueError, match="exists and is no store of ne.tl.edit"):
             ne.tl.edit(trained, "group", **PERCENTILE, write_to=tmp_path / name)
-    with pytest.raises(ValueError, match="n_resamples and copy cannot be given"):
-        ne.tl.edit(trained, "group", **PERCENTILE, write_to=tmp_path / "new.zarr", n_resamples=3)
+    with pytest.raises(ValueError, match="with write_to= the edited cells go into a new store: copy cannot be given"):
+        ne.tl.edit(trained, "group", **PERCENTILE, write_to=tmp_path / "new.zarr", copy=True)
     assert not (tmp_path / "new.zarr").exists()
 
 
@@ -207,8 +208,8 @@ def test_dask_stays_lazy_under_arcsinh(cells, tmp_path):
 MEMORY = """
 import resource, sys, anndata, numpy as np, pandas as pd, torch, neuronedit as ne
 import h5py
-from neuronedit.tl import _carry
-_carry.MOST_LEARNT = 20_000
+from neuronedit.engine import fit
+fit.MAX_CELLS_TO_FIT = 20_000
 torch.set_num_threads(1)
 n, path = int(sys.argv[1]), sys.argv[2]
 anndata.AnnData(obs=pd.DataFrame({"g": np.tile(["s", "t", "q", "q"], n // 4)}, index=np.arange(n).astype(str)),

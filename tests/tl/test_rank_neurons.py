@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 import neuronedit as ne
-from neuronedit._adata import recall
+from neuronedit._data.space import SavedSpace
 
-PAIR = {"source": "control_1", "target": "control_2", "query": "sample_1", "edit": "percentile"}
-MOVE = 3.0
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1", "edit": "percentile"}
+SHIFT = 3.0
 """How far feature f2 of the planted target lies above the source."""
 
 
@@ -17,7 +17,7 @@ def planted(space, **changes):
     """Return 300 cells of 5 features; in the target f2 has moved, f4 has spread, and f0 is silent everywhere."""
     x = np.random.default_rng(0).normal(size=(300, 5)) * [0, 1, 2, 3, 4]
     x[100:200] = x[:100]
-    x[100:200, 2] += MOVE
+    x[100:200, 2] += SHIFT
     x[100:200, 4] *= 1.1
     x[:, 0] = 0.1
     obs = pd.DataFrame({"g": np.repeat(["s", "t", "q"], 100)}, index=map(str, range(300)))
@@ -34,7 +34,7 @@ def neurons(ranked):
 
 @pytest.fixture
 def edited(trained):
-    ne.tl.edit(trained, "group", **PAIR)
+    ne.tl.edit(trained, "group", **POPULATIONS)
     return trained
 
 
@@ -43,9 +43,9 @@ def test_the_planted_neuron_comes_first():
     found = neurons(ne.tl.rank_neurons(adata))
     sd = adata.X[:100].std(axis=0)
     assert found["rank"].tolist() == [3, 4, 1, 5, 2]
-    assert found["distance"][2] == pytest.approx(MOVE / sd[2], rel=1e-5)
-    assert found["shift"][2] == pytest.approx(MOVE / sd[2], rel=1e-5)
-    assert found["applied"][2] == pytest.approx(MOVE / sd[2], rel=1e-5)
+    assert found["distance"][2] == pytest.approx(SHIFT / sd[2], rel=1e-5)
+    assert found["shift"][2] == pytest.approx(SHIFT / sd[2], rel=1e-5)
+    assert found["applied"][2] == pytest.approx(SHIFT / sd[2], rel=1e-5)
     np.testing.assert_allclose(found["distance"][[0, 1, 3]], 0, atol=1e-6)
     np.testing.assert_allclose(found["applied"][[0, 1, 3]], 0, atol=1e-6)
     assert found["distance"][4] > 3 * abs(found["shift"][4])  # it spread, and moved less
@@ -71,7 +71,7 @@ def test_a_feature_drives_itself_alone():
 def test_in_a_linear_decoder_the_effect_is_the_component(max_cells):
     adata = planted("pca")
     ranked = ne.tl.rank_neurons(adata, max_cells=max_cells)
-    space, _ = recall(adata, "neuronedit")
+    space = SavedSpace.read(adata, "neuronedit").space
     sd = adata.obsm["X_neurons"][:100].std(axis=0)
     effects = ranked.pivot(index="feature", columns="neuron", values="effect").loc[adata.var_names]
     sd[sd < 1e-5] = 0
@@ -121,11 +121,11 @@ def test_the_order_of_features_and_of_cells_does_not_matter(edited):
 
 
 def test_the_layer_that_was_edited_is_read(edited):
-    ne.tl.edit(edited, "group", **PAIR, layer="edited", key_added="twice")
+    ne.tl.edit(edited, "group", **POPULATIONS, layer="edited", key_added="twice")
     first, second = (neurons(ne.tl.rank_neurons(edited, key=key)) for key in ("edited", "twice"))
     pd.testing.assert_series_equal(first["distance"], second["distance"])
     edited.layers["shifted"] = edited.X + 1
-    ne.tl.edit(edited, "group", **PAIR, layer="shifted", key_added="third")
+    ne.tl.edit(edited, "group", **POPULATIONS, layer="shifted", key_added="third")
     third = neurons(ne.tl.rank_neurons(edited, key="third"))
     assert not np.allclose(first["distance"], third["distance"], rtol=0.01)
 
@@ -141,7 +141,7 @@ def retrained(adata):
 
 
 def applied_elsewhere(adata):
-    ne.tl.edit(adata, model=adata.copy())
+    ne.tl.apply(adata, adata.copy(), "group", query="sample_1")
 
 
 def relabelled(adata):
@@ -155,13 +155,13 @@ def drop(slot, name):
 BAD = {
     "no edit": (drop("uns", "edited"), {}, KeyError, r"uns\['edited'\] holds no edit; call ne.tl.edit first"),
     "a space": (lambda adata: None, {"key": "neuronedit"}, KeyError, r"uns\['neuronedit'\] holds no edit"),
-    "other cells": (applied_elsewhere, {}, ValueError, "was learnt on other cells"),
+    "other cells": (applied_elsewhere, {}, ValueError, "was fitted on other cells"),
     "labels": (relabelled, {}, ValueError, "source: 'control_1' is not in obs"),
     "column": (drop("obs", "group"), {}, KeyError, "'group' is not in adata.obs"),
     "support": (drop("obs", "edited_support"), {}, KeyError, "'edited_support' is not in adata.obs"),
     "neurons": (drop("obsm", "X_neurons_edited"), {}, KeyError, "'X_neurons_edited' is not in adata.obsm"),
     "model": (drop("uns", "neuronedit"), {}, KeyError, r"uns\['neuronedit'\] holds no trained space"),
-    "another model": (retrained, {}, ValueError, "the space, the layer or the labels changed after the edit"),
+    "another model": (retrained, {}, ValueError, "was fitted in another space than .* holds now: it was trained again"),
     "n_features": (lambda adata: None, {"n_features": 0}, ValueError, "n_features must be at least 1; it is 0"),
     "max_cells": (lambda adata: None, {"max_cells": 0}, ValueError, "max_cells must be at least 1; it is 0"),
     "accelerator": (lambda adata: None, {"accelerator": "abacus"}, ValueError, "accelerator 'abacus'"),

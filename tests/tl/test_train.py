@@ -12,6 +12,7 @@ from scipy import sparse
 import neuronedit as ne
 
 SMALL = {"widths": (16, 5), "max_epochs": 2}
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 
 
 def test_slots(cells):
@@ -28,6 +29,8 @@ def test_slots(cells):
         config["parameters"]["widths"] == [16, 5] and config["layer"] is None and config["training"]["max_epochs"] == 2
     )
     assert set(json.loads(record["versions"])) >= {"neuronedit", "torch"}
+    assert len(record["scale"]["quantiles"]) == 35 and record["scale"]["cofactor"].tolist() == [5.0] * 35
+    assert len(record["id"]) == 64 and "embedded" not in record
     assert np.array_equal(cells.X, X)
 
 
@@ -94,7 +97,7 @@ def test_a_view_becomes_an_actual_anndata_and_its_parent_stays(cells):
     assert not cells.obsm and not cells.uns
 
 
-def test_a_space_and_a_schedule_of_the_user_s_own(cells):
+def test_a_space_of_the_user_s_own_is_found_again(cells):
     class Halves(ne.spaces.Identity):
         def encode(self, x, /):
             return x / 2
@@ -102,15 +105,26 @@ def test_a_space_and_a_schedule_of_the_user_s_own(cells):
         def decode(self, z, /):
             return z * 2
 
-    try:
-        ne.tl.train(cells, space=Halves)
-        np.testing.assert_allclose(cells.obsm["X_neurons"], cells.X / 2)
-        ne.tl.edit(cells, "group", source="control_1", target="control_2")
-    finally:
-        ne.spaces.SPACES.pop("Halves", None)
-    with pytest.raises(ValueError, match="trained in the space 'Halves', which is not in ne.spaces.SPACES"):
-        ne.tl.edit(cells, "group", source="control_1", target="control_2")
+    rows = dict(ne.spaces.SPACES)
+    ne.tl.train(cells, space=Halves)
+    np.testing.assert_allclose(cells.obsm["X_neurons"], cells.X / 2)
+    ne.tl.edit(cells, "group", **POPULATIONS, edit="shift")
+    expected = ne.tl.train(cells, space="identity", copy=True)
+    ne.tl.edit(expected, "group", **POPULATIONS, edit="shift")
+    np.testing.assert_allclose(cells.layers["edited"], expected.layers["edited"], atol=1e-5)
+    assert rows == ne.spaces.SPACES
+    other_process = cells.copy()  # where nobody has defined it
+    other_process.uns["neuronedit"]["space"] = "elsewhere.Halves"
+    del other_process.uns["neuronedit"]["id"]
+    with pytest.raises(ValueError, match="trained in the space 'elsewhere.Halves', which is not in ne.spaces.SPACES"):
+        ne.tl.edit(other_process, "group", **POPULATIONS)
+    with pytest.raises(TypeError, match="is no class derived from ne.spaces.FittedSpace; there are 'autoencoder'"):
+        ne.tl.train(cells, space=dict)
+
+
+def test_a_schedule_of_the_user_s_own(cells):
     ne.tl.train(cells, **SMALL, schedule=lambda done: 1 - done / 2)
+    assert json.loads(cells.uns["neuronedit"]["config"])["training"]["schedule"] == "<lambda>"
 
 
 def test_passing_a_built_in_class_adds_no_row(cells):
@@ -145,5 +159,5 @@ def test_cuda_agrees_with_the_cpu(cells):
     on_gpu = ne.tl.train(cells, **SMALL, accelerator="cuda", copy=True)
     np.testing.assert_allclose(on_gpu.obsm["X_neurons"], on_cpu.obsm["X_neurons"], atol=1e-3)
     for adata, accelerator in ((on_cpu, "cpu"), (on_gpu, "cuda")):
-        ne.tl.edit(adata, "group", source="control_1", target="control_2", accelerator=accelerator)
+        ne.tl.edit(adata, "group", **POPULATIONS, accelerator=accelerator)
     np.testing.assert_allclose(on_gpu.layers["edited"], on_cpu.layers["edited"], atol=1e-2)

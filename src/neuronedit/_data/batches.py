@@ -30,28 +30,14 @@ class BatchStatus(StrEnum):
 
 @dataclass(frozen=True)
 class BatchCorrection:
-    """How the cells of one batch are corrected.
-
-    Attributes
-    ----------
-    batch
-        Its name.
-    status, how
-        What happens to it, and the same in words.
-    cells
-        Row numbers of all its cells.
-    design
-        Its controls, those of the reference, and its other cells.
-    like
-        The batch whose edit corrects it: itself, another, or "" where none does.
-    """
+    """How the cells of one batch are corrected."""
 
     batch: str
     status: BatchStatus
-    how: str
-    cells: np.ndarray
-    design: Design
-    like: str = ""
+    how: str  # the same in words
+    cells: np.ndarray  # row numbers of all its cells
+    design: Design  # its controls, those of the reference, and its other cells
+    like: str = ""  # the batch whose edit corrects it: itself, another, or none
 
     @property
     def is_fitted(self) -> bool:

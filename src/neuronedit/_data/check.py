@@ -34,7 +34,7 @@ def describe_layer(layer: str | None) -> str:
     return "X" if layer is None else f"layers[{layer!r}]"
 
 
-def open_adata(adata: Any, *, copy: bool = False, unique: bool = True) -> AnnData:
+def open_adata(adata: Any, *, copy: bool = False) -> AnnData:
     """Refuse what no tool can work on, and load obs, var and uns where a lazy reader left them in the file."""
     if not isinstance(adata, AnnData):
         modalities = getattr(adata, "mod", None)
@@ -47,7 +47,7 @@ def open_adata(adata: Any, *, copy: bool = False, unique: bool = True) -> AnnDat
         raise ValueError(
             "adata is in backed mode, which cannot be copied: leave out copy=True, or read it: adata.to_memory()."
         )
-    if unique and not adata.var_names.is_unique:
+    if not adata.var_names.is_unique:
         twice = adata.var_names[adata.var_names.duplicated()].unique()
         raise ValueError(
             f"var_names are not unique: {format_choices(twice)}; call adata.var_names_make_unique() first."
@@ -190,20 +190,15 @@ def lookup(table: Mapping[str, Any], choice: Any, argument: str) -> Any:
     return table[choice]
 
 
-def get_parameters(function: Callable[..., Any]) -> list[str]:
-    """Return the names of a function's keyword-only parameters."""
-    return [p.name for p in signature(function).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
-
-
 def check_parameters(
     function: Callable[..., Any], given: Mapping[str, Any], what: str, *, besides: Sequence[str] = ()
 ) -> None:
     """Refuse keyword arguments that a function does not have; ``besides`` are others that are taken."""
-    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in signature(function).parameters.values()):
-        return
-    names = [*get_parameters(function), *besides]
+    parameters = signature(function).parameters.values()
+    takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
+    names = [parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY] + [*besides]
     for name in given:
-        if name not in names:
+        if name not in names and not takes_any:
             raise TypeError(f"{name!r} is not a parameter of {what}; it has {format_choices(names)}.")
 
 

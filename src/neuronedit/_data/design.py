@@ -25,24 +25,14 @@ Labels = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Design:
-    """The populations of an edit.
-
-    Attributes
-    ----------
-    source, target, query
-        Row numbers of their cells, in order.
-    strata
-        Column of ``obs`` that divides source and target, if there is one.
-    strata_labels, pairing_labels
-        For the source's and the target's cells, the stratum and the donor (or whatever was measured before and after).
-    """
+    """The populations of an edit: row numbers of their cells, in order, and labels of the source's and the target's."""
 
     source: np.ndarray
     target: np.ndarray
     query: np.ndarray
-    strata: str | None = None
+    strata: str | None = None  # column of obs that divides source and target
     strata_labels: Labels | None = None
-    pairing_labels: Labels | None = None
+    pairing_labels: Labels | None = None  # the donor, or whatever was measured before and after the change
 
     @classmethod
     def read(
@@ -120,6 +110,8 @@ def read_query(adata: AnnData, groupby: str | None, query: Selector | None) -> n
         hint = _suggest_queries(adata, groupby, {})
         raise ValueError(f"query is required: the cells to edit.{hint} query=adata.obs_names are all cells.")
     if groupby is None and isinstance(query, Collection) and not isinstance(query, str | Mapping):
+        if not len(query):
+            raise ValueError("query names no cell.")
         found = adata.obs_names.isin(list(query))
         if unknown := sorted(set(query) - set(adata.obs_names[found])):
             raise ValueError(

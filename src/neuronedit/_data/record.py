@@ -37,31 +37,19 @@ CONTENT = {
 
 @dataclass(frozen=True)
 class Record:
-    """What a tool leaves in ``uns[key]``.
-
-    Attributes
-    ----------
-    key
-        Where in ``uns``.
-    tool
-        Which tool wrote it.
-    config
-        What it was asked for; JSON can hold it.
-    content
-        Tables (features as rows), arrays and sentences.
-    """
+    """What a tool leaves in ``uns[key]``."""
 
     key: str
     tool: Tool
-    config: dict[str, Any]
-    content: dict[str, Any]
+    config: dict[str, Any]  # what it was asked for; JSON can hold it
+    content: dict[str, Any]  # tables (features as rows), arrays and sentences
 
     @classmethod
     def read(cls, adata: AnnData, key: str, *tools: Tool, fitted_here: bool = False) -> Self:
         """Return the record of one of these tools; ``fitted_here`` refuses an edit that was fitted on other cells."""
         stored = adata.uns.get(key)
         tools = tools or (Tool.EDIT,)
-        is_ours = isinstance(stored, Mapping) and "config" in stored and "weights" not in stored
+        is_ours = isinstance(stored, Mapping) and _slots.VERSION in stored and "weights" not in stored
         tool = Tool(str(stored["tool"])) if is_ours and "tool" in stored else _guess_tool(stored) if is_ours else None
         if tool not in tools:
             what = " or ".join(CONTENT[one] for one in tools)
@@ -95,7 +83,8 @@ def digest(words: str, arrays: Mapping[str, Any]) -> str:
     """Return the SHA-256 of words and of arrays with their names, types and shapes."""
     sha = hashlib.sha256(words.encode())
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")
+        array = array if array.ndim else array.astype(float)  # files keep a single number without its type
         sha.update(f"{name} {array.dtype.str} {array.shape}".encode())
         sha.update(array.tobytes())
     return sha.hexdigest()

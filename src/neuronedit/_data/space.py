@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Self
@@ -22,7 +22,7 @@ from .record import digest
 
 logger = logging.getLogger(__name__)
 
-PROBABILITIES = (0.01, 0.25, 0.5, 0.75, 0.99)
+PROBABILITIES = (0.01, 0.5, 0.99)
 """Of the quantiles that tell the scale of a feature."""
 
 OTHER_SCALE = 4.0
@@ -34,35 +34,20 @@ PACKAGES = ("neuronedit", "torch", "anndata", "numpy")
 
 @dataclass(frozen=True)
 class Scale:
-    """The scale that cells are on.
+    """The scale that cells are on; `None` where it is not known."""
 
-    Attributes
-    ----------
-    layer
-        `None` is X.
-    cofactor
-        arcsinh cofactor of each feature, ``(n_features,)``, NaN where there is none; `None` where none is known.
-    quantiles
-        Of each feature at `PROBABILITIES`, ``(n_features, 5)``; `None` in files of before the first release.
-    """
-
-    layer: str | None
-    cofactor: np.ndarray | None
-    quantiles: np.ndarray | None
+    layer: str | None  # None: X
+    cofactor: np.ndarray | None  # (n_features,): of arcsinh, NaN where a feature has none
+    quantiles: np.ndarray | None  # (n_features, 3): at `PROBABILITIES`
 
     @classmethod
     def measure(cls, layer: str | None, cofactor: np.ndarray | None, cells: CellReader) -> Self:
         """Return the scale of cells, from a sample of them."""
-        quantiles = np.quantile(cells.sample().numpy(), PROBABILITIES, axis=0).T  # (n_features, 5)
+        quantiles = np.quantile(cells.sample().numpy(), PROBABILITIES, axis=0).T  # (n_features, 3)
         return cls(layer, cofactor, quantiles.astype(np.float32))
 
-    @classmethod
-    def from_uns(cls, layer: str | None, stored: Mapping[str, Any]) -> Self:
-        """Return the scale that `to_uns` wrote."""
-        return cls(layer, *(np.asarray(stored[name]) if name in stored else None for name in ("cofactor", "quantiles")))
-
     def to_uns(self) -> dict[str, np.ndarray]:
-        """Return arrays with features as rows."""
+        """Return the arrays that are known, with features as rows."""
         arrays = {"cofactor": self.cofactor, "quantiles": self.quantiles}
         return {name: array for name, array in arrays.items() if array is not None}
 
@@ -129,44 +114,26 @@ class SavedSpace:
         features = [str(name) for name in stored["var_names"]]
         scale = Scale(config["layer"], read_cofactor(adata, config["layer"], features), None)
         if "scale" in stored:
-            scale = Scale.from_uns(config["layer"], stored["scale"])
+            scale = Scale(config["layer"], stored["scale"].get("cofactor"), stored["scale"]["quantiles"])
         n_cells, embedded = config["data"]["shape"][0], bool(stored.get("embedded", False))
         return cls(space.requires_grad_(False), identity, features, scale, n_cells, embedded)
 
 
 @dataclass(frozen=True)
 class TrainedSpace:
-    """The spaces of an edit, and the cells that are edited in them, with features in the order of the training.
+    """The spaces of an edit, and the cells that are edited in them, with features in the order of the training."""
 
-    Attributes
-    ----------
-    keys, ids, spaces
-        Where each space is kept in ``uns``, its identity, and the space. Edits in several spaces are averaged.
-    features
-        Names, in the order of the training.
-    layer
-        The layer that is read. `None`: X.
-    cells
-        The reader of all cells of the AnnData.
-    trained_on
-        The scale of the cells of the training.
-    name
-        How errors call the space.
-    cofactor, cell_names
-        Of the cells that are read: arcsinh cofactors, ``(n_features,)``, and names.
-    """
-
-    keys: list[str]
+    keys: list[str]  # of each space in uns; edits in several spaces are averaged
     ids: list[str]
     spaces: list[FittedSpace]
-    features: list[str]
-    layer: str | None
-    cells: CellReader
+    features: list[str]  # names, in the order of the training
+    layer: str | None  # that is read
+    cells: CellReader  # of the AnnData
     device: torch.device
-    trained_on: Scale
-    name: str
-    cofactor: np.ndarray | None = field(repr=False)
-    cell_names: Any = field(repr=False)
+    trained_on: Scale  # of the cells of the training
+    name: str  # for errors
+    cofactor: np.ndarray | None  # of the cells that are read, (n_features,)
+    cell_names: Any
 
     @classmethod
     def read(
@@ -258,7 +225,7 @@ def write_space(
 def read_cofactor(adata: AnnData, layer: str | None, features: Sequence[str]) -> np.ndarray | None:
     """Return the arcsinh cofactor of each feature of a layer, ``(n_features,)``, as far as ``var`` has them."""
     column = _slots.cofactor(layer)
-    return adata.var[column].loc[list(features)].to_numpy(dtype=float) if column in adata.var else None
+    return adata.var[column].reindex(list(features)).to_numpy(dtype=float) if column in adata.var else None
 
 
 def space_id(stored: Mapping[str, Any]) -> str:

@@ -1,28 +1,26 @@
 """Whole methods to compare with. Each looks at the cells of a source and a target and returns the map between them.
 
-A new one is one file and one row in `QUICK` or `SLOW`, which together are `BASELINES`. Those with a parameter ``cells`` train a space, and want to see the query, too; ``query``
-asks for the query alone.
+A new one is one file and one row in `QUICK` or `SLOW`, which together are `BASELINES`. What else a method needs it asks for
+by the name of a parameter: ``cells`` to train on (source, target and query together), ``query``, ``image_shape``, or ``rng``.
 """
 
 from collections.abc import Callable
 
 from .._types import Map
 from ..edits import affine, gaussian_ot, percentile, shift
-from ._auto_edit import auto_edit
+from ._autoencoder import auto_edit, constant_shift, neuron_editing, pca_edit
 from ._cca import cca
 from ._combat import combat
 from ._cyclegan import cyclegan
 from ._cytonorm import cytonorm
 from ._cytovi import cytovi
-from ._gan import gan
+from ._gan import gan, resnet_gan
 from ._identity import identity
 from ._limma import limma
 from ._mmd_autoencoder import mmd_autoencoder
 from ._mnn import mnn
 from ._ot import ot
-from ._resnet_gan import resnet_gan
 from ._scgen import scgen
-from ._spaces import constant_shift, neuron_editing, pca_edit
 
 QUICK: dict[str, Callable[..., Map]] = {
     "identity": identity,
@@ -51,31 +49,12 @@ SLOW: dict[str, Callable[..., Map]] = {
     "cytovi": cytovi,
     "scgen": scgen,
 }
-"""Minutes, or packages of others (extra ``bench``)."""
+"""Minutes, or in need of packages of others (extra ``bench``)."""
 
 BASELINES = QUICK | SLOW
 
 __all__ = [
-    "BASELINES",
-    "QUICK",
-    "SLOW",
-    "affine",
-    "auto_edit",
-    "cca",
-    "combat",
-    "constant_shift",
-    "cyclegan",
-    "cytonorm",
-    "cytovi",
-    "gan",
-    "gaussian_ot",
-    "identity",
-    "limma",
-    "mmd_autoencoder",
-    "mnn",
-    "neuron_editing",
-    "ot",
-    "pca_edit",
-    "resnet_gan",
-    "scgen",
-]
+    "BASELINES", "QUICK", "SLOW", "affine", "auto_edit", "cca", "combat", "constant_shift", "cyclegan", "cytonorm",
+    "cytovi", "gan", "gaussian_ot", "identity", "limma", "mmd_autoencoder", "mnn", "neuron_editing", "ot", "pca_edit",
+    "resnet_gan", "scgen",
+]  # fmt: skip

@@ -4,39 +4,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from .._docs import shared_docs
 from .._types import Map
-from ._mnn import mutual_neighbors
+from ..edits._neighbors import find_nearest
+from ._mnn import mutual_neighbors, split_for_distances
 
 
+@shared_docs
 def cca(
     source: Tensor, target: Tensor, /, *, n_components: int = 20, n_neighbors: int = 5, n_weights: int = 100
 ) -> Map:
     """Find anchors between source and target in their canonical correlation space and move cells as the nearest anchors.
 
-    Both populations are standardized, so that what they have in common is compared and not where they are. The canonical
-    vectors of the cells are the leading singular vectors of ``source @ target.T`` (covariances taken as diagonal).
-    Anchors are mutual nearest neighbours there; a cell moves by the differences between the two cells of its nearest
+    Both populations are standardized, which removes the differences of their means and variances. The canonical vectors of
+    the cells are the leading singular vectors of ``source @ target.T`` (covariances taken as diagonal). Anchors are mutual
+    nearest neighbours in the space of these vectors. A cell moves by the differences between the two cells of its nearest
     anchors, weighted by a Gaussian kernel on the distance.
-
-    Parameters
-    ----------
-    source, target
-        ``(n_cells, n_features)``
-    n_components
-        Dimensions of the shared space, at most the number of features.
-    n_neighbors
-        Cells that count as near when anchors are sought. More finds more anchors, and less certain ones.
-    n_weights
-        Nearest anchors that move a cell. More is smoother.
-
-    Returns
-    -------
-    A map that places new cells in the shared space as cells of the source.
-
-    References
-    ----------
-    Butler & Satija 2017, bioRxiv 164889, doi:10.1101/164889 (the diagonal canonical correlation); Stuart et al. 2019, Cell
-    177:1888-1902, doi:10.1016/j.cell.2019.05.031 (the anchors).
 
     Examples
     --------
@@ -45,40 +28,62 @@ def cca(
     >>> move = ne.baselines.cca(source, source + 2)
     >>> (move(source) - source).mean().round(decimals=1).item()
     2.0
+
+    Parameters
+    ----------
+    %(populations)s
+    n_components
+        Dimensions of the shared space, at most the number of features.
+    n_neighbors
+        How many nearest cells are considered. More finds more anchors, and less certain ones.
+    n_weights
+        Nearest anchors that are averaged. More is smoother.
+
+    Returns
+    -------
+    A map that treats new cells as cells of the source.
+
+    References
+    ----------
+    Butler & Satija 2017, bioRxiv 164889, doi:10.1101/164889 (the diagonal canonical correlation); Stuart et al. 2019, Cell
+    177:1888-1902, doi:10.1016/j.cell.2019.05.031 (the anchors).
     """
-    (center, spread), (goal, goal_spread) = ((c.mean(0), _positive(c.std(0, correction=0))) for c in (source, target))
-    s, t = (source - center) / spread, (target - goal) / goal_spread
-    of_source, of_target, project = canonical_vectors(s, t, n_components)
-    near_source, near_target = normalize(of_source, dim=1), normalize(of_target, dim=1)
-    anchors, partners = mutual_neighbors(near_source, near_target, n_neighbors=n_neighbors)
-    places, vectors = near_source[anchors], target[partners] - source[anchors]
-    k = min(n_weights, len(places))
+    # find the shared space
+    center, spread = source.mean(0), _replace_zeros(source.std(0, correction=0))
+    target_center, target_spread = target.mean(0), _replace_zeros(target.std(0, correction=0))
+    s, t = (source - center) / spread, (target - target_center) / target_spread
+    source_vectors, target_vectors, project = canonical_vectors(s, t, n_components)
+    # find anchors in it
+    source_places, target_places = normalize(source_vectors, dim=1), normalize(target_vectors, dim=1)
+    source_rows, target_rows = mutual_neighbors(source_places, target_places, n_neighbors=n_neighbors)
+    places, vectors = source_places[source_rows], target[target_rows] - source[source_rows]
 
     def move(x: Tensor) -> Tensor:
         moved = []
-        for block in x.split(max(1, 2**24 // len(places))):
-            distance = torch.cdist(normalize((block - center) / spread @ project, dim=1), places)
-            nearest = distance.topk(k, largest=False)
-            width = _positive(nearest.values[:, -1:])
-            weight = (-(nearest.values / width * 2).square()).softmax(1)
-            moved.append(block + (weight[:, :, None] * vectors[nearest.indices]).sum(1))
+        for block in split_for_distances(x, len(places)):
+            block_places = normalize((block - center) / spread @ project, dim=1)
+            distances, anchors = find_nearest(block_places, places, n_weights)  # each (n_rows, n_weights)
+            width = _replace_zeros(distances[:, -1:])
+            weights = (-(distances / width * 2).square()).softmax(1)
+            moved.append(block + (weights[:, :, None] * vectors[anchors]).sum(1))
         return torch.cat(moved)
 
     return move
 
 
 def canonical_vectors(s: Tensor, t: Tensor, n_components: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the leading left and right singular vectors of ``s @ t.T``, and what projects cells of ``s`` on the left ones.
+    """Return the leading left and right singular vectors of ``s @ t.T``, and the matrix that projects cells on the left ones.
 
-    With ``s = Q_s R_s`` and ``t = Q_t R_t`` they are those of the small matrix ``R_s @ R_t.T``.
+    They come from the QR decompositions ``s = Q_s R_s`` and ``t = Q_t R_t``, and from the small matrix ``R_s @ R_t.T``.
     """
     (q_s, r_s), (q_t, r_t) = (torch.linalg.qr(cells.cpu().double()) for cells in (s, t))
     left, values, right = torch.linalg.svd(r_s @ r_t.T)
     k = int((values[:n_components] > 1e-9 * values[0].clamp_min(1e-300)).sum().clamp_min(1))
-    of_t = q_t @ right[:k].T
-    project = t.cpu().double().T @ of_t / values[:k].clamp_min(1e-300)
-    return (q_s @ left[:, :k]).to(s), of_t.to(s), project.to(s)
+    left_vectors, right_vectors = q_s @ left[:, :k], q_t @ right[:k].T
+    project = t.cpu().double().T @ right_vectors / values[:k].clamp_min(1e-300)
+    return left_vectors.to(s), right_vectors.to(s), project.to(s)
 
 
-def _positive(width: Tensor) -> Tensor:
+def _replace_zeros(width: Tensor) -> Tensor:
+    """Replace 0 by 1, so that it can be divided by."""
     return torch.where(width > 0, width, 1.0)

@@ -6,9 +6,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from ._adversarial import TrainedMap, alternate, judge, maker, scaled, taken_for, told_apart
+from .._docs import shared_docs
+from ._adversarial import (
+    Steps,
+    TrainedMap,
+    build_discriminator,
+    build_generator,
+    classification_loss,
+    label_loss,
+    standardize,
+    train_in_turn,
+)
 
 
+@shared_docs
 def cyclegan(
     source: Tensor,
     target: Tensor,
@@ -19,25 +30,26 @@ def cyclegan(
     batch_size: int = 100,
     lr: float = 1e-3,
     cycle: float = 10.0,
-    seed: int = 0,
+    rng: int = 0,
 ) -> TrainedMap:
-    """Train a generator in each direction, a discriminator at each end, and a penalty where they do not undo each other.
+    """Train a generator in each direction, a discriminator for each population, and a penalty on what both together change.
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> source = torch.randn(200, 3)
+    >>> ne.baselines.cyclegan(source, source + 1, n_steps=3)(source).shape
+    torch.Size([200, 3])
 
     Parameters
     ----------
-    source, target
-        ``(n_cells, n_features)``
-    image_shape
-        ``(rows, columns)`` or ``(rows, columns, channels)`` of images, one a row: networks are convolutional, generators as
-        `spaces.Conv` and discriminators as its encoder. `None`: dense layers.
-    n_steps
-        Steps of the discriminators, and as many of the generators.
-    batch_size, lr
-        Cells a step, and learning rate of Adam, which falls to zero over the second half.
+    %(populations)s
+    %(networks)s
+    %(training)s
     cycle
-        Weight of the cycle loss, the mean absolute difference after there and back. More keeps more of a cell.
-    seed
-        Of weights and order.
+        Weight of the cycle loss: the mean absolute difference between a cell and what both generators in turn make of it. A
+        larger weight keeps more of a cell.
+    %(rng)s
 
     Returns
     -------
@@ -47,32 +59,33 @@ def cyclegan(
     ----------
     Zhu et al. 2017, Unpaired image-to-image translation using cycle-consistent adversarial networks, ICCV,
     arXiv:1703.10593.
-
-    Examples
-    --------
-    >>> import torch, neuronedit as ne
-    >>> source = torch.randn(200, 3)
-    >>> ne.baselines.cyclegan(source, source + 1, n_steps=3)(source).shape
-    torch.Size([200, 3])
     """
-    generator = torch.Generator().manual_seed(seed)
-    s, t, center, scale = scaled(source, target)
-    d = s.shape[1]
-    there, back = (maker(d, image_shape, generator).to(s.device) for _ in range(2))
-    of_source, of_target = (judge(d, image_shape, generator).to(s.device) for _ in range(2))
-
-    def judge_loss(s: Tensor, t: Tensor) -> Tensor:
-        with torch.no_grad():
-            made_t, made_s = there(s), back(t)
-        return told_apart(of_target, t, made_t) + told_apart(of_source, s, made_s)
-
-    def maker_loss(s: Tensor, t: Tensor) -> Tensor:
-        made_t, made_s = there(s), back(t)
-        cycles = l1_loss(back(made_t), s) + l1_loss(there(made_s), t)
-        return taken_for(of_target(made_t), True) + taken_for(of_source(made_s), True) + cycle * cycles
-
-    makers, judges = nn.ModuleList([there, back]), nn.ModuleList([of_source, of_target])
-    history = alternate(
-        makers, judges, maker_loss, judge_loss, s, t, n_steps=n_steps, batch_size=batch_size, lr=lr, generator=generator
+    # build
+    torch_rng = torch.Generator().manual_seed(rng)
+    source, target, center, scale = standardize(source, target)
+    n_features = source.shape[1]
+    to_target, to_source = (build_generator(n_features, image_shape, torch_rng).to(source.device) for _ in range(2))
+    source_discriminator, target_discriminator = (
+        build_discriminator(n_features, image_shape, torch_rng).to(source.device) for _ in range(2)
     )
-    return TrainedMap(there, center, scale, history)
+
+    def generator_loss(s: Tensor, t: Tensor) -> Tensor:
+        generated_t, generated_s = to_target(s), to_source(t)
+        cycle_loss = l1_loss(to_source(generated_t), s) + l1_loss(to_target(generated_s), t)
+        loss = label_loss(target_discriminator(generated_t), True)
+        return loss + label_loss(source_discriminator(generated_s), True) + cycle * cycle_loss
+
+    def discriminator_loss(s: Tensor, t: Tensor) -> Tensor:
+        with torch.no_grad():
+            generated_t, generated_s = to_target(s), to_source(t)
+        loss = classification_loss(target_discriminator, t, generated_t)
+        return loss + classification_loss(source_discriminator, s, generated_s)
+
+    # train
+    generators = nn.ModuleList([to_target, to_source])
+    discriminators = nn.ModuleList([source_discriminator, target_discriminator])
+    steps = Steps(n_steps, batch_size, lr)
+    history = train_in_turn(
+        generators, generator_loss, discriminators, discriminator_loss, source, target, steps, torch_rng
+    )
+    return TrainedMap(to_target, center, scale, history)

@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._docs import shared_docs
 from .._types import Map
-from ._peer import EXTRA, as_it_was, in_own_thread
+from ._peer import INSTALL_BENCH, isolated, run_in_thread
 
 
+@shared_docs
 def cytonorm(
     source: Tensor,
     target: Tensor,
@@ -20,43 +22,12 @@ def cytonorm(
     n_quantiles: int = 99,
     min_cells: int = 50,
     limits: Sequence[float] | None = None,
-    seed: int = 0,
+    rng: int = 0,
 ) -> Map:
-    """Cluster source and target together, and carry the quantiles of each cluster from the source's to the target's.
+    """Cluster source and target together, and map the quantiles of the source to those of the target in each cluster.
 
-    A new cell goes to its cluster, and there each feature through the spline that was learnt for the source's batch.
-    The goal is the target's distribution, not CytoNorm's default, the mean of the batches.
-
-    Parameters
-    ----------
-    source, target
-        ``(n_cells, n_features)``, the control sample in both batches, variance-stabilized (`arcsinh`).
-    n_clusters
-        Metaclusters of FlowSOM, 10 as in CytoNormPy's tutorial. More follow cell types more closely, but each needs
-        ``min_cells`` of both populations.
-    n_quantiles
-        Knots of a spline. Beyond the outermost two it goes on as a straight line, which can be very steep where most
-        of a cluster is zero: look at the range of the result, and give ``limits`` if it is absurd.
-    min_cells
-        A cluster with fewer cells in the source or in the target is left as it is.
-    limits
-        Values that every spline takes to themselves, such as the lowest and the highest that can be measured.
-    seed
-        Of FlowSOM.
-
-    Returns
-    -------
-    A map that treats each cell alone. A feature that is constant within a cluster is left as it is there.
-
-    Raises
-    ------
-    ImportError
-        When CytoNormPy is not installed: ``pip install 'neuronedit[bench]'``.
-
-    References
-    ----------
-    Van Gassen et al. 2020, CytoNorm: a normalization algorithm for cytometry data, Cytometry A 97:268-278,
-    doi:10.1002/cyto.a.23904; Van Gassen et al. 2015, FlowSOM, Cytometry A 87:636-645, doi:10.1002/cyto.a.22625.
+    A new cell is assigned to a cluster, and the splines of the source's batch there are applied to its features. The goal is
+    the target's distribution, not CytoNorm's default, the mean of the batches.
 
     Examples
     --------
@@ -64,24 +35,55 @@ def cytonorm(
     >>> source = torch.randn(2000, 3)
     >>> ne.baselines.cytonorm(source, source + 1)(source).mean().round().item()  # doctest: +SKIP
     1.0
+
+    Parameters
+    ----------
+    source, target
+        ``(n_cells, n_features)``, the control sample in both batches, variance-stabilized (`arcsinh`).
+    n_clusters
+        Metaclusters of FlowSOM, 10 as in CytoNormPy's tutorial. More follow cell types more closely, but each needs
+        ``min_cells`` cells of both populations.
+    n_quantiles
+        Knots of a spline. Beyond the outermost two it is a straight line, which can be very steep where most of a cluster is
+        zero: look at the range of the result, and give ``limits`` if it is absurd.
+    min_cells
+        A cluster with fewer cells in the source or in the target is left unchanged.
+    limits
+        Values that no spline changes, such as the lowest and the highest that can be measured.
+    %(rng)s
+
+    Returns
+    -------
+    A map of each cell by itself. A feature that is constant within a cluster is left unchanged there.
+
+    Raises
+    ------
+    %(bench_errors)s
+
+    References
+    ----------
+    Van Gassen et al. 2020, CytoNorm: a normalization algorithm for cytometry data, Cytometry A 97:268-278,
+    doi:10.1002/cyto.a.23904; Van Gassen et al. 2015, FlowSOM, Cytometry A 87:636-645, doi:10.1002/cyto.a.22625.
     """
-    with as_it_was():
+    with isolated():
         try:
             import cytonormpy
         except ImportError as error:
-            raise ImportError(f"CytoNorm needs CytoNormPy: {EXTRA}.") from error
+            raise ImportError(f"CytoNorm needs CytoNormPy: {INSTALL_BENCH}.") from error
         from anndata import AnnData
 
+        # set up
         cells = torch.cat([source, target]).detach().cpu().double().numpy()
         batch = np.repeat([0, 1], [len(source), len(target)])
         obs = {"batch": batch, "file_name": np.where(batch, "target", "source"), "reference": ["ref"] * len(cells)}
         adata = AnnData(cells, obs=obs, layers={"cells": cells})
         side = min(10, math.isqrt(len(cells)))
-        clusterer = cytonormpy.FlowSOM(n_clusters=min(n_clusters, side**2), xdim=side, ydim=side, seed=seed)
+        clusterer = cytonormpy.FlowSOM(n_clusters=min(n_clusters, side**2), xdim=side, ydim=side, seed=rng)
         norm = cytonormpy.CytoNorm()
         norm.add_clusterer(clusterer)
         norm.run_anndata_setup(adata, layer="cells", channels="all")
-        in_own_thread(lambda: norm.run_clustering(test_cluster_cv=False))
+        # fit
+        run_in_thread(lambda: norm.run_clustering(test_cluster_cv=False))
         norm.calculate_quantiles(n_quantiles=n_quantiles, min_cells=min_cells)
         norm.calculate_splines(goal=1, limits=None if limits is None else list(limits))
 

@@ -1,15 +1,17 @@
-"""CytoVI: a variational autoencoder of cytometry that is told the batch, from scvi-tools."""
+"""CytoVI: a variational autoencoder of cytometry that is given the batch, from scvi-tools."""
 
 import torch
 from torch import Tensor
 
+from .._docs import shared_docs
 from .._types import Map
-from ._peer import EXTRA, as_it_was, scvi_seed
+from ._peer import INSTALL_BENCH, isolated, seeded_scvi
 
-WARM_UP = 0.4
+KL_WARM_UP_SHARE = 0.4
 """Share of the steps over which the weight of the Kullback-Leibler term rises: CytoVI's 400 of 1,000 epochs."""
 
 
+@shared_docs
 def cytovi(
     source: Tensor,
     target: Tensor,
@@ -18,38 +20,42 @@ def cytovi(
     cells: Tensor | None = None,
     n_steps: int = 10_000,
     batch_size: int = 128,
-    seed: int = 0,
+    rng: int = 0,
 ) -> Map:
     """Train CytoVI on two batches, without labels, and decode a cell as if it had been measured in the target's.
 
-    The target is one batch; the other is every row of ``cells`` that is not a row of the target. The encoder does not
-    see the batch, so what tells the batches apart is left to the decoder. A cell is decoded from the mean of its
-    posterior (CytoVI's own ``get_normalized_expression`` draws a sample), so the result is the same every time. It
-    is a denoised cell: what the model does not explain is lost.
+    The target is one batch; the other is every row of ``cells`` that is not a row of the target. The batch is given to the
+    decoder alone, which therefore has to model what differs between batches. A cell is decoded from the mean of its
+    posterior, so the result is always the same (CytoVI's own ``get_normalized_expression`` samples). It is a denoised cell:
+    what the model does not explain is lost.
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> source = torch.randn(200, 3)
+    >>> ne.baselines.cytovi(source, source + 1, n_steps=4)(source).shape  # doctest: +SKIP
+    torch.Size([200, 3])
 
     Parameters
     ----------
     source, target
         ``(n_cells, n_features)``, variance-stabilized (`arcsinh`).
-    cells
-        What the model is trained on: source, target and query together. `None`: source and target.
+    %(cells_to_train_on)s
     n_steps
-        Minibatches. CytoVI's own early stopping, after 30 epochs without improvement, is off: with thousands of cells
-        30 epochs are a few hundred steps, and it stopped while the weight of the Kullback-Leibler term still rose.
+        Minibatches. CytoVI's own early stopping, after 30 epochs without improvement, is off: with thousands of cells 30
+        epochs are a few hundred steps, and training ended while the weight of the Kullback-Leibler term still rose.
     batch_size
-        Cells in a minibatch, or a few less: batch normalization cannot do with one cell at the end of an epoch.
-    seed
-        Of the weights and of the training.
+        Cells in a minibatch. A few fewer where a minibatch of one cell would remain, which batch normalization cannot do.
+    %(rng)s
 
     Returns
     -------
-    A map that treats each cell alone. Inside, features are scaled to 0-1 over the training cells. A feature that is
-    constant in all of them is left as it is.
+    A map of each cell by itself. The model has features scaled to 0-1 over the training cells. A feature that is constant
+    in all of them is left unchanged.
 
     Raises
     ------
-    ImportError
-        When scvi-tools is not installed: ``pip install 'neuronedit[bench]'``.
+    %(bench_errors)s
 
     Notes
     -----
@@ -59,36 +65,31 @@ def cytovi(
     ----------
     Ingelfinger et al. 2025, CytoVI: Deep generative modeling of antibody-based single cell technologies, bioRxiv,
     doi:10.1101/2025.09.07.674699.
-
-    Examples
-    --------
-    >>> import torch, neuronedit as ne
-    >>> source = torch.randn(200, 3)
-    >>> ne.baselines.cytovi(source, source + 1, n_steps=4)(source).shape  # doctest: +SKIP
-    torch.Size([200, 3])
     """
-    with as_it_was():
+    with isolated():
         try:
             from scvi.external import CYTOVI
         except ImportError as error:
-            raise ImportError(f"CytoVI needs scvi-tools: {EXTRA}.") from error
+            raise ImportError(f"CytoVI needs scvi-tools: {INSTALL_BENCH}.") from error
         from anndata import AnnData
 
-        others = source if cells is None else without(cells, target)
+        # scale
+        others = source if cells is None else remove_rows(cells, target)
         x = torch.cat([others, target]).detach().cpu()
         low, width = x.amin(0), x.amax(0) - x.amin(0)
         varies = width > 0
         low, width = low[varies], width[varies]
+        # fit
         obs = {"batch": ["source"] * len(others) + ["target"] * len(target)}
         adata = AnnData(((x[:, varies] - low) / width).numpy(), obs=obs)
         CYTOVI.setup_anndata(adata, batch_key="batch")
-        with scvi_seed(seed):
+        with seeded_scvi(rng):
             model = CYTOVI(adata)
             model.train(
                 max_epochs=-1,
                 max_steps=n_steps,
                 n_epochs_kl_warmup=None,
-                n_steps_kl_warmup=max(1, round(WARM_UP * n_steps)),
+                n_steps_kl_warmup=max(1, round(KL_WARM_UP_SHARE * n_steps)),
                 batch_size=next(size for size in range(batch_size, 0, -1) if len(adata) % size != 1),
                 train_size=1.0,
                 accelerator="cpu",
@@ -101,7 +102,7 @@ def cytovi(
     def move(x: Tensor) -> Tensor:
         scaled = ((x.detach().cpu()[:, varies] - low) / width).float()
         as_target = torch.ones(len(x), 1, dtype=torch.long)
-        with torch.random.fork_rng(devices=[]):  # the encoder draws a sample, too
+        with torch.random.fork_rng(devices=[]):  # the encoder also samples
             z = module.inference(scaled, as_target)["qz"].loc
         moved = x.detach().cpu().clone()
         moved[:, varies] = module.generative(z, as_target)["px"].mean * width + low
@@ -110,7 +111,7 @@ def cytovi(
     return move
 
 
-def without(cells: Tensor, others: Tensor) -> Tensor:
-    """Return the rows of ``cells`` that are no row of ``others``."""
-    known = {row.tobytes() for row in others.detach().cpu().numpy()}
-    return cells[[row.tobytes() not in known for row in cells.detach().cpu().numpy()]]
+def remove_rows(cells: Tensor, others: Tensor) -> Tensor:
+    """Return the rows of ``cells`` that are not rows of ``others``."""
+    removed = {row.tobytes() for row in others.detach().cpu().numpy()}
+    return cells[[row.tobytes() not in removed for row in cells.detach().cpu().numpy()]]

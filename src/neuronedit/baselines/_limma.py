@@ -3,19 +3,26 @@
 import torch
 from torch import Tensor
 
+from .._docs import shared_docs
 from .._types import Map
 
 
+@shared_docs
 def limma(source: Tensor, target: Tensor, /) -> Map:
     """Fit a linear model with an intercept and the batch, and replace the source's batch term by the target's.
 
-    limma's removeBatchEffect takes the batch term away; to carry a cell to the target is to put the target's term in its
-    place. With two batches and no other covariate this is the mean shift.
+    limma's removeBatchEffect removes the batch term; here the target's term is then added. With two batches and no other
+    covariate this is the mean shift.
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> ne.baselines.limma(torch.zeros(4, 2), torch.ones(4, 2))(torch.zeros(1, 2)).round().tolist()
+    [[1.0, 1.0]]
 
     Parameters
     ----------
-    source, target
-        ``(n_cells, n_features)``
+    %(populations)s
 
     Returns
     -------
@@ -24,12 +31,6 @@ def limma(source: Tensor, target: Tensor, /) -> Map:
     References
     ----------
     Ritchie et al. 2015, limma, Nucleic Acids Research 43:e47, doi:10.1093/nar/gkv007.
-
-    Examples
-    --------
-    >>> import torch, neuronedit as ne
-    >>> ne.baselines.limma(torch.zeros(4, 2), torch.ones(4, 2))(torch.zeros(1, 2)).round().tolist()
-    [[1.0, 1.0]]
     """
     cells = torch.cat([source, target]).cpu().double()
     batch = torch.cat([torch.ones(len(source)), -torch.ones(len(target))]).double()  # contrasts that sum to zero

@@ -7,13 +7,15 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from .._device import fast_matmul
+from .._docs import shared_docs
 from .._networks import FILTERS, check_image_shape, dense, image_coder
-from ._adversarial import TrainedMap, batches, scaled
+from ._adversarial import TrainedMap, iterate_batches, standardize
 
-WIDTHS = (500, 250, 50)
-"""Of the dense layers, as published."""
+ENCODER_WIDTHS = (500, 250, 50)
+"""Dense layers of the encoder, as published; the decoder mirrors them."""
 
 
+@shared_docs
 def mmd_autoencoder(
     source: Tensor,
     target: Tensor,
@@ -25,28 +27,31 @@ def mmd_autoencoder(
     n_steps: int = 10_000,
     batch_size: int = 100,
     lr: float = 1e-3,
-    seed: int = 0,
+    rng: int = 0,
 ) -> TrainedMap:
     """Train an autoencoder with a penalty on the maximum mean discrepancy between source and target in its narrowest layer.
 
-    The transformation is trained in, and the decoder learns to undo it: the cells come out as they went in. This is why
+    The change is made during training, and the decoder learns to undo it: the cells come out as they went in. This is why
     neuron editing freezes the autoencoder before it edits.
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> source = torch.randn(200, 3)
+    >>> ne.baselines.mmd_autoencoder(source, source + 1, n_steps=3)(source).shape
+    torch.Size([200, 3])
 
     Parameters
     ----------
-    source, target
-        ``(n_cells, n_features)``
-    image_shape
-        ``(rows, columns)`` or ``(rows, columns, channels)`` of images, one a row: the layers are convolutions, as those of
-        `spaces.Conv`. `None`: dense layers.
+    %(populations)s
+    %(networks)s
     widths
-        Of the encoder's layers; the decoder mirrors them. `None`: 500, 250, 50, of convolutions 64, 128, 256.
+        Neurons of the encoder's layers; the decoder mirrors them. `None`: 500, 250, 50, or filters 64, 128, 256 for images.
     penalty
         Weight of the discrepancy, beside the mean squared error.
     n_steps, batch_size, lr
-        Steps, cells of source and of target a step, and learning rate of Adam.
-    seed
-        Of weights and order.
+        Steps, cells of source and of target in each, and learning rate of Adam.
+    %(rng)s
 
     Returns
     -------
@@ -56,46 +61,45 @@ def mmd_autoencoder(
     ----------
     Dziugaite et al. 2015, Training generative neural networks via maximum mean discrepancy optimization,
     arXiv:1505.03906; Amodio et al. 2018, arXiv:1805.12198.
-
-    Examples
-    --------
-    >>> import torch, neuronedit as ne
-    >>> source = torch.randn(200, 3)
-    >>> ne.baselines.mmd_autoencoder(source, source + 1, n_steps=3)(source).shape
-    torch.Size([200, 3])
     """
-    generator = torch.Generator().manual_seed(seed)
-    s, t, center, scale = scaled(source, target)
+    # build
+    torch_rng = torch.Generator().manual_seed(rng)
+    source, target, center, scale = standardize(source, target)
+    n_features = source.shape[1]
     if image_shape is None:
-        encoder = dense([s.shape[1], *(widths or WIDTHS)], generator=generator)
-        decoder = dense([*reversed(widths or WIDTHS), s.shape[1]], generator=generator, last=True)
+        widths = widths or ENCODER_WIDTHS
+        encoder = dense([n_features, *widths], rng=torch_rng)
+        decoder = dense([*reversed(widths), n_features], rng=torch_rng, linear_output=True)
     else:
-        shape = check_image_shape(image_shape, s.shape[1])
-        encoder, decoder = image_coder(shape, widths or FILTERS, generator=generator)
-    net = nn.Sequential(encoder, decoder).to(s.device)
+        shape = check_image_shape(image_shape, n_features)
+        encoder, decoder = image_coder(shape, widths or FILTERS, rng=torch_rng)
+    net = nn.Sequential(encoder, decoder).to(source.device)
+
+    # train
     optimizer = torch.optim.Adam(net.parameters(), lr=lr)
-    draws = [batches(cells, batch_size, generator) for cells in (s, t)]
+    source_batches, target_batches = (iterate_batches(cells, batch_size, torch_rng) for cells in (source, target))
     history: dict[str, list[float]] = {"step": [], "reconstruction_loss": [], "mmd": []}
     with fast_matmul(), torch.enable_grad():
         for step in range(n_steps):
-            x, y = (next(draw) for draw in draws)
-            z_x, z_y = encoder(x), encoder(y)
-            error = mse_loss(decoder(z_x), x) + mse_loss(decoder(z_y), y)
-            discrepancy = _mmd(z_x, z_y)
+            s, t = next(source_batches), next(target_batches)
+            z_s, z_t = encoder(s), encoder(t)  # (batch_size, n_neurons)
+            error = mse_loss(decoder(z_s), s) + mse_loss(decoder(z_t), t)
+            discrepancy = squared_mmd(z_s, z_t)
             optimizer.zero_grad()
             (error + penalty * discrepancy).backward()
             optimizer.step()
             if step % max(1, n_steps // 100) == 0:
-                for name, number in zip(history, (step, error.item(), discrepancy.item()), strict=True):
-                    history[name].append(number)
+                history["step"].append(step)
+                history["reconstruction_loss"].append(error.item())
+                history["mmd"].append(discrepancy.item())
     return TrainedMap(net.requires_grad_(False), center, scale, history)
 
 
-def _mmd(x: Tensor, y: Tensor) -> Tensor:
-    """Squared discrepancy with a Gaussian kernel as wide as the cells are apart on average."""
+def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
+    """Squared discrepancy with a Gaussian kernel, whose squared width is the mean squared distance between the cells."""
     cells = torch.cat([x, y])
     lengths = cells.square().sum(1)
-    squares = (lengths[:, None] + lengths - 2 * cells @ cells.T).clamp_min(0)
+    squares = (lengths[:, None] + lengths - 2 * cells @ cells.T).clamp_min(0)  # (n_cells, n_cells)
     kernel = torch.exp(-squares / squares.detach().mean().clamp_min(1e-12))
     n = len(x)
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()

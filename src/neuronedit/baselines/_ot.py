@@ -4,22 +4,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._docs import shared_docs
 from .._types import Map
 
 
-def ot(source: Tensor, target: Tensor, /, *, epsilon: float = 0.01, max_cells: int = 1_000, seed: int = 0) -> Map:
+@shared_docs
+def ot(source: Tensor, target: Tensor, /, *, epsilon: float = 0.01, max_cells: int = 1_000, rng: int = 0) -> Map:
     """Transport the source onto the target with entropic regularization; a new cell moves as its nearest source cell does.
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> source = torch.randn(200, 2)
+    >>> ne.baselines.ot(source, source + 5)(torch.zeros(1, 2)).round().tolist()
+    [[5.0, 5.0]]
 
     Parameters
     ----------
-    source, target
-        ``(n_cells, n_features)``
+    %(populations)s
     epsilon
-        Regularization, relative to the largest squared distance. More is smoother and pulls towards the target's mean.
+        Regularization, as a share of the largest squared distance. More is smoother and pulls towards the target's mean.
     max_cells
-        Larger populations are subsampled to so many cells: the plan has the square of it.
-    seed
-        Of the subsampling.
+        Larger populations are subsampled to so many cells: memory grows with its square.
+    %(rng)s
 
     Returns
     -------
@@ -34,24 +41,18 @@ def ot(source: Tensor, target: Tensor, /, *, epsilon: float = 0.01, max_cells: i
     ----------
     Ferradans et al. 2014, Regularized discrete optimal transport, doi:10.1137/130929886 (the out-of-sample map);
     Flamary et al. 2021, POT, JMLR 22(78):1-8.
-
-    Examples
-    --------
-    >>> import torch, neuronedit as ne
-    >>> source = torch.randn(200, 2)
-    >>> ne.baselines.ot(source, source + 5)(torch.zeros(1, 2)).round().tolist()
-    [[5.0, 5.0]]
     """
     try:
         from ot.da import SinkhornTransport
     except ImportError as error:
         raise ImportError("Optimal transport needs POT: pip install 'neuronedit[ot]'.") from error
-    generator = np.random.default_rng(seed)
-    few = []
+    numpy_rng = np.random.default_rng(rng)
+    subsamples = []
     for cells in (source, target):
-        rows = generator.permutation(len(cells))[:max_cells]
-        few.append(cells.cpu().double().numpy()[np.sort(rows)])
-    transport = SinkhornTransport(reg_e=epsilon, norm="max", max_iter=1000, tol=1e-5).fit(Xs=few[0], Xt=few[1])
+        rows = np.sort(numpy_rng.permutation(len(cells))[:max_cells])
+        subsamples.append(cells.cpu().double().numpy()[rows])
+    transport = SinkhornTransport(reg_e=epsilon, norm="max", max_iter=1000, tol=1e-5)
+    transport.fit(Xs=subsamples[0], Xt=subsamples[1])
 
     def move(x: Tensor) -> Tensor:
         return torch.from_numpy(transport.transform(Xs=x.cpu().double().numpy(), batch_size=1024)).to(x)

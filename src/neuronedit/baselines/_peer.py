@@ -1,4 +1,4 @@
-"""Call a peer's package and leave the process as it was: such packages seed, log, print and set flags for all."""
+"""Call another package and leave the process unchanged: such packages set seeds and flags, log and print."""
 
 import contextlib
 import io
@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-EXTRA = "pip install 'neuronedit[bench]'"
-"""What an error names when a peer's package is missing."""
+INSTALL_BENCH = "pip install 'neuronedit[bench]'"
+"""Named by the error where a package is missing."""
 
 
 @contextlib.contextmanager
-def as_it_was() -> Iterator[None]:
-    """Give a block gradients, silence and generators of its own; afterwards put everything back."""
+def isolated() -> Iterator[None]:
+    """Run a block with gradients, without output, and with random states of its own; then restore the process."""
     environment, disabled = dict(os.environ), logging.root.manager.disable
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
@@ -46,19 +46,19 @@ def as_it_was() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def scvi_seed(seed: int) -> Iterator[None]:
-    """Seed scvi-tools, which takes no generator as an argument, for a block inside `as_it_was`."""
+def seeded_scvi(rng: int) -> Iterator[None]:
+    """Seed scvi-tools for a block inside `isolated`: it has a global setting for that, and no argument."""
     from scvi import settings
 
     before = settings.seed
     try:
-        settings.seed = seed
+        settings.seed = rng
         yield
     finally:
         settings.seed = before
 
 
-def in_own_thread(work: Callable[[], None]) -> None:
-    """Do some work in a thread of its own: numba's generator, which FlowSOM seeds, belongs to the thread."""
+def run_in_thread(work: Callable[[], None]) -> None:
+    """Run a function in a thread of its own: numba's random state, which FlowSOM sets, is one for each thread."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work).result()

@@ -1,4 +1,4 @@
-"""Data to try things on: public sets with real held-out truth, and simulations whose truth is known."""
+"""Example data: public sets whose truth was measured, and simulations whose truth is known."""
 
 from ._bodenmiller import bodenmiller_4stim
 from ._celeba import celeba
@@ -11,14 +11,6 @@ from ._sachs import sachs_icam2_inhibitors
 from ._simulate import simulate_batches, simulate_combination
 
 __all__ = [
-    "bodenmiller_4stim",
-    "celeba",
-    "cmu_faces",
-    "cytonorm_volunteers",
-    "imubac_krieg",
-    "kang_counts",
-    "sachs_icam2_inhibitors",
-    "simulate_batches",
-    "simulate_combination",
-    "simulate_images",
-]
+    "bodenmiller_4stim", "celeba", "cmu_faces", "cytonorm_volunteers", "imubac_krieg", "kang_counts",
+    "sachs_icam2_inhibitors", "simulate_batches", "simulate_combination", "simulate_images",
+]  # fmt: skip

@@ -3,19 +3,28 @@
 import pandas as pd
 from anndata import AnnData
 
+from .._docs import shared_docs
 from ..io import read_fcs
 from ._fetch import assemble, fetch
 
-CONDITIONS = {"H01": "vanadate", "H05": "unstimulated", "H08": "BCR-XL", "H12": "PMA-ionomycin"}
-TYPE = ["CD45", "CD20", "IgM", "CD4", "CD33", "HLA-DR", "CD14", "CD7", "CD3", "CD123"]
-STATE = ["pStat1", "pSlp76", "pBtk", "pPlcg2", "pErk", "pLat", "pS6"]
-STATE += ["pNFkB", "pp38", "pStat5", "pAkt", "pSHP2", "pZap70", "pStat3"]
+STIMULUS_OF_WELL = {"H01": "vanadate", "H05": "unstimulated", "H08": "BCR-XL", "H12": "PMA-ionomycin"}
+TYPE_MARKERS = ["CD45", "CD20", "IgM", "CD4", "CD33", "HLA-DR", "CD14", "CD7", "CD3", "CD123"]
+STATE_MARKERS = ["pStat1", "pSlp76", "pBtk", "pPlcg2", "pErk", "pLat", "pS6"]
+STATE_MARKERS += ["pNFkB", "pp38", "pStat5", "pAkt", "pSHP2", "pZap70", "pStat3"]
 
 
+@shared_docs
 def bodenmiller_4stim() -> AnnData:
     """Load blood cells of fourteen gated types, unstimulated and under three stimuli, by mass cytometry.
 
-    Hold a cell type out: learn the response on the others, predict the held-out type's, and compare with what was measured.
+    To try: hold a cell type out, fit the response of the others, predict that of the held-out type, and compare with its
+    measured cells.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.bodenmiller_4stim()  # doctest: +SKIP
+    >>> ne.pp.arcsinh(adata, cofactor=5)  # doctest: +SKIP
 
     Returns
     -------
@@ -25,8 +34,7 @@ def bodenmiller_4stim() -> AnnData:
 
     Raises
     ------
-    ImportError
-        When flowio is not installed: ``pip install 'neuronedit[fcs]'``.
+    %(fcs_errors)s
 
     References
     ----------
@@ -37,8 +45,9 @@ def bodenmiller_4stim() -> AnnData:
         _, cell_type, well = path.stem.split("_")
         events = read_fcs(path)
         events.var_names = events.var["marker"].to_list()
-        samples.append(events[:, TYPE + STATE].copy())
-        rows.append((CONDITIONS[well], cell_type, well, well))
+        samples.append(events[:, TYPE_MARKERS + STATE_MARKERS].copy())
+        rows.append((STIMULUS_OF_WELL[well], cell_type, well, well))
     obs = pd.DataFrame(rows, columns=["condition", "cell_type", "well", "sample"])
-    var = pd.DataFrame({"marker_class": ["type"] * len(TYPE) + ["state"] * len(STATE)}, index=TYPE + STATE)
+    marker_class = ["type"] * len(TYPE_MARKERS) + ["state"] * len(STATE_MARKERS)
+    var = pd.DataFrame({"marker_class": marker_class}, index=TYPE_MARKERS + STATE_MARKERS)
     return assemble("bodenmiller_4stim", samples, obs, var, "Bodenmiller et al. 2012, Nat Biotechnol 30:858-867")

@@ -1,4 +1,4 @@
-"""A user's own copy of CelebA, read when it is needed."""
+"""A user's own copy of CelebA, whose images are read when they are needed."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -15,8 +15,8 @@ from .._data.check import format_choices, to_list
 from ._images import pixels
 
 ATTRIBUTES, IMAGES = "list_attr_celeba.txt", "img_align_celeba"
-AT_ONCE = 256
-"""Images in a chunk."""
+IMAGES_PER_CHUNK = 256
+"""12 MB of float32 at the default size."""
 
 
 def celeba(
@@ -45,8 +45,8 @@ def celeba(
     size
         Rows and columns of the images, to which they are resized.
     crop
-        Rows and columns around the middle that are kept before that; the aligned images have 218 x 178. `None`: all, squeezed
-        into a square.
+        Rows and columns around the middle that are kept before resizing; the aligned images have 218 x 178. `None`: all rows
+        and columns, squeezed into a square.
 
     Returns
     -------
@@ -71,24 +71,28 @@ def celeba(
         import dask.array as da
     except ImportError as error:
         raise ImportError("CelebA is read with dask: pip install 'neuronedit[dask]'.") from error
+    # check
     for name, side in {"size": size, "crop": 1 if crop is None else crop}.items():
         if side < 1:
             raise ValueError(f"{name} must be at least 1; it is {side}.")
-    obs = pd.read_csv(_below(root, ATTRIBUTES), sep=r"\s+", skiprows=1) > 0
+    # choose images by their attributes
+    obs = pd.read_csv(_find_below(root, ATTRIBUTES), sep=r"\s+", skiprows=1) > 0
     for attribute, wanted in (where or {}).items():
         if attribute not in obs:
-            raise KeyError(f"{attribute!r} is not an attribute; there are {format_choices(obs, most=40)}.")
+            raise KeyError(f"{attribute!r} is not an attribute; there are {format_choices(obs, max_shown=40)}.")
         obs = obs[obs[attribute].isin(to_list(wanted))]
     if obs.empty:
         raise ValueError(f"no image has {' and '.join(f'{name}={value!r}' for name, value in (where or {}).items())}.")
-    folder = _below(root, IMAGES)
+    # find the images
+    folder = _find_below(root, IMAGES)
     folder = folder / IMAGES if (folder / IMAGES).is_dir() else folder  # as some archives unpack
     if not (folder / obs.index[0]).is_file():
         raise FileNotFoundError(f"{folder} has no file {obs.index[0]}, which is in {ATTRIBUTES}.")
-    paths = da.from_array(np.array([str(folder / name) for name in obs.index]), chunks=AT_ONCE)
+    paths = da.from_array(np.array([str(folder / name) for name in obs.index]), chunks=IMAGES_PER_CHUNK)
+    # read them when they are needed
     shape = (size, size, 3)
     X = paths.map_blocks(
-        partial(_read, size=size, crop=crop),
+        partial(_read_images, size=size, crop=crop),
         dtype=np.float32,
         new_axis=1,
         chunks=(paths.chunks[0], (int(np.prod(shape)),)),
@@ -99,26 +103,24 @@ def celeba(
     return adata
 
 
-def _below(root: str | PathLike[str], name: str) -> Path:
+def _find_below(root: str | PathLike[str], name: str) -> Path:
     """Find a file or folder in a folder, or below it."""
-    found = Path(root) / name
-    if not found.exists():
-        found = next((path for path in sorted(Path(root).glob(f"*/{name}"))), found)
-    if not found.exists():
-        raise FileNotFoundError(f"{name} is not in {root}, nor in a folder of it.")
-    return found
+    for path in (Path(root) / name, *sorted(Path(root).glob(f"*/{name}"))):
+        if path.exists():
+            return path
+    raise FileNotFoundError(f"{name} is not in {root}, nor in a folder of it.")
 
 
-def _read(paths: np.ndarray, *, size: int, crop: int | None) -> np.ndarray:
+def _read_images(paths: np.ndarray, *, size: int, crop: int | None) -> np.ndarray:
     """Return images, one a row."""
     from PIL import Image
 
     images = np.empty((len(paths), size, size, 3), dtype=np.uint8)
-    for path, to in zip(paths, images, strict=True):
+    for i, path in enumerate(paths):
         with Image.open(path) as file:
             image = file.convert("RGB")
         if crop is not None:
             left, top = (image.width - crop) / 2, (image.height - crop) / 2
             image = image.crop((round(left), round(top), round(left) + crop, round(top) + crop))
-        to[:] = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=None))
+        images[i] = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=None))
     return images.reshape(len(paths), -1) / np.float32(255)

@@ -21,8 +21,8 @@ ARRAY_OF_STRINGS = {
 def cmu_faces() -> AnnData:
     """Load photographs of twenty people in four poses, with four expressions, with and without sunglasses.
 
-    Cells that can be looked at: learn what sunglasses do in one pose, or on some people, put them on in another pose, or on
-    the other people, and compare with the photograph.
+    Data that can be looked at. To try: fit the change that sunglasses make in one pose, or on some people, apply it in another
+    pose, or to other people, and compare with the photograph.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def cmu_faces() -> AnnData:
     with np.load(path, allow_pickle=False) as npz, npz.zip.open("labels.npy") as labels:
         images = np.rint(npz["data"] * 255).astype(np.uint8)
         obs = pd.DataFrame(
-            [label.split("_") for label in _strings(labels)], columns=["individual", "pose", "expression", "eyes"]
+            [label.split("_") for label in read_strings(labels)], columns=["individual", "pose", "expression", "eyes"]
         )
     _, n_rows, n_cols = images.shape
     row, col = (index.ravel() for index in np.indices((n_rows, n_cols)))
@@ -64,8 +64,8 @@ def cmu_faces() -> AnnData:
     return adata
 
 
-def _strings(npy: IO[bytes]) -> list[str]:
-    """Read an .npy file of pickled strings, without running what else a pickle can hold."""
+def read_strings(npy: IO[bytes]) -> list[str]:
+    """Read an .npy file of pickled strings, without running code that a pickle can contain."""
     np.lib.format.read_magic(npy)
     np.lib.format.read_array_header_1_0(npy)
     array = _Unpickler(npy).load()
@@ -76,7 +76,7 @@ def _strings(npy: IO[bytes]) -> list[str]:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Know only the names that the pickle of an array of strings needs, and call none of what they stand for."""
+    """Accept only the names in the pickle of an array of strings, and call none of these functions and classes."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ARRAY_OF_STRINGS:
@@ -85,7 +85,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Inert:
-    """What stands in for each of them: it keeps its state, for an array ``(..., list of its items)``, and does nothing."""
+    """A stand-in for each of them that only keeps its state; that of an array is ``(..., list of its items)``."""
 
     def __init__(self, *args: Any) -> None:
         self.state: Any = (None,)

@@ -1,4 +1,4 @@
-"""Public files by name: downloaded once, held against their sha256, and assembled into one AnnData."""
+"""Public files by name: downloaded once, checked against their SHA-256, and assembled into one AnnData."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def assemble(
 
 
 def annotate(dataset: str, X: Any, obs: pd.DataFrame, var: pd.DataFrame, citation: str, transform: str) -> AnnData:
-    """Make the AnnData: cells are numbered, strings categorical, ``uns`` says where they are from and what to do first."""
+    """Make the AnnData. Cells are numbered, strings are categorical; ``uns`` has the origin and the transformation to apply first."""
     obs.index = [f"c{i}" for i in range(len(obs))]
     adata = AnnData(X, obs=obs.astype("category"), var=var)
     adata.strings_to_categoricals()

@@ -7,20 +7,22 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
+from .._docs import shared_docs
 
 SHAPES: dict[str, tuple[Callable[..., np.ndarray], float]] = {
     "square": (lambda y, x: np.maximum(np.abs(y), np.abs(x)), 0.0),
     "disc": (np.hypot, 0.2),
 }
-"""How far a pixel is from the middle, and how much brighter a shape is."""
+"""For each shape: distance of a pixel from its middle, and how much brighter it is."""
 
 
+@shared_docs
 def simulate_images(n_images: int = 100, *, image_shape: Sequence[int] = (32, 32), rng: int = 0) -> AnnData:
     """Simulate squares and discs, each with a dark bar across its upper half and without it.
 
-    A stand-in for faces with and without sunglasses. The bar lies where the shape is and is as wide as it is; on the brighter
-    half of the shapes it is dark, on the others a shade of the shape, so no one constant image can be added to all. Learn
-    it on squares, put it on discs, which are also brighter, and compare with the truth.
+    They stand for faces with and without sunglasses. The bar is where the shape is, and as wide. On half of the
+    shapes, the brighter ones, it is dark; on the others it is a shade of the shape. So no single image can be added to all of
+    them. To try: fit the bar on squares, apply it to discs, which are brighter, and compare with the truth.
 
     Examples
     --------
@@ -35,8 +37,7 @@ def simulate_images(n_images: int = 100, *, image_shape: Sequence[int] = (32, 32
         Of each of the four populations.
     image_shape
         ``(rows, columns)``, or ``(rows, columns, channels)`` with 1 or 3 channels: gray, or colours.
-    rng
-        Seed.
+    %(rng)s
 
     Returns
     -------
@@ -49,18 +50,21 @@ def simulate_images(n_images: int = 100, *, image_shape: Sequence[int] = (32, 32
         raise ValueError(
             f"image_shape must be (rows, columns) or (rows, columns, 1 or 3), 16 rows and columns at least; it is {image_shape!r}."
         )
-    generator = np.random.default_rng(rng)
-    parts, frames = [], []
+    # simulate the four populations
+    numpy_rng = np.random.default_rng(rng)
+    measured, truth, frames = [], [], []
     for shape in SHAPES:
         for bar in ("without", "with"):
-            dark = generator.uniform(size=n_images) < 0.5
-            plain, barred = _draw(shape, dark, sides, generator)
-            parts.append((barred if bar == "with" else plain, barred))
+            dark = numpy_rng.uniform(size=n_images) < 0.5
+            plain, barred = _render(shape, dark, sides, numpy_rng)
+            measured.append(barred if bar == "with" else plain)
+            truth.append(barred)
             frames.append(pd.DataFrame({"shape": shape, "bar": bar, "bar_kind": np.where(dark, "dark", "shade")}))
-    measured, truth = (np.concatenate(layer).reshape(4 * n_images, -1) for layer in zip(*parts, strict=True))
+    # assemble
+    X, true_X = (np.concatenate(images).reshape(4 * n_images, -1) for images in (measured, truth))
     obs = pd.concat(frames)
     obs.index = [f"image{i}" for i in range(len(obs))]
-    adata = AnnData(measured, obs=obs, var=pixels(sides), layers={"truth": truth})
+    adata = AnnData(X, obs=obs, var=pixels(sides), layers={"truth": true_X})
     for column in obs:
         adata.obs[column] = pd.Categorical(obs[column], categories=obs[column].unique())
     adata.uns[_slots.IMAGE_SHAPE] = np.array(image_shape)
@@ -74,28 +78,32 @@ def pixels(image_shape: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame({"row": row, "column": column, "channel": channel}, index=names)
 
 
-def _draw(
-    shape: str, dark: np.ndarray, sides: Sequence[int], generator: np.random.Generator
+def _render(
+    shape: str, dark: np.ndarray, sides: Sequence[int], numpy_rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return images of one shape without and with their bar, ``(n, rows, columns, channels)``, with the same noise."""
     n_rows, n_columns, n_channels = sides
     n, unit = len(dark), min(n_rows, n_columns)
-    of_images = (n, 1, 1)
-    radius = unit * generator.uniform(0.26, 0.36, of_images)
-    down, right = (side / 2 + unit * generator.uniform(-0.08, 0.08, of_images) for side in (n_rows, n_columns))
-    y, x = np.arange(n_rows)[:, None] + 0.5 - down, np.arange(n_columns)[None, :] + 0.5 - right
-    away, brighter = SHAPES[shape]
-    inside = (1 / (1 + np.exp(2 * (away(y, x) - radius))))[..., None]  # pixels on the edge are half covered
-    across = inside * (np.abs(y + 0.3 * radius) < 0.22 * radius)[..., None]
-    light = generator.uniform(0.5, 0.6, (n, 1, 1, n_channels)) + 0.15 * dark[:, None, None, None] + brighter
-    ground = generator.uniform(0.1, 0.3, (n, 1, 1, n_channels))
-    tint = np.where(dark, 0.1, 0.6)[:, None, None, None] * light
-    noise = generator.normal(scale=0.02, size=(n, *sides))
-    plain = ground + (light - ground) * inside
-    barred = plain + (tint - plain) * across
-    return _seen(plain + noise), _seen(barred + noise)
+    # where: pixels relative to the middle of the shape, each (n, n_rows, n_columns)
+    radius = unit * numpy_rng.uniform(0.26, 0.36, (n, 1, 1))
+    middle_y = n_rows / 2 + unit * numpy_rng.uniform(-0.08, 0.08, (n, 1, 1))
+    middle_x = n_columns / 2 + unit * numpy_rng.uniform(-0.08, 0.08, (n, 1, 1))
+    y, x = np.arange(n_rows)[:, None] + 0.5 - middle_y, np.arange(n_columns)[None, :] + 0.5 - middle_x
+    get_distance, brighter = SHAPES[shape]
+    # how much of each pixel is covered, (n, n_rows, n_columns, 1): on the edge half of it
+    covered = (1 / (1 + np.exp(2 * (get_distance(y, x) - radius))))[..., None]
+    covered_by_bar = covered * (np.abs(y + 0.3 * radius) < 0.22 * radius)[..., None]
+    # brightness, (n, 1, 1, n_channels)
+    light = numpy_rng.uniform(0.5, 0.6, (n, 1, 1, n_channels)) + 0.15 * dark[:, None, None, None] + brighter
+    ground = numpy_rng.uniform(0.1, 0.3, (n, 1, 1, n_channels))
+    bar_light = np.where(dark, 0.1, 0.6)[:, None, None, None] * light
+    # images
+    noise = numpy_rng.normal(scale=0.02, size=(n, *sides))
+    plain = ground + (light - ground) * covered
+    barred = plain + (bar_light - plain) * covered_by_bar
+    return _clip(plain + noise), _clip(barred + noise)
 
 
-def _seen(images: np.ndarray) -> np.ndarray:
-    """Return what a camera makes of them."""
+def _clip(images: np.ndarray) -> np.ndarray:
+    """Return images with values from 0 to 1, as float32."""
     return images.clip(0, 1).astype(np.float32)

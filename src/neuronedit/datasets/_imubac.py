@@ -3,17 +3,25 @@
 import pandas as pd
 from anndata import AnnData
 
+from .._docs import shared_docs
 from ..io import read_fcs
 from ._fetch import assemble, fetch
 
-CONDITIONS = {"HD": "healthy_donor", "NR": "melanoma_nonresponder", "R": "melanoma_responder"}
+CONDITION_OF_GROUP = {"HD": "healthy_donor", "NR": "melanoma_nonresponder", "R": "melanoma_responder"}
 
 
+@shared_docs
 def imubac_krieg() -> AnnData:
     """Load blood of 30 donors, healthy or with melanoma, in two mass cytometry batches with a large batch effect.
 
-    Learn the batch effect on the healthy donors and correct the patients. The same clinical group in the other batch are
-    other people, so the truth is a proxy at the level of the group.
+    To try: fit the batch effect on the healthy donors, and correct the patients. The other batch has the same clinical groups,
+    but other people, so the truth is known for groups only.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.imubac_krieg()  # doctest: +SKIP
+    >>> ne.pp.arcsinh(adata, cofactor=5)  # doctest: +SKIP
 
     Returns
     -------
@@ -23,8 +31,7 @@ def imubac_krieg() -> AnnData:
 
     Raises
     ------
-    ImportError
-        When flowio is not installed: ``pip install 'neuronedit[fcs]'``.
+    %(fcs_errors)s
 
     References
     ----------
@@ -43,7 +50,7 @@ def imubac_krieg() -> AnnData:
             "individual": metadata["donor_id"],
             "group": metadata["group"],
             "sample": metadata["file_name"].str.removesuffix(".fcs"),
-            "condition": metadata["group"].map(CONDITIONS),
+            "condition": metadata["group"].map(CONDITION_OF_GROUP),
             "role": metadata["group"].map(lambda group: "control" if group == "HD" else "sample"),
         }
     )

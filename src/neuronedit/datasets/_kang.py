@@ -5,16 +5,19 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
+from .._docs import shared_docs
 from ._fetch import annotate, fetch
 from ._rda import read_rda
 
-CONDITIONS = {"ctrl": "control", "stim": "IFN-beta"}
+CONDITION_NAMES = {"ctrl": "control", "stim": "IFN-beta"}
 
 
+@shared_docs
 def kang_counts() -> AnnData:
     """Load blood cells of five types and two people, with and without interferon-beta, by single-cell RNA sequencing.
 
-    Hold a cell type out: learn the response on the others, predict the held-out type's, and compare with what was measured.
+    To try: hold a cell type out, fit the response of the others, predict that of the held-out type, and compare with its
+    measured cells.
 
     Examples
     --------
@@ -31,8 +34,7 @@ def kang_counts() -> AnnData:
 
     Raises
     ------
-    ImportError
-        When rdata is not installed: ``pip install 'neuronedit[rdata]'``.
+    %(rdata_errors)s
 
     References
     ----------
@@ -48,7 +50,7 @@ def kang_counts() -> AnnData:
     sample = pd.Series(cells["sample_id"]).astype(str)
     obs = pd.DataFrame(
         {
-            "condition": pd.Series(cells["group_id"]).astype(str).map(CONDITIONS),
+            "condition": pd.Series(cells["group_id"]).astype(str).map(CONDITION_NAMES),
             "cell_type": pd.Series(cells["cluster_id"]).astype(str),
             "individual": sample.str[-3:],
             "sample": sample,

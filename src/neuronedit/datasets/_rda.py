@@ -12,6 +12,6 @@ def read_rda(path: Path) -> dict[str, Any]:
     except ImportError as error:
         raise ImportError("Reading R data needs rdata: pip install 'neuronedit[rdata]'.") from error
     with warnings.catch_warnings():
-        # of a class that rdata does not know it gives the slots, which is what is wanted here
+        # rdata returns the slots of classes that it does not know, which is enough here
         warnings.filterwarnings("ignore", message="Missing constructor for R class")
         return rdata.read_rda(path)

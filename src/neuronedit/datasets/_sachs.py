@@ -3,6 +3,7 @@
 import pandas as pd
 from anndata import AnnData
 
+from .._docs import shared_docs
 from ._fetch import assemble, fetch
 from ._rda import read_rda
 
@@ -11,11 +12,12 @@ INHIBITORS = {"": "none", "aktinhib": "AKT-inhibitor", "g0076": "G06976", "u0126
 INHIBITORS |= {"psitect": "Psitectorigenin", "psit": "Psitectorigenin"}
 
 
+@shared_docs
 def sachs_icam2_inhibitors() -> AnnData:
     """Load T cells stimulated with or without ICAM-2, under each of five inhibitors or none, by flow cytometry.
 
-    A combination with known truth: learn an inhibitor's effect under CD3CD28, predict it under CD3CD28+ICAM2, and compare
-    with what was measured. It is a hard, mostly negative case, in which leaving the cells alone is difficult to beat.
+    A combination with known truth: fit an inhibitor's effect under CD3CD28, predict it under CD3CD28+ICAM2, and compare with
+    the measured cells. The case is hard and mostly negative: leaving the cells alone is difficult to beat.
 
     Examples
     --------
@@ -32,13 +34,12 @@ def sachs_icam2_inhibitors() -> AnnData:
 
     Raises
     ------
-    ImportError
-        When rdata is not installed: ``pip install 'neuronedit[rdata]'``.
+    %(rdata_errors)s
 
     Notes
     -----
-    SEMgraph calls samples 10 to 14, those with ICAM-2 and an inhibitor, simulated. Their values speak against it: of each
-    molecule at least 96 % occur in samples 1 to 9, too, on the discrete scale of the instrument.
+    SEMgraph calls samples 10 to 14, those with ICAM-2 and an inhibitor, simulated. Their values suggest that they were measured:
+    for each molecule at least 96 % of them also occur in samples 1 to 9, on the discrete scale of the instrument.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Ways to move neurons. Each looks at the neurons of a source and a target and returns the map between them.
+"""Edits: each looks at the neurons of a source and a target and returns the map from one to the other.
 
 A new edit is one file and one row in `EDITS`.
 """
@@ -30,47 +30,33 @@ EDITS: dict[str, Callable[..., Map]] = {
 }
 
 MAPS: dict[str, type[Any]] = {
-    "same": Identity,
+    "identity": Identity,
     "shift": Shift,
     "stretch": Stretch,
     "linear": Linear,
     "percentiles": Percentiles,
     "nearest": Nearest,
     "scaled": Scaled,
-    "only": OnNeurons,
-    "chain": Compose,
-    "mean": Average,
-    "within": InSpace,
-    "seen": WithNeurons,
+    "on_neurons": OnNeurons,
+    "compose": Compose,
+    "average": Average,
+    "in_space": InSpace,
+    "with_neurons": WithNeurons,
     "support": Support,
     "distance": Distance,
 }
-"""What edits return: dataclasses of tensors, numbers, spaces and each other, which is why a learnt edit can be saved."""
+"""What edits return: dataclasses of tensors, numbers, spaces and each other, which is why a fitted edit can be saved."""
 
-AXES: dict[str, Callable[[Method], Method]] = {
-    "neurons": on_neurons,
-    "principal": on_principal_axes,
-}
+FORMER_NAMES = {
+    "same": "identity", "only": "on_neurons", "chain": "compose",
+    "mean": "average", "within": "in_space", "seen": "with_neurons",
+}  # fmt: skip
+"""Rows of `MAPS` under the names that they have in files written before the first release."""
+
+AXES: dict[str, Callable[[Method], Method]] = {"neurons": on_neurons, "principal": on_principal_axes}
 
 __all__ = [
-    "AXES",
-    "EDITS",
-    "MAPS",
-    "Distance",
-    "Populations",
-    "Shift",
-    "Support",
-    "affine",
-    "by_pairing",
-    "by_strata",
-    "distance",
-    "gaussian_ot",
-    "local",
-    "on_all",
-    "on_neurons",
-    "on_principal_axes",
-    "percentile",
-    "shift",
-    "support",
-    "transport",
-]
+    "AXES", "EDITS", "FORMER_NAMES", "MAPS", "Distance", "Populations", "Shift", "Support", "affine", "by_pairing",
+    "by_strata", "distance", "gaussian_ot", "local", "on_all", "on_neurons", "on_principal_axes", "percentile",
+    "shift", "support", "transport",
+]  # fmt: skip

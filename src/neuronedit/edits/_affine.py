@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._docs import shared_docs
 from .._maps import ShapeRepr
 
 
@@ -17,22 +18,12 @@ class Stretch(ShapeRepr):
     goal: Tensor
 
     def __call__(self, x: Tensor, /) -> Tensor:
-        """Move cells."""
         return (x - self.center) * self.factor + self.goal
 
 
+@shared_docs
 def affine(source: Tensor, target: Tensor, /) -> Stretch:
     """Give every feature the target's mean and standard deviation.
-
-    Parameters
-    ----------
-    source, target
-        ``(n_cells, n_features)``
-
-    Returns
-    -------
-    The map ``x -> (x - mean(source)) / sd(source) * sd(target) + mean(target)``; a feature that is constant in the source
-    is shifted alone.
 
     Examples
     --------
@@ -40,6 +31,14 @@ def affine(source: Tensor, target: Tensor, /) -> Stretch:
     >>> source = torch.tensor([[0.0], [2.0]])
     >>> ne.edits.affine(source, 3 * source)(torch.tensor([[5.0]])).tolist()
     [[15.0]]
+
+    Parameters
+    ----------
+    %(populations)s
+
+    Returns
+    -------
+    The map ``x -> (x - mean(source)) / sd(source) * sd(target) + mean(target)``. Constant features are only shifted.
     """
     spread = source.std(0, correction=0)
     factor = torch.where(spread > 0, target.std(0, correction=0) / spread, 1.0)

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from .._docs import shared_docs
 from .._maps import ShapeRepr
 from .._types import Map, within
 from ..spaces import PCA
@@ -20,30 +21,15 @@ class Linear(ShapeRepr):
     goal: Tensor
 
     def __call__(self, x: Tensor, /) -> Tensor:
-        """Move cells."""
         return (x - self.center) @ self.matrix + self.goal
 
 
+@shared_docs
 def gaussian_ot(source: Tensor, target: Tensor, /, *, ridge: float = 1e-3) -> Map:
     r"""Map cells by the optimal transport between Gaussians with the source's and target's means and covariances.
 
     :math:`x \mapsto m_T + A (x - m_S)` with
     :math:`A = \Sigma_S^{-1/2} (\Sigma_S^{1/2} \Sigma_T \Sigma_S^{1/2})^{1/2} \Sigma_S^{-1/2}`.
-
-    Parameters
-    ----------
-    source, target
-        ``(n_cells, n_features)``
-    ridge
-        Added to both covariances, as a share of the source's mean variance. More trusts small variances less.
-
-    Returns
-    -------
-    A linear map. Of fewer cells than features it is made along the principal axes of both, across which it is the identity.
-
-    References
-    ----------
-    Knott & Smith 1984, On the optimal mapping of distributions, doi:10.1007/BF00934745.
 
     Examples
     --------
@@ -51,16 +37,35 @@ def gaussian_ot(source: Tensor, target: Tensor, /, *, ridge: float = 1e-3) -> Ma
     >>> source = torch.randn(500, 2)
     >>> ne.edits.gaussian_ot(source, source + 1)(torch.zeros(1, 2)).round().tolist()
     [[1.0, 1.0]]
+
+    Parameters
+    ----------
+    %(populations)s
+    ridge
+        Added to both covariances, as a share of the source's mean variance. More trusts small variances less.
+
+    Returns
+    -------
+    A linear map. With fewer cells than features it moves cells along the principal axes of both populations alone.
+
+    References
+    ----------
+    Knott & Smith 1984, On the optimal mapping of distributions, doi:10.1007/BF00934745.
     """
+    # fewer cells than features: along the principal axes
     if len(source) + len(target) < source.shape[1]:
         axes = PCA.of(torch.cat([source, target]))
         share = axes.components.shape[1] / source.shape[1]  # the mean variance is one over fewer directions
-        return within(axes, partial(gaussian_ot, ridge=ridge * share), residual=True)(source, target)
+        return within(axes, partial(gaussian_ot, ridge=ridge * share))(source, target)
+    # covariances, (n_features, n_features)
     s, t = source.cpu().double(), target.cpu().double()
     added = ridge * s.var(0).mean() * torch.eye(s.shape[1], dtype=s.dtype)
-    root = _power(torch.cov(s.T).reshape(added.shape) + added, 0.5)
+    source_cov = torch.cov(s.T).reshape(added.shape) + added
+    target_cov = torch.cov(t.T).reshape(added.shape) + added
+    # A
+    root = _power(source_cov, 0.5)
     inverse = _power(root, -1.0)
-    matrix = inverse @ _power(root @ (torch.cov(t.T).reshape(added.shape) + added) @ root, 0.5) @ inverse
+    matrix = inverse @ _power(root @ target_cov @ root, 0.5) @ inverse
     return Linear(s.mean(0).to(source), matrix.to(source), t.mean(0).to(source))
 
 

@@ -1,12 +1,14 @@
-"""What edits share that move a cell as the source cells that resemble it move: draw some of these, average the nearest."""
+"""Shared by the nearest-neighbour edits: average the shifts of the source cells that a cell resembles most."""
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor, cdist
+from torch import Tensor
 
 from .._maps import ShapeRepr
+
+MAX_DISTANCES_AT_ONCE = 2**24
+"""Distances that are held in memory together: 64 MB of float32."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -22,15 +24,14 @@ class Nearest(ShapeRepr):
             raise ValueError(f"n_neighbors must be at least 1; it is {self.n_neighbors}.")
 
     def __call__(self, z: Tensor, /) -> Tensor:
-        """Move neurons; 64 MB of distances are held at a time."""
-        k, n_rows = min(self.n_neighbors, len(self.cells)), max(1, 2**24 // len(self.cells))
+        n_rows = max(1, MAX_DISTANCES_AT_ONCE // len(self.cells))
         moved = torch.empty_like(z)
         for rows, block in zip(moved.split(n_rows), z.split(n_rows), strict=True):
-            near = cdist(block, self.cells).topk(k, largest=False, sorted=False).indices
-            rows.copy_(block + self.moves[near].mean(1))
+            _, neighbors = find_nearest(block, self.cells, self.n_neighbors, ordered=False)
+            rows.copy_(block + self.moves[neighbors].mean(1))  # (n_rows, n_neighbors, n_neurons) -> (n_rows, n_neurons)
         return moved
 
 
-def draw(n_cells: int, n: int, seed: int = 0) -> Tensor:
-    """Return ``n`` row numbers, drawn without replacement and in order, or all of them."""
-    return torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(n_cells)[:n]))
+def find_nearest(x: Tensor, cells: Tensor, n_neighbors: int, *, ordered: bool = True) -> tuple[Tensor, Tensor]:
+    """Return the distances and row numbers of the cells nearest to each row of ``x``, each ``(len(x), n_neighbors)``."""
+    return torch.cdist(x, cells).topk(min(n_neighbors, len(cells)), largest=False, sorted=ordered)

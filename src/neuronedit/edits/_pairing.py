@@ -1,73 +1,78 @@
-"""Learn a change on each of several pairs, and trust those most whose source resembles the query."""
+"""Fit an edit in each donor, say, and trust those most whose source resembles the query."""
 
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from .._energy import energy
 from .._maps import Average
+from .._subsample import subsample
 from .._types import Map
-from ._neighbors import draw
-from ._strata import FEWEST, PRIOR, Populations
+from ._strata import MIN_CELLS_PER_STRATUM, PRIOR_CELLS, Populations
 
-MOST = 1_000
-"""Cells of each population between which distances are measured."""
+MAX_CELLS_FOR_DISTANCE = 1_000
+"""Cells of each population between which distances are measured: a million distances for each donor."""
 
-
-def energy(x: Tensor, y: Tensor) -> Tensor:
-    """Energy distance, unbiased; gradients flow through it."""
-    return 2 * torch.cdist(x, y).mean() - torch.pdist(x).mean() - torch.pdist(y).mean()
+MIN_RELATIVE_DISTANCE = 0.01
+"""A donor at less than this share of the mean distance counts as if it were there: samples of one population are about 0 apart."""
 
 
-def by_pairing(learn: Callable[[Populations], Map], query: Tensor, /) -> Callable[[Populations], Map]:
-    """Learn an edit on each pair, and average the edits by how much each pair's source resembles the query.
+def by_pairing(fit: Callable[[Populations], Map], query: Tensor, /) -> Callable[[Populations], Map]:
+    """Fit an edit in each donor, and average the edits by how much each donor's source resembles the query.
 
-    The change is seen within one donor at a time, so what sets donors apart is not taken for a change where source and
-    target hold them in different numbers. A pair counts by the inverse of the energy distance from its source to the query
-    (Shepard's weights), and by n / (n + 50) where it has only n cells before or after the change; with fewer than 20 it does
-    not count.
-
-    Parameters
-    ----------
-    learn
-        Learns an edit on a pair: ``on_all(edit)`` or ``by_strata(edit)``.
-    query
-        Neurons of the cells that are to be carried, ``(n_cells, n_neurons)``.
-
-    Returns
-    -------
-    The function that learns it on a pair whose ``source_pairs`` and ``target_pairs`` say which cells belong together.
-
-    References
-    ----------
-    Shepard 1968, A two-dimensional interpolation function for irregularly-spaced data, doi:10.1145/800186.810616.
+    What sets donors apart is then not taken for a change where source and target hold them in different numbers. A donor
+    counts by the inverse of the energy distance from its source to the query (Shepard's weights), and by n / (n + 50) where
+    it has only n cells before or after the change; with fewer than 20 it does not count.
 
     Examples
     --------
     >>> import numpy as np, torch, neuronedit as ne
     >>> source, donors = torch.tensor([[0.0], [10.0]]).repeat(500, 1), np.tile([0, 1], 500)
     >>> target, none = source + torch.tensor([[1.0], [3.0]]).repeat(500, 1), np.zeros(1000)
-    >>> learn = ne.edits.by_pairs(ne.edits.on_all(ne.edits.shift), torch.full((100, 1), 10.0))
-    >>> learn(ne.edits.Pair(source, target, none, none, donors, donors))(torch.tensor([[10.0]])).round().tolist()
+    >>> populations = ne.edits.Populations(source, target, none, none, donors, donors)
+    >>> fit = ne.edits.by_pairing(ne.edits.on_all(ne.edits.shift), torch.full((100, 1), 10.0))
+    >>> fit(populations)(torch.tensor([[10.0]])).round().tolist()
     [[13.0]]
+
+    Parameters
+    ----------
+    fit
+        Fits an edit: ``on_all(edit)`` or ``by_strata(edit)``.
+    query
+        Neurons of the cells that the edit is meant for, ``(n_cells, n_neurons)``.
+
+    Returns
+    -------
+    The function that fits it to `Populations`; without their pairing it raises a ValueError. Where no donor has enough
+    cells, all cells are fitted together.
+
+    References
+    ----------
+    Shepard 1968, A two-dimensional interpolation function for irregularly-spaced data, doi:10.1145/800186.810616.
     """
-    seen = query[draw(len(query), MOST)]
+    query_sample = query[subsample(len(query), MAX_CELLS_FOR_DISTANCE)]
 
-    def learn_each(pair: Populations) -> Map:
-        if pair.source_pairing is None or pair.target_pairing is None:
-            raise ValueError("the pair does not say which of its cells belong together: source_pairs and target_pairs.")
-        maps, kept, away = [], [], []
-        for name in np.unique(pair.source_pairing):
-            own = pair.only(pair.source_pairing == name, pair.target_pairing == name)
-            if (n := min(len(own.source), len(own.target))) >= FEWEST:
-                maps.append(learn(own))
-                kept.append(n / (n + PRIOR))
-                away.append(float(energy(own.source[draw(len(own.source), MOST)], seen)))
+    def fit_each(populations: Populations) -> Map:
+        if populations.source_pairing is None or populations.target_pairing is None:
+            raise ValueError("source_pairing and target_pairing are None: they say which cells belong together.")
+        # fit in each donor
+        maps, reliability, distances = [], [], []
+        for donor in np.unique(populations.source_pairing):
+            own = populations.subset(populations.source_pairing == donor, populations.target_pairing == donor)
+            n = min(len(own.source), len(own.target))
+            if n < MIN_CELLS_PER_STRATUM:
+                continue
+            source_sample = own.source[subsample(len(own.source), MAX_CELLS_FOR_DISTANCE)]
+            maps.append(fit(own))
+            reliability.append(n / (n + PRIOR_CELLS))
+            distances.append(float(energy(source_sample, query_sample)))
         if not maps:
-            return learn(pair)
-        near = 1 / np.maximum(away, max(0.01 * float(np.mean(away)), 1e-9))
-        shares = np.array(kept) * near
-        return Average(maps, [float(share) for share in shares / shares.sum()])
+            return fit(populations)
+        # average
+        min_distance = max(MIN_RELATIVE_DISTANCE * float(np.mean(distances)), 1e-9)
+        nearness = 1 / np.maximum(distances, min_distance)
+        weights = np.array(reliability) * nearness
+        return Average(maps, (weights / weights.sum()).tolist())
 
-    return learn_each
+    return fit_each

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from anndata import AnnData
 
 from .. import _slots
+from .._data.output import Output, copy_cofactor
 from .._data.reader import MAX_NEURONS_KEPT, CellReader, chunks
 from .._device import fast_matmul
 from .fit import FittedEdit
@@ -22,50 +22,6 @@ def computing() -> Iterator[None]:
     """Compute without gradients, and with fast products of float32 matrices."""
     with fast_matmul(), torch.no_grad():
         yield
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where edited cells are written: the key, a layer for each strength, bounds, and the store if they go into a file."""
-
-    key: str
-    strengths: list[float]
-    bounds: tuple[float, float]
-    write_to: str | PathLike[str] | None = None
-
-    @classmethod
-    def read(
-        cls,
-        key: str,
-        strength: float | Sequence[float] = 1.0,
-        bounds: tuple[float | None, float | None] | None = None,
-        write_to: str | PathLike[str] | None = None,
-        *,
-        copy: bool = False,
-    ) -> Self:
-        """Read what the caller asked for."""
-        if write_to is not None and copy:
-            raise ValueError("with write_to= the edited cells go into a new store: copy cannot be given.")
-        strengths = [float(value) for value in np.atleast_1d(strength)]
-        if not strengths or not np.isfinite(strengths).all() or len(set(strengths)) < len(strengths):
-            raise ValueError(f"strength must be a finite number, or several different ones; it is {strength!r}.")
-        low, high = bounds or (None, None)
-        low, high = -np.inf if low is None else float(low), np.inf if high is None else float(high)
-        if not low < high:
-            raise ValueError(
-                f"bounds must be the lowest and the highest value, or None for either; they are {bounds!r}."
-            )
-        return cls(key, strengths, (low, high), write_to)
-
-    @property
-    def layers(self) -> list[str]:
-        """Return the names of the layers, that of the last strength the last."""
-        return [*(f"{self.key}_{value:g}" for value in self.strengths[:-1]), self.key]
-
-    @property
-    def strength(self) -> float:
-        """Return the last strength: the one that the record is about."""
-        return self.strengths[-1]
 
 
 @dataclass(frozen=True)
@@ -151,12 +107,6 @@ def encode_others(
     with torch.no_grad():
         for part in chunks(np.flatnonzero(~is_edited), max(cells.shape[1], edited.neurons.shape[1])):
             edited.neurons[part] = space.encode(cells[part].to(device)).cpu().numpy()
-
-
-def copy_cofactor(adata: AnnData, layer: str | None, to: str | None) -> None:
-    """Write the arcsinh cofactors of a layer for one that was made of it."""
-    if _slots.cofactor(layer) in adata.var:
-        adata.var[_slots.cofactor(to)] = adata.var[_slots.cofactor(layer)]
 
 
 def to_mask(rows: np.ndarray, n_cells: int) -> np.ndarray:

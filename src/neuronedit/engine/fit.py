@@ -1,4 +1,4 @@
-"""Fit an edit to a source and a target: one that is named, or the ensemble that cross-validation weights."""
+"""Fit an edit to a source and a target, and again to resamples: one that is named, or an ensemble of them."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -8,13 +8,14 @@ from inspect import signature
 from typing import Any, Self
 
 import numpy as np
+import torch
 from anndata import AnnData
 from torch import Tensor
 
 from .._blocks import encode_in_blocks
 from .._data.check import check_parameters, describe_choice, format_choices, lookup
 from .._data.design import Design, Labels
-from .._data.reader import CellReader
+from .._data.reader import CellReader, chunks
 from .._data.record import Record, digest_fitted
 from .._data.space import Scale, TrainedSpace, check_space_ids
 from .._maps import OnNeurons, Scaled, WithNeurons
@@ -94,29 +95,19 @@ class SpaceFit:
     ensemble: Ensemble | None = None
 
 
+FitInSpace = Callable[[Space, FitData], SpaceFit]
+"""Fits an edit in one space."""
+
+
 @dataclass(frozen=True)
 class Edit:
-    """How an edit is fitted.
+    """How an edit is fitted."""
 
-    Attributes
-    ----------
-    name
-        A row of ``ne.edits.EDITS`` or of `WHOLE_CELL_EDITS`, or the name of the caller's own function.
-    params
-        The parameters that were given.
-    fit_in_space
-        Fits it in one space.
-    paired_by
-        Column of ``obs`` whose values were each measured before and after the change.
-    neurons
-        Columns of the neurons that are edited. `None`: all.
-    """
-
-    name: str
-    params: dict[str, Any]
-    fit_in_space: Callable[[Space, FitData], SpaceFit]
-    paired_by: str | None = None
-    neurons: Sequence[int] | None = None
+    name: str  # a row of `EDITS` or of `WHOLE_CELL_EDITS`, or of the caller's own function
+    params: dict[str, Any]  # as they were given
+    fit_in_space: FitInSpace
+    paired_by: str | None = None  # column of obs whose values were each measured before and after the change
+    neurons: Sequence[int] | None = None  # columns of the neurons that are edited; None: all
 
     @classmethod
     def of(cls, edit: Any, *, rng: int = 0, **params: Any) -> Self:
@@ -158,32 +149,16 @@ class Edit:
 
 @dataclass(frozen=True)
 class FittedEdit:
-    """All that is needed to edit cells, and what is known of how far to trust it.
+    """All that is needed to edit cells, and what is known of how far to trust it."""
 
-    Attributes
-    ----------
-    cell_maps
-        One for each space; their results are averaged.
-    support, distance
-        How far a cell's neurons lie within the source's range, and how far the cell is from the source.
-    observed_change
-        Mean of the target less that of the source, ``(n_features,)``.
-    held_out_error, wrong_direction
-        What was missed of the mean of each feature in held-out folds (NaN: unknown), and whether it moved the wrong way.
-    summary
-        What it was fitted to and what to expect, in words.
-    fits
-        What it takes to fit it again; empty for an edit that was read.
-    """
-
-    cell_maps: Sequence[CellMap]
-    support: Support
-    distance: Distance
-    observed_change: np.ndarray
-    held_out_error: np.ndarray
-    wrong_direction: np.ndarray
-    summary: str = ""
-    fits: Sequence[SpaceFit] = ()
+    cell_maps: Sequence[CellMap]  # one for each space; their results are averaged
+    support: Support  # share of a cell's neurons within the source's range
+    distance: Distance  # of a cell from the source
+    observed_change: np.ndarray  # (n_features,): mean of the target less that of the source
+    held_out_error: np.ndarray  # (n_features,): what was missed of the mean in held-out folds; NaN: not known
+    wrong_direction: np.ndarray  # (n_features,): whether the mean moved away from the truth in most folds
+    summary: str = ""  # what it was fitted to and what to expect, in words
+    fits: Sequence[SpaceFit] = ()  # what it takes to fit it again; empty for an edit that was read
 
     @property
     def ensemble(self) -> Ensemble | None:
@@ -214,7 +189,7 @@ def pack_edits(edits: Mapping[str, FittedEdit], space: TrainedSpace, strength: f
         return {}
     summaries = [edit.summary for edit in edits.values()]
     ids = dict(zip(space.keys, space.ids, strict=True))
-    about = json.dumps({"names": list(edits), "summaries": summaries, "spaces": ids, "features": space.features})
+    about = json.dumps({"names": list(edits), "summaries": summaries, "spaces": ids})
     packed = {"map": tree, "arrays": arrays, "about": about, "scale": space.scale.to_uns()}
     return {"fitted": packed | {"digest": digest_fitted(packed)}}
 
@@ -234,14 +209,15 @@ def unpack_edits(
     parts = unpack(str(stored["map"]), stored["arrays"], spaces, space.device)
     table = record.content["features"]
     edits = {}
-    for name, summary, (cell_maps, inside, away) in zip(about["names"], about["summaries"], parts, strict=True):
+    for name, summary, (cell_maps, own_support, own_distance) in zip(about["names"], about["summaries"], parts, strict=True):
         own = table.set_index("feature")[table["batch"].to_numpy() == name] if "batch" in table else table
         own = own.loc[space.features]
         columns = [own[column].to_numpy() for column in ("observed_change", "mean_error", "wrong_direction")]
         text = f"Fitted before, on other cells ({source_name}). {summary}".strip()
-        edits[name] = FittedEdit(cell_maps, inside, away, *columns, text)
-    scale = Scale.from_uns(record.config["layer"], stored["scale"])
-    return edits, scale if stored["scale"] else space.trained_on
+        edits[name] = FittedEdit(cell_maps, own_support, own_distance, *columns, text)
+    if not stored["scale"]:  # fitted before the first release
+        return edits, space.trained_on
+    return edits, Scale(record.config["layer"], stored["scale"].get("cofactor"), stored["scale"]["quantiles"])
 
 
 SINGLE_EDIT_PARAMS = ("axes", "neurons", "residual", "paired_by")
@@ -258,7 +234,7 @@ def _one_edit(
     residual: bool = True,
     paired_by: str | None = None,
     **params: Any,
-) -> Callable[[Space, FitData], SpaceFit]:
+) -> FitInSpace:
     """Fit one edit of neurons, within strata and for each donor by itself where they are named."""
     method = lookup(EDITS | dict.fromkeys(WHOLE_CELL_EDITS), edit, "edit")
     check_parameters(method, params, f"the edit {describe_choice(edit)!r}", besides=SINGLE_EDIT_PARAMS)
@@ -281,14 +257,14 @@ def _one_edit(
     return fit_in_space
 
 
-def _paper(edit: Any, rng: int, /, **params: Any) -> Callable[[Space, FitData], SpaceFit]:
+def _paper(edit: Any, rng: int, /, **params: Any) -> FitInSpace:
     """Fit the percentile edit, neuron by neuron, and return the decoded cell: the paper, to the letter."""
     if "residual" in params:
         raise TypeError("'residual' is not a parameter of the edit 'paper', which returns the decoded cell.")
     return _one_edit(percentile, rng, residual=False, **params)
 
 
-def _ensemble(edit: Any, rng: int, /, **params: Any) -> Callable[[Space, FitData], SpaceFit]:
+def _ensemble(edit: Any, rng: int, /, **params: Any) -> FitInSpace:
     """Fit the ensemble of candidates that predicts held-out folds best."""
     if single := [name for name in params if name in SINGLE_EDIT_PARAMS]:
         raise TypeError(
@@ -308,7 +284,7 @@ def _ensemble(edit: Any, rng: int, /, **params: Any) -> Callable[[Space, FitData
     return fit_in_space
 
 
-WHOLE_CELL_EDITS: dict[str, Callable[..., Callable[[Space, FitData], SpaceFit]]] = {"auto": _ensemble, "paper": _paper}
+WHOLE_CELL_EDITS: dict[str, Callable[..., FitInSpace]] = {"auto": _ensemble, "paper": _paper}
 """Edits that are more than one edit of neurons; all others are rows of ``ne.edits.EDITS``."""
 
 
@@ -318,3 +294,46 @@ def _number_labels(labels: Labels | None, sizes: tuple[int, int]) -> tuple[np.nd
         return np.full(sizes[0], -1), np.full(sizes[1], -1)
     codes = np.unique(np.concatenate(labels), return_inverse=True)[1]
     return codes[: sizes[0]], codes[sizes[0] :]
+
+
+def resample_edit(
+    fitted: FittedEdit, cells: CellReader, query: np.ndarray, device: torch.device, *, n: int, rng: int, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit an edit again to ``n`` resamples of source and target, in its spaces by turns, and apply it to the query.
+
+    Returns the standard deviation of each edited value, ``(n_query, n_features)`` with features where they stand in the
+    matrix, and that of each edited mean, ``(n_features,)``.
+    """
+    generator = np.random.default_rng(rng)
+    mean_so_far, squares = np.zeros((2, len(query), cells.shape[1]), dtype=np.float32)
+    means = []
+    for i in range(n):
+        fit = fitted.fits[i % len(fitted.fits)]
+        cell_map = scale_map(fit.refit(_resample(generator, fit.populations)), strength)
+        total = np.zeros(cells.shape[1])
+        for part in chunks(np.arange(len(query)), cells.shape[1]):
+            rows = slice(part[0], part[-1] + 1)
+            x = cell_map(cells[query[part]].to(device)).cpu().numpy()
+            total += x.sum(axis=0, dtype=float)
+            change = x - mean_so_far[rows]
+            mean_so_far[rows] += change / (i + 1)
+            squares[rows] += change * (x - mean_so_far[rows])
+        means.append(total / len(query))
+    sd = cells.to_matrix_order(np.sqrt(squares / (n - 1)))
+    return sd, np.std(means, axis=0, ddof=1)
+
+
+def _resample(generator: np.random.Generator, populations: Populations) -> Populations:
+    """Draw as many cells of every stratum, and of every donor in it, again as it has."""
+    sides = (
+        (populations.source_strata, populations.source_pairing),
+        (populations.target_strata, populations.target_pairing),
+    )
+    drawn = []
+    for strata, pairing in sides:
+        labels = strata
+        if pairing is not None:
+            labels = np.unique(np.stack([strata, pairing]), axis=1, return_inverse=True)[1]
+        groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        drawn.append(np.concatenate([generator.choice(rows, len(rows)) for rows in groups]))
+    return populations.subset(*drawn)

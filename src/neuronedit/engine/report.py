@@ -1,15 +1,16 @@
 """What an edit did: in numbers for each feature, and in words."""
 
-import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ..ensemble import Ensemble, FoldKind
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from .fit import FittedEdit
 
 TOLERANCE = 0.1
 """Movements of a mean below this share of the query's standard deviation are not held against an edit."""
@@ -53,27 +54,21 @@ class EditSummary:
         return EditSummary(n_cells, n_clipped, mean_before, sd_before, mean_after, share_outside)
 
 
-def feature_table(
-    names: pd.Index,
-    observed_change: np.ndarray,
-    held_out_error: np.ndarray,
-    wrong_direction: np.ndarray,
-    summary: EditSummary,
-) -> pd.DataFrame:
+def feature_table(names: Sequence[str], fitted: "FittedEdit", summary: EditSummary) -> pd.DataFrame:
     """Return what the controls and the edit did to the mean of each feature, and how far to trust it."""
     change, allowed = summary.mean_after - summary.mean_before, TOLERANCE * summary.sd_before
-    too_high = change > np.maximum(observed_change, 0) + allowed
-    too_low = change < np.minimum(observed_change, 0) - allowed
+    too_high = change > np.maximum(fitted.observed_change, 0) + allowed
+    too_low = change < np.minimum(fitted.observed_change, 0) - allowed
     columns = {
-        "observed_change": observed_change,
+        "observed_change": fitted.observed_change,
         "change": change,
         "beyond_observed": too_high | too_low,
         "mean": summary.mean_after,
-        "mean_error": held_out_error,
-        "held_out_error": held_out_error,
-        "wrong_direction": wrong_direction,
+        "mean_error": fitted.held_out_error,
+        "held_out_error": fitted.held_out_error,
+        "wrong_direction": fitted.wrong_direction,
     }
-    return pd.DataFrame(columns, index=names)
+    return pd.DataFrame(columns, index=pd.Index(names))
 
 
 def combine_errors(held_out_error: np.ndarray, bootstrap_error: np.ndarray) -> np.ndarray:

@@ -31,7 +31,9 @@ def pack(thing: Any, spaces: Mapping[str, Space]) -> tuple[str, dict[str, np.nda
             parts = {name: to_tree(value) for name, value in vars(thing).items()}
             return {"map": map_names[type(thing)], "parts": parts}
         if isinstance(thing, FittedSpace):
-            name = next(name for name, kind in SPACES.items() if kind is type(thing))
+            name = next((name for name, kind in SPACES.items() if kind is type(thing)), None)
+            if name is None:
+                raise TypeError(f"{thing!r} cannot be written: its class is no row of ne.spaces.SPACES.")
             weights = {name: to_tree(weight) for name, weight in thing.weights().items()}
             return {"space": name, "config": thing.config, "weights": weights}
         if isinstance(thing, Tensor):

@@ -4,7 +4,6 @@ import hashlib
 import logging
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,10 +14,11 @@ from anndata import AnnData
 from anndata.io import read_elem, write_elem
 
 from .. import _slots
+from .._data.output import PROGRESS, Output, open_store
 from .._data.reader import MAX_NEURONS_KEPT, CellReader
 from .._data.record import Record
 from .._data.space import TrainedSpace
-from .apply import EditedLayers, Output, apply_edit, computing, encode_others
+from .apply import EditedLayers, apply_edit, computing, encode_others
 from .fit import FittedEdit
 from .report import EditSummary
 
@@ -26,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 MAX_CELLS_PER_BLOCK = 32_768
 """Cells that are held in memory at a time."""
-
-PROGRESS = "neuronedit"
-"""Name of the attribute that says how far a store has got."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class EditStore:
         record: Record,
     ) -> Self:
         """Return a new store, or one of the same edit that was not finished."""
-        path, job = output.write_to, _digest_job(space, is_query, record)
+        path, job = output.write_to, _digest_job(adata, space, is_query, record)
         assert path is not None
         if Path(path).exists():
             group, job_there = open_store(path)
@@ -124,15 +121,6 @@ class EditStore:
         return self.group[f"{where}/{name}"]
 
 
-def open_store(path: str | PathLike[str]) -> tuple[zarr.Group, str]:
-    """Return a store that exists, and the digest of the edit that is in it."""
-    try:
-        group = zarr.open_group(path, mode="r+", use_consolidated=False)
-        return group, str(group.attrs[PROGRESS]["job"])
-    except (KeyError, OSError, TypeError, ValueError):
-        raise ValueError(f"{path} exists and is no store of ne.tl.edit; choose another write_to.") from None
-
-
 def _rows_per_block(fitted: FittedEdit) -> int:
     """Return how many cells are written at a time: fewer where their neurons would fill the memory."""
     return min(MAX_CELLS_PER_BLOCK, max(1, MAX_NEURONS_KEPT // fitted.n_neurons))
@@ -159,9 +147,9 @@ def _edit_block(
     return edited, summary
 
 
-def _digest_job(space: TrainedSpace, is_query: np.ndarray, record: Record) -> str:
+def _digest_job(adata: AnnData, space: TrainedSpace, is_query: np.ndarray, record: Record) -> str:
     """Return what tells one edit of some cells from another: what was asked for, what was fitted, and the cells."""
-    words = [str(record.to_uns()["config"]), *space.ids, *space.features, space.cells.digest()]
+    words = [str(record.to_uns()["config"]), *space.ids, *adata.var_names, space.cells.digest()]
     words.append(str(record.content.get("fitted", {}).get("digest", "")))
     sha = hashlib.sha256("\n".join(words).encode())
     sha.update(is_query.tobytes())

@@ -1,30 +1,19 @@
 """Write an edit into AnnData or into a store: the edited cells, and the record of what was done."""
 
 import logging
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 
-from .._data.check import check_free
+from .._data.output import Output
 from .._data.record import Record
 from .._data.space import TrainedSpace
-from .apply import EditedLayers, Output, apply_edit, computing, encode_others, to_mask
+from .apply import EditedLayers, apply_edit, computing, encode_others, to_mask
 from .fit import FittedEdit
 from .report import MAX_SHARE_OUTSIDE, feature_table, write_verdict
-from .store import EditStore, open_store
+from .store import EditStore
 
 logger = logging.getLogger(__name__)
-
-
-def check_output(output: Output, adata: AnnData, space: TrainedSpace) -> None:
-    """Refuse names that are taken, or that files cannot keep, and a path that holds something else."""
-    if space.layer == output.key:
-        raise ValueError(f"key_added={output.key!r} is the layer that is edited; choose another.")
-    check_free(adata, output.key, layers=output.layers, spaces=space.keys)
-    if output.write_to is not None and Path(output.write_to).exists():
-        open_store(output.write_to)
 
 
 def write_edit(
@@ -39,8 +28,7 @@ def write_edit(
 ) -> AnnData | None:
     """Apply a fitted edit to the query, into memory or into a store, and write the cells and the record of it."""
     is_query = to_mask(query, adata.n_obs)
-    record.content["layers"] = np.array(output.layers, dtype=str)
-    record.content["order"] = np.array([*list_edits(adata, space.layer), output.key], dtype=str)
+    record.content.update(output.to_uns())
 
     # compute
     with computing():
@@ -53,8 +41,7 @@ def write_edit(
             summary = store.write(space, is_query, fitted, output)
 
     # report
-    errors = fitted.held_out_error, fitted.wrong_direction
-    features = feature_table(pd.Index(space.features), fitted.observed_change, *errors, summary).loc[adata.var_names]
+    features = feature_table(space.features, fitted, summary).loc[adata.var_names]
     verdict = write_verdict(fitted.summary, features, summary)
     left_alone = fitted.ensemble is not None and fitted.ensemble.strength == 0
     is_warning = left_alone or summary.share_outside > MAX_SHARE_OUTSIDE
@@ -69,9 +56,3 @@ def write_edit(
     edited.write(adata, output.key, output.layers, space.layer)
     record.write(adata)
     return adata if copy else None
-
-
-def list_edits(adata: AnnData, layer: str | None) -> list[str]:
-    """Return the edits that made a layer, the first one first."""
-    record = adata.uns.get(layer, {}) if layer is not None else {}
-    return [str(name) for name in record["order"]] if "order" in record else []

@@ -1,11 +1,13 @@
-"""What is chosen from: every candidate is an edit in a space, and a row of `CANDIDATES`."""
+"""What an ensemble is made of: every candidate is an edit in a space, and a row of `CANDIDATES`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Literal
 
 from torch import Tensor
 
+from .._blocks import encode_in_blocks
 from .._maps import Compose, Identity
 from .._types import InSpace, Map, Space
 from ..edits import (
@@ -23,7 +25,7 @@ from ..edits import (
 )
 
 
-def leave_alone(pair: Populations, /) -> Map:
+def leave_alone(populations: Populations, /) -> Map:
     """Move nothing."""
     return Identity()
 
@@ -35,21 +37,21 @@ class Candidate:
     Attributes
     ----------
     space
-        ``"features"``, ``"components"`` (principal components) or ``"neurons"`` (of the trained space).
-    learn
-        Learns the edit on the neurons of a pair.
+        The features, their principal components, or the neurons of the trained space.
+    fit
+        Fits the edit to source and target in that space.
     offset
         Share of the way from the query's mean to the source's that cells are moved before the edit. It corrects a query
-        that differs from the source in the same way as the target does; where the query differs because it is something
+        that differs from the source in the same way as the target does. Where the query differs because it is something
         else, it does harm.
     """
 
-    space: str
-    learn: Callable[[Populations], Map]
+    space: Literal["features", "components", "neurons"]
+    fit: Callable[[Populations], Map]
     offset: float = 0.0
 
 
-WHOLE: dict[str, Candidate] = {
+WITHOUT_OFFSET: dict[str, Candidate] = {
     "identity": Candidate("features", leave_alone),
     "mean_shift": Candidate("features", on_all(shift)),
     "affine": Candidate("features", on_all(affine)),
@@ -69,27 +71,42 @@ WHOLE: dict[str, Candidate] = {
     "neurons_by_strata": Candidate("neurons", by_strata(percentile)),
 }
 
-SHRUNK = {
-    f"{name}_offset_{offset:g}": Candidate(WHOLE[name].space, WHOLE[name].learn, offset)
+WITH_OFFSET = {
+    f"{name}_offset_{offset:g}": replace(WITHOUT_OFFSET[name], offset=offset)
     for name in ("mean_shift", "quantile", "gaussian_ot", "transport", "neuron_editing")
     for offset in (0.25, 0.5)
 }
-"""Offset shrinkage, of edits that showed themselves different from each other."""
+"""Edits that proved different from each other, after a quarter or a half of the way to the source."""
 
-CANDIDATES = WHOLE | SHRUNK
+CANDIDATES = WITHOUT_OFFSET | WITH_OFFSET
 
 FALLBACK = ("mean_shift", "quantile", "gaussian_ot", "neuron_editing", "local_neurons")
-"""What is averaged, all alike, where the pair is too small to leave parts of it out."""
+"""Averaged with equal weights where there are too few cells for folds."""
 
 
-def learn(
-    candidates: Mapping[str, Candidate], spaces: Mapping[str, Space], pairs: Mapping[str, Populations], offset: Tensor
+def encode_in_spaces(spaces: Mapping[str, Space], populations: Populations) -> dict[str, Populations]:
+    """Return source and target in every space."""
+    source, target = populations.source, populations.target
+    return {
+        name: populations._replace(source=encode_in_blocks(space, source), target=encode_in_blocks(space, target))
+        for name, space in spaces.items()
+    }
+
+
+def fit_candidates(
+    candidates: Mapping[str, Candidate], spaces: Mapping[str, Space], encoded: Mapping[str, Populations], offset: Tensor
 ) -> dict[str, Map]:
-    """Return the maps of candidates, given the pair in each space and the way from the query's mean to the source's."""
-    learnt = cache(lambda space, edit: edit(pairs[space]))  # candidates that differ in the offset alone share an edit
+    """Return the map of each candidate, given source and target in every space.
 
-    def mapped(candidate: Candidate) -> Map:
-        move = InSpace(spaces[candidate.space], learnt(candidate.space, candidate.learn))
-        return Compose([Shift(candidate.offset * offset), move]) if candidate.offset else move
+    ``offset`` is the way from the query's mean to the source's, ``(n_features,)``.
+    """
 
-    return {name: mapped(candidate) for name, candidate in candidates.items()}
+    @cache  # candidates that differ in the offset alone share an edit
+    def fit(space: str, fit_edit: Callable[[Populations], Map]) -> Map:
+        return fit_edit(encoded[space])
+
+    maps: dict[str, Map] = {}
+    for name, candidate in candidates.items():
+        edit = InSpace(spaces[candidate.space], fit(candidate.space, candidate.fit))
+        maps[name] = Compose([Shift(candidate.offset * offset), edit]) if candidate.offset else edit
+    return maps

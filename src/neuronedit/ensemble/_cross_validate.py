@@ -1,271 +1,277 @@
-"""Choose by what can be seen in the observed pair alone: leave parts of it out and predict them."""
+"""K-fold cross-validation of the candidates: leave each fold out, predict it from the others, and stack what predicts best."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .._blocks import encode_in_blocks
+from .._docs import shared_docs
+from .._energy import energy
 from .._maps import Average, Scaled
+from .._subsample import subsample
 from .._types import Map, Space
 from ..edits import Populations
-from ..edits._neighbors import draw
-from ..edits._pairing import energy
-from ..edits._strata import FEWEST
 from ..spaces import PCA, Identity
-from ._candidates import CANDIDATES, FALLBACK, Candidate, learn
-from ._folds import Labels, clusters, mixtures, novelty, resembling
-from ._stacking import Fold, combine, scores, spread
+from ._candidates import CANDIDATES, FALLBACK, Candidate, encode_in_spaces, fit_candidates
+from ._folds import (
+    CellLabels,
+    Fold,
+    FoldKind,
+    find_resembling,
+    has_enough_cells,
+    make_folds,
+    measure_novelty,
+    weigh_folds,
+)
+from ._stacking import mean_and_error, score_candidates, stack
 
-MOST, MOST_VALUES = 4_000, 2**24
-"""Cells, and values, of source and of target on which candidates are tried."""
+MAX_CELLS_TO_TRY = 4_000
+"""Cells of source and of target on which candidates are tried, so that it takes less time than the training of the space."""
 
-MOST_SCORED = 300
-"""Cells of a part that are predicted and compared."""
+MAX_VALUES_TO_TRY = 2**24
+"""Cells times features of these: 64 MB of float32. Images have so many features that it is their limit."""
 
-WIDTH = 0.35
-"""How alike the novelty of a part and of the query must be to count: standard deviation, in logarithms."""
+MAX_CELLS_TO_SCORE = 300
+"""Cells of a fold that are predicted and compared: 27 candidates predict each, and all predictions are held in memory."""
 
-FLOOR = 0.2
-"""What a part counts that the query does not resemble, beside the share that it has of what the query resembles."""
-
-NEGLIGIBLE = 0.01
-"""Candidates of less weight are left out of the combination."""
+MIN_WEIGHT = 0.01
+"""Candidates of less weight are left out of the ensemble: each one costs an edit of every cell."""
 
 
-def nothing() -> np.ndarray:
+def empty_array() -> np.ndarray:
     """Return no values."""
     return np.zeros(0)
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The combination that was chosen, and why.
+    """Candidates, stacked, and how well they predicted folds that were left out.
 
     Attributes
     ----------
-    learn
-        Learns it on a pair of cells: on all of them, or on a resample.
-    pair
-        The whole pair, with the strata that were used.
-    how
-        ``"strata"``: parts were the given strata; ``"derived"``: clusters and mixtures of them; ``"fixed"``: the pair is too
-        small for any, a fixed combination was taken, and all below is empty.
+    fit
+        Fits it to populations: to all cells, or to a resample.
+    populations
+        All source and target cells, with the strata that were used.
+    fold_kind
+        ``"strata"``: folds are the given strata. ``"derived"``: clusters and mixtures of them. ``"none"``: too few cells for
+        folds; a few candidates are averaged with equal weights, and the fields from ``folds`` on say nothing.
     candidates, weights
         Names, and weights of sum 1.
     strength
-        How far the combination goes, from 0 (cells are left alone) to 1.
-    parts, part_weights
-        Names of the parts that were left out, and what each counted.
+        How far the ensemble goes, from 0 (cells are left alone) to 1.
+    folds, fold_weights
+        Names of the folds, and what each counts; the sum is 1.
     scores
-        ``(n_candidates, n_parts)``: share of the gap (energy distance) that each candidate closed, not below -1.
-    combined
-        ``(n_parts,)``: what the combination closed, weighed and learnt without that part, not below -1.
+        ``(n_candidates, n_folds)``: share of the gap (energy distance) that each candidate closes, not below -1.
+    ensemble_scores
+        ``(n_folds,)``: what the ensemble closes, with candidates and weights fitted without that fold, not below -1.
     expected, expected_se
-        Mean of that over parts and its standard error.
+        Weighted mean of that over folds and its standard error.
     errors
-        ``(n_parts, n_features)``: mean of the truth less mean of the prediction.
-    wrong
-        ``(n_features,)``: features whose means it moved away from the truth on most parts.
-    tested
-        Share of the source cells most like the query that are in a part that was left out. The combination goes no further
-        than this: of the rest nothing says how it moves.
+        ``(n_folds, n_features)``: mean of the truth less mean of the prediction.
+    wrong_direction
+        ``(n_features,)``: features whose means it moved away from the truth in most folds.
+    coverage
+        Share of the query that resembles a fold: of the source cells most like the query, how many are in one. The ensemble
+        goes no further than this, as nothing says how the others move.
     """
 
-    learn: Callable[[Populations], Map]
-    pair: Populations
-    how: str
+    fit: Callable[[Populations], Map]
+    populations: Populations
+    fold_kind: FoldKind
     candidates: list[str]
     weights: np.ndarray
     strength: float = 1.0
-    parts: list[str] = field(default_factory=list)
-    part_weights: np.ndarray = field(default_factory=nothing)
-    scores: np.ndarray = field(default_factory=nothing)
-    combined: np.ndarray = field(default_factory=nothing)
+    folds: list[str] = field(default_factory=list)
+    fold_weights: np.ndarray = field(default_factory=empty_array)
+    scores: np.ndarray = field(default_factory=empty_array)
+    ensemble_scores: np.ndarray = field(default_factory=empty_array)
     expected: float = np.nan
     expected_se: float = np.nan
-    errors: np.ndarray = field(default_factory=nothing)
-    wrong: np.ndarray = field(default_factory=nothing)
-    tested: float = 0.0
+    errors: np.ndarray = field(default_factory=empty_array)
+    wrong_direction: np.ndarray = field(default_factory=empty_array)
+    coverage: float = 0.0
+
+    def held_out_error(self) -> np.ndarray:
+        """Return the root mean square over folds of each feature's error, ``(n_features,)``; NaN without folds."""
+        if not self.folds:
+            return np.full(self.populations.source.shape[1], np.nan)
+        return np.sqrt(self.fold_weights @ self.errors**2)
 
     def __repr__(self) -> str:
-        """Say in a line what was chosen; arrays and cells are left out."""
+        """Name the best candidates in a line, without arrays and cells."""
         best = sorted(zip(self.weights, self.candidates, strict=True), reverse=True)[:3]
-        names = ", ".join(f"{name} {weight:.2f}" for weight, name in best)
+        names = ", ".join(f"{name} {weight:.2f}" for weight, name in best if weight > 0)
+        more = ", …" if np.count_nonzero(self.weights) > len(best) else ""
         expected = "" if np.isnan(self.expected) else f", expected={self.expected:.2f} ± {self.expected_se:.2f}"
-        more = ", …" if len(self.candidates) > len(best) else ""
-        return f"Selected({self.how}: {names}{more}; strength={self.strength:.2g}{expected}, {len(self.parts)} parts)"
+        return f"Ensemble({self.fold_kind}: {names}{more}; strength={self.strength:.2g}{expected}, {len(self.folds)} folds)"
 
 
-def select(
+@shared_docs
+def cross_validate(
     space: Space,
     source: Tensor,
     target: Tensor,
     query: Tensor,
-    strata: tuple[Any, Any] | None = None,
+    strata: CellLabels | None = None,
     *,
     candidates: Mapping[str, Candidate] = CANDIDATES,
-    seed: int = 0,
+    rng: int = 0,
 ) -> Ensemble:
-    """Leave parts of the pair out, predict each from the rest with every candidate, and combine what predicts best.
+    """Find the ensemble of candidates that predicts best from stratum to stratum.
 
-    Parameters
-    ----------
-    space
-        A trained space. It may have seen all cells: it is trained without knowing which are before and after the change.
-    source, target, query
-        ``(n_cells, n_features)``. Of the query only its mean and the source cells that it resembles are used.
-    strata
-        Labels of the source's and of the target's cells: donors, cell types, replicates. `None`: derive some.
-    candidates
-        Rows of `CANDIDATES`.
-    seed
-        Of all that is drawn.
-
-    Returns
-    -------
-    What was chosen. Parts count by how much they differ from the rest as the query differs from the source, and by how
-    much of the query resembles them.
-
-    References
-    ----------
-    Caruana et al. 2004, Ensemble selection from libraries of models, ICML, doi:10.1145/1015330.1015432, for the idea of
-    weighing predictions by what they predict for cells that were held out.
+    K-fold cross-validation: each stratum is left out in turn, and every candidate is fitted to the others and predicts it.
+    Then stacking: the weights are those with which the candidates' mean prediction is nearest to the truth. What to expect of
+    the ensemble in a fold is measured with weights of the other folds.
 
     Examples
     --------
     >>> import torch, neuronedit as ne
     >>> source, query = torch.randn(300, 3), torch.randn(50, 3) + 1
-    >>> chosen = ne.ensemble.select(ne.spaces.Identity(n_features=3), source, source + 2, query)
-    >>> len(chosen.candidates) == len(ne.ensemble.CANDIDATES)
+    >>> ensemble = ne.ensemble.cross_validate(ne.spaces.Identity(n_features=3), source, source + 2, query)
+    >>> len(ensemble.candidates) == len(ne.ensemble.CANDIDATES)
     True
+    >>> ensemble.fit(ensemble.populations)(query).shape
+    torch.Size([50, 3])
+
+    Parameters
+    ----------
+    space
+        A trained space. It may have been trained on all cells, as it is trained without source or target labels.
+    source, target, query
+        ``(n_cells, n_features)``. Of the query only its mean and the source cells that it resembles are used.
+    strata
+        Labels of the source's and of the target's cells: donors, cell types, replicates. `None`: derive some.
+    candidates
+        Names and rows of `CANDIDATES`.
+    %(rng)s
+
+    Returns
+    -------
+    The ensemble. Folds count by how much they differ from the others as the query differs from the source, and by how much
+    of the query resembles them. With fewer than two folds of at least 20 cells before and after the change, a few candidates
+    are averaged with equal weights.
+
+    References
+    ----------
+    Breiman 1996, Stacked regressions, doi:10.1007/BF00117832; Caruana et al. 2004, Ensemble selection from libraries of
+    models, ICML, doi:10.1145/1015330.1015432.
     """
-    everything = torch.cat([x[draw(len(x), _most(source), seed)] for x in (source, target, query)])
-    spaces: dict[str, Space] = {
-        "features": Identity(n_features=source.shape[1]),
-        "components": PCA.of(everything, n_components=50),
-        "neurons": space,
-    }
-    names, center = list(candidates), query.mean(0)
+    # spaces that candidates edit in
+    n = max_cells_to_try(source)
+    cells = torch.cat([x[subsample(len(x), n, rng)] for x in (source, target, query)])
+    components = PCA.of(cells, n_components=50)
+    spaces = {"features": Identity(n_features=source.shape[1]), "components": components, "neurons": space}
 
-    def blend(weights: np.ndarray, strength: float) -> Callable[[Populations], Map]:
-        """Return what learns the weighted mean of the candidates' maps on a pair."""
-        shares = {name: float(weight) for name, weight in zip(names, weights, strict=True) if weight > 0}
+    # leave each fold out, and predict it with every candidate
+    fold_kind, populations, members = make_folds(source, target, strata, rng)
+    folds, coverage = predict_folds(members, populations, query, spaces, candidates, rng)
 
-        def learn_on(pair: Populations) -> Map:
-            chosen = {name: candidates[name] for name in shares}
-            maps = learn(chosen, spaces, _encoded(spaces, pair), pair.source.mean(0) - center)
-            return Scaled(Average(list(maps.values()), list(shares.values())), strength)
+    # too few cells
+    names, query_mean = list(candidates), query.mean(0)
+    if len(folds) < 2:
+        weights = np.array([float(name in FALLBACK) for name in names])
+        weights /= weights.sum()
+        fit = fit_together(candidates, weights, 1.0, spaces, query_mean)
+        nowhere = np.zeros(source.shape[1], dtype=bool)
+        return Ensemble(fit, populations, FoldKind.NONE, names, weights, wrong_direction=nowhere)
 
-        return learn_on
-
-    how, pair, parts = _make_folds(source, target, strata, seed)
-    left, tested = _left_out(parts, pair, query, spaces, candidates, seed)
-    if len(left) < 2:
-        equal = np.array([float(name in FALLBACK) for name in names])
-        return Ensemble(blend(equal / equal.sum(), 1.0), pair, "fixed", names, equal / equal.sum())
-
-    best, part_weights = combine(left, tested), np.array([part.weight for part in left])
-    weights, strength = np.where(best.weights < NEGLIGIBLE, 0, best.weights), best.strength
+    # stack
+    stacked = stack(folds, max_strength=coverage)
+    weights = np.where(stacked.weights < MIN_WEIGHT, 0, stacked.weights)
     weights /= weights.sum()
-    expected, expected_se = spread(best.scores, part_weights)
+    fold_weights = np.array([fold.weight for fold in folds])
+    expected, expected_se = mean_and_error(stacked.scores, fold_weights)
     return Ensemble(
-        blend(weights, strength),
-        pair,
-        how,
+        fit_together(candidates, weights, stacked.strength, spaces, query_mean),
+        populations,
+        fold_kind,
         names,
         weights,
-        strength,
-        parts=[part.name for part in left],
-        part_weights=part_weights,
-        scores=scores(left),
-        combined=best.scores,
+        stacked.strength,
+        folds=[fold.name for fold in folds],
+        fold_weights=fold_weights,
+        scores=score_candidates(folds),
+        ensemble_scores=stacked.scores,
         expected=expected,
         expected_se=expected_se,
-        errors=best.errors,
-        wrong=part_weights @ best.wrong > 0.5,
-        tested=tested,
+        errors=stacked.errors,
+        wrong_direction=fold_weights @ stacked.wrong_direction > 0.5,
+        coverage=coverage,
     )
 
 
-def _most(cells: Tensor) -> int:
+def fit_together(
+    candidates: Mapping[str, Candidate],
+    weights: np.ndarray,
+    strength: float,
+    spaces: Mapping[str, Space],
+    query_mean: Tensor,
+) -> Callable[[Populations], Map]:
+    """Return the function that fits candidates to populations, and returns the weighted mean of their maps."""
+    shares = {name: float(weight) for name, weight in zip(candidates, weights, strict=True) if weight > 0}
+    used = {name: candidates[name] for name in shares}
+
+    def fit(populations: Populations) -> Map:
+        offset = populations.source.mean(0) - query_mean
+        maps = fit_candidates(used, spaces, encode_in_spaces(spaces, populations), offset)
+        return Scaled(Average(list(maps.values()), list(shares.values())), strength)
+
+    return fit
+
+
+def max_cells_to_try(cells: Tensor) -> int:
     """Return how many cells of each population are looked at: fewer of those with many features."""
-    return max(2, min(MOST, MOST_VALUES // cells.shape[1]))
+    return max(2, min(MAX_CELLS_TO_TRY, MAX_VALUES_TO_TRY // cells.shape[1]))
 
 
-def _make_folds(
-    source: Tensor, target: Tensor, strata: tuple[Any, Any] | None, seed: int
-) -> tuple[str, Populations, dict[str, Labels]]:
-    """Return how parts were made, the pair with its strata, and for each part which cells are in it."""
-    if strata is not None:
-        names, codes = np.unique(np.concatenate(strata), return_inverse=True)
-        labels = codes[: len(source)], codes[len(source) :]
-        parts = {str(name): _members(labels, code) for code, name in enumerate(names)}
-        if sum(min(before.sum(), after.sum()) >= FEWEST for before, after in parts.values()) >= 2:
-            return "strata", Populations(source, target, *labels), parts
-    labels = clusters(source, target, seed=seed)
-    dealt = mixtures(labels, seed=seed)
-    parts = {f"cluster {code + 1}": _members(labels, code) for code in np.unique(labels[0])}
-    parts |= {f"mixture {code + 1}": _members(dealt, code) for code in np.unique(dealt[0])}
-    return "derived", Populations(source, target, *labels), parts
-
-
-def _members(labels: Labels, code: int) -> Labels:
-    return labels[0] == code, labels[1] == code
-
-
-def _left_out(
-    parts: Mapping[str, Labels],
-    pair: Populations,
+def predict_folds(
+    members: Mapping[str, CellLabels],
+    populations: Populations,
     query: Tensor,
     spaces: Mapping[str, Space],
     candidates: Mapping[str, Candidate],
-    seed: int,
+    rng: int,
 ) -> tuple[list[Fold], float]:
-    """Predict every part that has enough cells, and return how much of what the query resembles is in one."""
-    most = _most(pair.source)
-    rows = draw(len(pair.source), most, seed).numpy(), draw(len(pair.target), most, seed).numpy()
-    pair = pair.only(*rows)
-    neurons_in = _encoded(spaces, pair)
-    names, members, novelties, predictions = [], [], [], []
-    for name, labels in parts.items():
-        inside = labels[0][rows[0]], labels[1][rows[1]]
-        outside = ~inside[0], ~inside[1]
-        if min(mask.sum() for mask in (*inside, *outside)) < FEWEST:
-            continue
-        part, rest = pair.only(*inside), pair.only(*outside)
-        cells, truth = (x[draw(len(x), MOST_SCORED, seed)] for x in (part.source, part.target))
-        known = {space: neurons.only(*outside) for space, neurons in neurons_in.items()}
-        maps = learn(candidates, spaces, known, rest.source.mean(0) - part.source.mean(0))
-        names.append(name)
-        members.append(inside[0])
-        novelties.append(novelty(part.source, rest.source))
-        predictions.append((cells.cpu(), truth.cpu(), torch.stack([move(cells) for move in maps.values()]).cpu()))
-    if not names:
+    """Leave out every fold that has enough cells, and predict it from the other cells with every candidate.
+
+    Returns the folds, and the share of the query that resembles one of them.
+    """
+    # subsample
+    n = max_cells_to_try(populations.source)
+    s, t = (subsample(len(x), n, rng) for x in (populations.source, populations.target))
+    few = populations.subset(s, t)
+    encoded = encode_in_spaces(spaces, few)
+
+    # folds that have enough cells and leave enough others
+    own_cells, other_cells = {}, {}
+    for name, (in_source, in_target) in members.items():
+        fold = in_source[s], in_target[t]
+        others = ~fold[0], ~fold[1]
+        if has_enough_cells(fold) and has_enough_cells(others):
+            own_cells[name], other_cells[name] = fold, others
+    if not own_cells:
         return [], 0.0
-    like = resembling(query, pair.source)
-    shares = np.array([member[like].mean() for member in members])
-    weights = _weights(novelties, novelty(query, pair.source), shares)
-    left = [
-        Fold(name, weight, *prediction, before=float(energy(*prediction[:2])))
-        for name, weight, prediction in zip(names, weights, predictions, strict=True)
-    ]
-    return left, float(np.any(members, axis=0)[like].mean())
 
+    # what each counts
+    in_fold = np.array([in_source for in_source, _ in own_cells.values()])  # (n_folds, n_cells)
+    resembling = find_resembling(query, few.source)
+    shares = in_fold[:, resembling].mean(axis=(1, 2))
+    coverage = float(np.any(in_fold, axis=0)[resembling].mean())
+    novelties = [measure_novelty(few.source[mask], few.source[~mask]) for mask in in_fold]
+    weights = weigh_folds(novelties, measure_novelty(query, few.source), shares)
 
-def _encoded(spaces: Mapping[str, Space], pair: Populations) -> dict[str, Populations]:
-    """Return the pair's neurons in every space."""
-    return {
-        name: pair._replace(source=encode_in_blocks(space, pair.source), target=encode_in_blocks(space, pair.target))
-        for name, space in spaces.items()
-    }
-
-
-def _weights(novelties: Sequence[float], of_query: float, shares: np.ndarray) -> np.ndarray:
-    """Weigh parts by how much their novelty is the query's, and by the share that they have of what the query resembles."""
-    away = np.log(np.maximum(novelties, 1e-9) / max(of_query, 1e-9)) / WIDTH
-    weights = (np.exp(-(away**2 - (away**2).min()) / 2) + 1e-3) * (shares + FLOOR)
-    return weights / weights.sum()
+    # predict each from the others
+    folds = []
+    for name, weight in zip(own_cells, weights, strict=True):
+        own, rest = few.subset(*own_cells[name]), few.subset(*other_cells[name])
+        encoded_rest = {space: cells.subset(*other_cells[name]) for space, cells in encoded.items()}
+        maps = fit_candidates(candidates, spaces, encoded_rest, rest.source.mean(0) - own.source.mean(0))
+        before, truth = (x[subsample(len(x), MAX_CELLS_TO_SCORE, rng)] for x in (own.source, own.target))
+        predicted = torch.stack([edit(before) for edit in maps.values()])  # (n_candidates, n_cells, n_features)
+        before, truth = before.cpu(), truth.cpu()
+        folds.append(Fold(name, weight, before, truth, predicted.cpu(), gap=float(energy(before, truth))))
+    return folds, coverage

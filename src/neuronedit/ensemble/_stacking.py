@@ -1,4 +1,4 @@
-"""Weigh candidates by what they predict for the parts of the pair that were left out."""
+"""Stacking: find the weights with which candidates, together, predict best the folds that were left out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,87 +7,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..edits._pairing import energy
+from .._energy import energy
+from ._folds import Fold
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""How far the combination may go, from leaving cells alone to all the way."""
+"""How far the ensemble may go, from leaving cells alone to all the way. A handful of folds cannot tell finer steps apart."""
 
-TOLERANCE = 0.1
-"""Movements of a mean below this share of a feature's standard deviation are not held against a combination."""
+TOLERATED_MOVE = 0.1
+"""Share of a standard deviation by which a mean may end further from the truth: the standard error of a mean of 100 cells."""
 
-WORST = -1.0
-"""Below this a score counts no further: one stratum must not decide alone."""
+MIN_SCORE = -1.0
+"""Below this a score counts no further: one fold must not decide alone."""
 
-
-@dataclass(frozen=True)
-class Fold:
-    """A part of the pair that was left out, and what each candidate predicts for it from the rest.
-
-    Attributes
-    ----------
-    name
-        Of the part.
-    weight
-        What it counts; the weights of all parts sum to 1.
-    query, truth
-        Its cells before and after the change.
-    predicted
-        ``(n_candidates, n_cells, n_features)``
-    before
-        Energy distance from query to truth.
-    """
-
-    name: str
-    weight: float
-    query: Tensor
-    truth: Tensor
-    predicted: Tensor
-    before: float
-
-    def mixed(self, weights: Tensor) -> Tensor:
-        """Return the weighted mean of the predictions."""
-        return torch.einsum("k,knd->nd", weights, self.predicted)
-
-
-def scales(parts: Sequence[Fold]) -> np.ndarray:
-    """Return what the distance of each part is divided by: its own before the change, not below a tenth of the mean."""
-    before = np.array([max(part.before, 0.0) for part in parts])
-    return np.maximum(before, max(0.1 * before.mean(), 1e-9))
-
-
-def scores(parts: Sequence[Fold]) -> np.ndarray:
-    """Share of the gap that each candidate closes in each part, not below `WORST`: ``(n_candidates, n_parts)``."""
-    found = [
-        [(part.before - float(energy(cells, part.truth))) / scale for cells in part.predicted]
-        for part, scale in zip(parts, scales(parts), strict=True)
-    ]
-    return np.maximum(np.array(found).T, WORST)
-
-
-def fit(parts: Sequence[Fold], *, n_steps: int = 60, lr: float = 0.3, n_cells: int = 200) -> Tensor:
-    """Find the convex combination of candidates that leaves the least energy distance in the parts: ``(n_candidates,)``.
-
-    Descends from equal weights, which stops short of trusting one candidate where several do as well.
-    """
-    logits = torch.zeros(len(parts[0].predicted), requires_grad=True)
-    optimizer = torch.optim.Adam([logits], lr=lr)
-    counted = [
-        (p.predicted[:, :n_cells], p.truth[:n_cells], p.weight / s) for p, s in zip(parts, scales(parts), strict=True)
-    ]
-    with torch.enable_grad():
-        for _ in range(n_steps):
-            weights, loss = logits.softmax(0), torch.zeros(())
-            for cells, truth, weight in counted:
-                mixed = torch.einsum("k,knd->nd", weights, cells)
-                loss = loss + weight * energy(mixed, truth)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return logits.detach().softmax(0)
+MIN_RELATIVE_GAP = 0.1
+"""Gaps below this share of their mean are divided by it instead: a fold that hardly changes must not count most."""
 
 
 @dataclass(frozen=True)
-class Combination:
+class Stack:
     """How candidates are combined, and what to expect of it.
 
     Attributes
@@ -95,50 +32,110 @@ class Combination:
     weights
         Of the candidates; their sum is 1.
     strength
-        How far the combination goes, from 0 to 1.
+        How far the ensemble goes, from 0 to 1.
     scores
-        Share of the gap that it closes in each part, predicted without that part.
+        ``(n_folds,)``: share of the gap that it closes in each fold, predicted without that fold.
     errors
-        ``(n_parts, n_features)``: mean of the truth less that of the prediction, made without that part.
-    wrong
-        ``(n_parts, n_features)``: whether it moved the mean away from the truth's.
+        ``(n_folds, n_features)``: mean of the truth less that of the prediction, made without that fold.
+    wrong_direction
+        ``(n_folds, n_features)``: whether it moved the mean away from the truth's.
     """
 
     weights: np.ndarray
     strength: float
     scores: np.ndarray
     errors: np.ndarray
-    wrong: np.ndarray
+    wrong_direction: np.ndarray
 
 
-def combine(parts: Sequence[Fold], most: float = 1.0) -> Combination:
-    """Fit the weights on all parts; judge them, and choose the strength, by fits that did not see the part.
+def stack(folds: Sequence[Fold], max_strength: float = 1.0) -> Stack:
+    """Fit the weights on all folds; score them, and choose the strength, by fits that leave the fold out.
 
-    The strength is the one with the best mean score, and 0 where that is not clearly above 0 (by its standard error):
-    where nothing carries over from part to part, cells are left alone. It is never more than ``most``.
+    The strength is the one with the best mean score, and 0 where that score is not above its standard error: where nothing
+    generalizes from fold to fold, cells are left alone. It is never more than ``max_strength``.
     """
-    unseen = [part.mixed(fit([*parts[:i], *parts[i + 1 :]])) for i, part in enumerate(parts)]
-    weights, before = np.array([(part.weight, part.before) for part in parts]).T
-    scale, tried = scales(parts), {}
-    for strength in sorted({min(strength, most) for strength in STRENGTHS}):
-        mixed = [part.query + strength * (cells - part.query) for part, cells in zip(parts, unseen, strict=True)]
-        left = np.array([float(energy(cells, part.truth)) for cells, part in zip(mixed, parts, strict=True)])
-        tried[strength] = np.maximum((before - left) / scale, WORST), mixed
-    strength = max(tried, key=lambda strength: float(weights @ tried[strength][0]))
-    mean, error = spread(tried[strength][0], weights)
+    fold_weights = np.array([fold.weight for fold in folds])
+
+    # predict each fold with the weights of the others
+    held_out = []
+    for i, fold in enumerate(folds):
+        weights = fit_weights([*folds[:i], *folds[i + 1 :]])
+        held_out.append(fold.blend(weights))
+
+    # choose the strength
+    strengths = sorted({min(strength, max_strength) for strength in STRENGTHS})
+    scores = {strength: score_predictions(folds, scale_moves(folds, held_out, strength)) for strength in strengths}
+    strength = max(strengths, key=lambda strength: float(fold_weights @ scores[strength]))
+    mean, error = mean_and_error(scores[strength], fold_weights)
     strength = strength if mean > error else 0.0
-    values, mixed = tried[strength]
-    truths, queries, predicted = (
-        torch.stack([cells.mean(0) for cells in these]).numpy()
-        for these in ([part.truth for part in parts], [part.query for part in parts], mixed)
-    )
-    allowed = TOLERANCE * torch.stack([part.query.std(0) for part in parts]).numpy()
-    wrong = np.abs(truths - predicted) > np.abs(truths - queries) + allowed
-    return Combination(fit(parts).numpy(), strength, values, truths - predicted, wrong)
+
+    # compare means, (n_folds, n_features)
+    predicted = mean_cells(scale_moves(folds, held_out, strength))
+    queries = mean_cells([fold.query for fold in folds])
+    truths = mean_cells([fold.truth for fold in folds])
+    tolerated = TOLERATED_MOVE * torch.stack([fold.query.std(0) for fold in folds]).numpy()
+    errors = truths - predicted
+    wrong_direction = np.abs(errors) > np.abs(truths - queries) + tolerated
+    return Stack(fit_weights(folds).numpy(), strength, scores[strength], errors, wrong_direction)
 
 
-def spread(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Weighted mean and its standard error."""
+def fit_weights(folds: Sequence[Fold], *, n_steps: int = 60, lr: float = 0.3, n_cells: int = 200) -> Tensor:
+    """Find the convex combination of candidates that leaves the least energy distance in the folds: ``(n_candidates,)``.
+
+    Adam descends from equal weights. So few steps stop short of trusting one candidate where several do as well.
+    """
+    # what each fold counts
+    predictions = [fold.predicted[:, :n_cells] for fold in folds]  # (n_candidates, n_cells, n_features)
+    truths = [fold.truth[:n_cells] for fold in folds]
+    fold_counts = [fold.weight / scale for fold, scale in zip(folds, gap_scales(folds), strict=True)]
+
+    # descend
+    logits = torch.zeros(len(predictions[0]), requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=lr)
+    with torch.enable_grad():
+        for _ in range(n_steps):
+            weights = logits.softmax(0)
+            loss = torch.zeros(())
+            for predicted, truth, count in zip(predictions, truths, fold_counts, strict=True):
+                blended = torch.einsum("k,knd->nd", weights, predicted)
+                loss = loss + count * energy(blended, truth)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return logits.detach().softmax(0)
+
+
+def gap_scales(folds: Sequence[Fold]) -> np.ndarray:
+    """Return what the energy distance left in each fold is divided by: its gap, and at least a tenth of the mean gap."""
+    gaps = np.array([max(fold.gap, 0.0) for fold in folds])
+    return np.maximum(gaps, max(MIN_RELATIVE_GAP * gaps.mean(), 1e-9))
+
+
+def score_predictions(folds: Sequence[Fold], predictions: Sequence[Tensor]) -> np.ndarray:
+    """Share of the gap that a prediction of each fold closes, not below `MIN_SCORE`: ``(n_folds,)``."""
+    gaps = np.array([fold.gap for fold in folds])
+    left = np.array([float(energy(cells, fold.truth)) for cells, fold in zip(predictions, folds, strict=True)])
+    return np.maximum((gaps - left) / gap_scales(folds), MIN_SCORE)
+
+
+def score_candidates(folds: Sequence[Fold]) -> np.ndarray:
+    """Share of the gap that each candidate closes in each fold, not below `MIN_SCORE`: ``(n_candidates, n_folds)``."""
+    n_candidates = len(folds[0].predicted)
+    return np.array([score_predictions(folds, [fold.predicted[k] for fold in folds]) for k in range(n_candidates)])
+
+
+def scale_moves(folds: Sequence[Fold], predictions: Sequence[Tensor], strength: float) -> list[Tensor]:
+    """Return predictions that go a part of the way, from 0 (the query) to 1 (all of it)."""
+    return [fold.query + strength * (cells - fold.query) for fold, cells in zip(folds, predictions, strict=True)]
+
+
+def mean_cells(populations: Sequence[Tensor]) -> np.ndarray:
+    """Return the mean cell of each population: ``(n_populations, n_features)``."""
+    return torch.stack([cells.mean(0) for cells in populations]).numpy()
+
+
+def mean_and_error(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Weighted mean and its standard error; the weights sum to 1."""
     mean = float(weights @ values)
-    n = 1 / float(weights @ weights)
+    n = 1 / float(weights @ weights)  # as many equal weights would be worth as much
     return mean, float(np.sqrt(weights @ (values - mean) ** 2 / max(n - 1, 0.5)))

@@ -1,8 +1,8 @@
-"""How well a prediction meets the truth. Arrays in, a float out.
+"""How close a prediction is to the truth. Arrays in, a float out.
 
-`METRICS` are distances: 0 means that nothing was found to differ, and `gap_closed` says how much of one a prediction closes.
-`AGREEMENTS` compare summaries: 1 means that they agree. `CHECKS` need no truth: they hold the change that was applied to
-the query, ``(source, target, query, predicted)``, against the controls, and 1 means that it is theirs. A new one is one
+`METRICS` are distances: 0 means that no difference was found, and `gap_closed` says how much of one a prediction closes.
+`AGREEMENTS` compare summaries: 1 means that they agree. `CHECKS` need no truth: they compare the change applied to the query
+with the change seen in the controls, ``(source, target, query, predicted)``, and 1 means that these agree. A new one is one
 function and one row.
 """
 
@@ -41,23 +41,7 @@ CHECKS: dict[str, Callable[..., float]] = {
 }
 
 __all__ = [
-    "AGREEMENTS",
-    "CHECKS",
-    "METRICS",
-    "change_correlation",
-    "covariance_correlation",
-    "energy_distance",
-    "frechet",
-    "gap_closed",
-    "harmed",
-    "mean_correlation",
-    "mean_wasserstein",
-    "median_difference",
-    "mmd",
-    "r2",
-    "sliced_wasserstein",
-    "unharmed",
-    "variance_correlation",
-    "variance_kept",
-    "variance_ratio",
-]
+    "AGREEMENTS", "CHECKS", "METRICS", "change_correlation", "covariance_correlation", "energy_distance", "frechet",
+    "gap_closed", "harmed", "mean_correlation", "mean_wasserstein", "median_difference", "mmd", "r2",
+    "sliced_wasserstein", "unharmed", "variance_correlation", "variance_kept", "variance_ratio",
+]  # fmt: skip

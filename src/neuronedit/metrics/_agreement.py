@@ -2,19 +2,12 @@
 
 import numpy as np
 
+from .._docs import shared_docs
 
+
+@shared_docs
 def mean_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     """Pearson correlation over features between the two populations' means (Table 3 of the paper).
-
-    Parameters
-    ----------
-    x, y
-        ``(n_cells, n_features)``
-
-    Returns
-    -------
-    From -1 to 1; NaN where the means of a population do not differ between features. It is high as soon as bright
-    features are bright in both: leaving the cells alone often scores above 0.9. Prefer `change_correlation`.
 
     Examples
     --------
@@ -22,22 +15,22 @@ def mean_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     >>> x = np.random.default_rng(0).normal([1.0, 2.0, 3.0], size=(500, 3))
     >>> round(ne.metrics.mean_correlation(x, 10 * x), 2)
     1.0
+
+    Parameters
+    ----------
+    %(two_populations)s
+
+    Returns
+    -------
+    From -1 to 1; NaN where the means of a population do not differ between features. It is high where the same features are
+    bright in both populations, so leaving the cells alone often scores above 0.9. Prefer `change_correlation`.
     """
     return correlation(np.mean(x, axis=0), np.mean(y, axis=0))
 
 
+@shared_docs
 def variance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     """Pearson correlation over features between the two populations' variances (Table 3 of the paper).
-
-    Parameters
-    ----------
-    x, y
-        ``(n_cells, n_features)``
-
-    Returns
-    -------
-    From -1 to 1; NaN where the variances of a population do not differ between features. It does not see a common loss of
-    variance; `variance_ratio` does.
 
     Examples
     --------
@@ -45,21 +38,22 @@ def variance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     >>> x = np.random.default_rng(0).normal(0, [1.0, 2.0, 3.0], size=(500, 3))
     >>> round(ne.metrics.variance_correlation(x, x + 5), 2)
     1.0
+
+    Parameters
+    ----------
+    %(two_populations)s
+
+    Returns
+    -------
+    From -1 to 1; NaN where the variances of a population do not differ between features. A loss of variance that all features
+    have in common does not lower it; for that there is `variance_ratio`.
     """
     return correlation(np.var(x, axis=0), np.var(y, axis=0))
 
 
+@shared_docs
 def covariance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     """Pearson correlation over pairs of features between the two populations' covariances, variances included.
-
-    Parameters
-    ----------
-    x, y
-        ``(n_cells, n_features)``
-
-    Returns
-    -------
-    From -1 to 1. The features with the largest variances dominate it.
 
     Examples
     --------
@@ -67,25 +61,23 @@ def covariance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     >>> x = np.random.default_rng(0).normal(size=(500, 2)) @ [[1.0, 0.9], [0.0, 0.4]]
     >>> round(ne.metrics.covariance_correlation(x, x + 5), 2)
     1.0
-    """
-    pairs = np.triu_indices(np.shape(x)[1])
-    return correlation(*(np.atleast_2d(np.cov(cells, rowvar=False))[pairs] for cells in (x, y)))
-
-
-def r2(x: np.ndarray, y: np.ndarray, /) -> float:
-    """Share of the variance between the second population's feature means that the first population's means explain.
 
     Parameters
     ----------
-    x
-        Predicted cells, ``(n_cells, n_features)``.
-    y
-        True cells, ``(n_cells, n_features)``.
+    %(two_populations)s
 
     Returns
     -------
-    The coefficient of determination: 1 for equal means, 0 for one common mean, negative for worse. It is not the squared
-    correlation that is often called R2, which a shifted or stretched prediction does not lower.
+    From -1 to 1. The features with the largest variances dominate it.
+    """
+    upper = np.triu_indices(np.shape(x)[1])
+    covariances = [np.atleast_2d(np.cov(cells, rowvar=False)) for cells in (x, y)]  # each (n_features, n_features)
+    return correlation(covariances[0][upper], covariances[1][upper])
+
+
+@shared_docs
+def r2(x: np.ndarray, y: np.ndarray, /) -> float:
+    """Share of the variance between the second population's feature means that the first population's means explain.
 
     Examples
     --------
@@ -93,25 +85,23 @@ def r2(x: np.ndarray, y: np.ndarray, /) -> float:
     >>> x = np.random.default_rng(0).normal([1.0, 2.0, 3.0], size=(500, 3))
     >>> ne.metrics.r2(x, x)
     1.0
+
+    Parameters
+    ----------
+    %(predicted_and_true)s
+
+    Returns
+    -------
+    The coefficient of determination: 1 for equal means, 0 where the prediction is the same mean for all features, negative
+    for worse. It is not the squared correlation, often called R2, which a shifted or stretched prediction does not lower.
     """
     predicted, true = np.mean(x, axis=0), np.mean(y, axis=0)
     return float(1 - np.square(true - predicted).sum() / np.square(true - true.mean()).sum())
 
 
+@shared_docs
 def variance_ratio(x: np.ndarray, y: np.ndarray, /) -> float:
     """Total variance of the first population over that of the second.
-
-    Parameters
-    ----------
-    x
-        Predicted cells, ``(n_cells, n_features)``.
-    y
-        True cells, ``(n_cells, n_features)``.
-
-    Returns
-    -------
-    0 or more. Well below 1 the prediction lost diversity (mode collapse), well above 1 it tears cells apart. It does not
-    say in which features.
 
     Examples
     --------
@@ -119,6 +109,15 @@ def variance_ratio(x: np.ndarray, y: np.ndarray, /) -> float:
     >>> x = np.random.default_rng(0).normal(size=(500, 3))
     >>> round(ne.metrics.variance_ratio(x / 2, x), 2)
     0.25
+
+    Parameters
+    ----------
+    %(predicted_and_true)s
+
+    Returns
+    -------
+    0 or more. Well below 1 the prediction lost diversity (mode collapse), well above 1 it spreads the cells too far. It does
+    not say in which features.
     """
     return float(np.var(x, axis=0).sum() / np.var(y, axis=0).sum())
 

@@ -1,13 +1,15 @@
-"""What was changed, beside what should have been: in the controls, and in the truth."""
+"""Compare the applied change with the one seen in the controls, or with the truth."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from .._docs import shared_docs
 from ._agreement import correlation, variance_ratio
 
 
+@shared_docs
 def change_correlation(
     source: np.ndarray,
     target: np.ndarray,
@@ -21,18 +23,6 @@ def change_correlation(
 
     Table 2 of the paper. No truth is needed.
 
-    Parameters
-    ----------
-    source, target, query, predicted
-        ``(n_cells, n_features)``
-    statistic
-        ``np.median`` as in the paper, ``np.mean``, or another function of ``(cells, axis=0)``.
-
-    Returns
-    -------
-    From -1 to 1; NaN where nothing changed. It does not see the size of the change, nor what happens within a feature. To
-    apply the observed change exactly is not always right: query cells may differ in how they change.
-
     Examples
     --------
     >>> import numpy as np, neuronedit as ne
@@ -40,6 +30,17 @@ def change_correlation(
     >>> change = [1.0, 0.0, -1.0]
     >>> round(ne.metrics.change_correlation(source, source + change, query, query + change), 2)
     1.0
+
+    Parameters
+    ----------
+    %(roles)s
+    statistic
+        ``np.median`` as in the paper, ``np.mean``, or another function of ``(cells, axis=0)``.
+
+    Returns
+    -------
+    From -1 to 1; NaN where nothing changed. It depends neither on the size of the change nor on what happens within a feature.
+    1 is not always right: query cells may truly change in another way.
     """
     observed = statistic(target, axis=0) - statistic(source, axis=0)
     applied = statistic(predicted, axis=0) - statistic(query, axis=0)
@@ -58,8 +59,15 @@ def harmed(
 ) -> np.ndarray:
     """Say which features an edit made worse.
 
-    With the truth: those whose median it moved further from the truth's. Without it: those whose median it moved by more
-    than the controls show, or the other way.
+    With the truth: those whose median it moved away from the truth's. Without it: those whose median it moved further than
+    the change seen in the controls, or in the opposite direction.
+
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> query = np.random.default_rng(0).normal(size=(500, 2))
+    >>> ne.metrics.harmed(query, query + [1.0, -1.0], truth=query + [1.0, 1.0]).tolist()
+    [False, True]
 
     Parameters
     ----------
@@ -70,24 +78,17 @@ def harmed(
     source, target
         The controls; needed without the truth.
     tolerance
-        In units of a feature's standard deviation in the query: smaller movements are not held against the edit.
+        In units of a feature's standard deviation in the query. Smaller movements do not count as harm.
 
     Returns
     -------
-    ``(n_features,)``, True where there was harm. It looks at medians alone.
-
-    Examples
-    --------
-    >>> import numpy as np, neuronedit as ne
-    >>> query = np.random.default_rng(0).normal(size=(500, 2))
-    >>> ne.metrics.harmed(query, query + [1.0, -1.0], truth=query + [1.0, 1.0]).tolist()
-    [False, True]
+    ``(n_features,)``, True where there was harm. Only medians are compared.
     """
     before, after = np.median(query, axis=0), np.median(predicted, axis=0)
     allowed = tolerance * np.std(query, axis=0)
     if truth is not None:
-        goal = np.median(truth, axis=0)
-        return np.abs(after - goal) > np.abs(before - goal) + allowed
+        true = np.median(truth, axis=0)
+        return np.abs(after - true) > np.abs(before - true) + allowed
     if source is None or target is None:
         raise ValueError("harmed needs the truth, or source and target.")
     change = np.median(target, axis=0) - np.median(source, axis=0)
@@ -95,18 +96,9 @@ def harmed(
     return (applied > np.maximum(change, 0) + allowed) | (applied < np.minimum(change, 0) - allowed)
 
 
+@shared_docs
 def variance_kept(source: np.ndarray, target: np.ndarray, query: np.ndarray, predicted: np.ndarray, /) -> float:
-    """Total variance of the query after the edit over that before it, relative to what the controls' did.
-
-    Parameters
-    ----------
-    source, target, query, predicted
-        ``(n_cells, n_features)``
-
-    Returns
-    -------
-    0 or more; 1 where the query's variance changed by the factor by which the controls' did. Well below 1 the cells were
-    pushed together. No truth is needed.
+    """Factor by which the edit changed the total variance of the query, over that of the change seen in the controls.
 
     Examples
     --------
@@ -114,21 +106,21 @@ def variance_kept(source: np.ndarray, target: np.ndarray, query: np.ndarray, pre
     >>> source, query = (np.random.default_rng(seed).normal(size=(500, 3)) for seed in (0, 1))
     >>> round(ne.metrics.variance_kept(source, source + 1, query, query / 2), 2)
     0.25
+
+    Parameters
+    ----------
+    %(roles)s
+
+    Returns
+    -------
+    0 or more; 1 where both factors are the same. Well below 1 the edit pushed the cells together. No truth is needed.
     """
     return variance_ratio(predicted, query) / variance_ratio(target, source)
 
 
+@shared_docs
 def unharmed(source: np.ndarray, target: np.ndarray, query: np.ndarray, predicted: np.ndarray, /) -> float:
-    """Share of the features whose median the edit did not move beyond, or against, what the controls show.
-
-    Parameters
-    ----------
-    source, target, query, predicted
-        ``(n_cells, n_features)``
-
-    Returns
-    -------
-    From 0 to 1; 1 where `harmed` finds no feature. No truth is needed.
+    """Share of the features whose median the edit moved neither further than, nor opposite to, the change in the controls.
 
     Examples
     --------
@@ -136,5 +128,13 @@ def unharmed(source: np.ndarray, target: np.ndarray, query: np.ndarray, predicte
     >>> source, query = (np.random.default_rng(seed).normal(size=(500, 2)) for seed in (0, 1))
     >>> ne.metrics.unharmed(source, source + 1, query, query + [1.0, -1.0])
     0.5
+
+    Parameters
+    ----------
+    %(roles)s
+
+    Returns
+    -------
+    From 0 to 1; 1 where `harmed` finds no feature. No truth is needed.
     """
     return float(1 - harmed(query, predicted, source=source, target=target).mean())

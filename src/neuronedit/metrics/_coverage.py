@@ -1,4 +1,4 @@
-"""What samples hold that their controls do not: other cells, and other shares of the same cells."""
+"""What samples contain that their controls do not: other cells, and other shares of the same cells."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,30 +6,42 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.cluster import KMeans
 
-N_CLUSTERS, MOST, TAIL = 10, 1_300, 0.005
-"""Clusters that shares are counted in, cells of a sample that are looked at, and share of the controls beyond either limit."""
+N_CLUSTERS = 10
+"""Clusters whose shares are compared, at most. More would follow smaller populations, whose shares are less certain."""
 
-FEWEST = 3
-"""Control samples from which it is known how much samples usually differ."""
+MAX_CELLS_PER_SAMPLE = 1_300
+"""Cells of a sample that are read: shares of 10 clusters are then known to about 1 %."""
 
-CLEAR = 0.5
-"""Standard deviations by which a cluster must differ in a feature that it is named by."""
+MAX_CELLS_IN_CLUSTERING = 2_000
+"""Cells of the controls, and as many of the samples, that the clusters are fitted to."""
 
-LISTED = 2
-"""Populations that are named."""
+TAIL = 0.005
+"""Share of the controls' cells below the lower limit of a feature, and above its upper limit."""
+
+MIN_CONTROL_SAMPLES = 3
+"""Control samples that show how much samples usually differ: each is compared with the mean of at least two others."""
+
+MIN_DIFFERENCE_TO_NAME = 0.5
+"""Standard deviations by which a cluster must differ from the controls in a feature that is part of its name."""
+
+MAX_FEATURES_PER_NAME = 4
+"""Features in the name of a cluster."""
+
+MAX_POPULATIONS_NAMED = 2
+"""Populations of which there are more, and of which there are fewer, that are named."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What the samples of a batch hold that its controls do not.
+    """What the samples of a batch contain that its controls do not.
 
     Attributes
     ----------
     beyond
         ``(n_features,)``: share of the samples' cells beyond the central 99 % of the controls.
     ratio
-        For each sample how far its composition is from the controls', as a share of how far a control sample is from the others
-        at most: above 1 it is further. NaN with fewer than three control samples.
+        For each sample: distance of its composition from the controls', divided by the largest distance of a control sample from
+        the others. NaN with fewer than three control samples.
     lacking
         For each sample with a ratio above 1, in words: the cells of which it has more than any control sample, and fewer.
     """
@@ -40,80 +52,107 @@ class Coverage:
 
 
 def coverage(
-    control: np.ndarray,
     controls: np.ndarray,
+    control_samples: np.ndarray,
     query: np.ndarray,
-    samples: np.ndarray,
+    query_samples: np.ndarray,
     names: Sequence[str],
     *,
-    seed: int = 0,
+    rng: int = 0,
 ) -> Coverage:
     """Compare samples with the controls of their batch.
 
     Parameters
     ----------
-    control, query
+    controls, query
         Cells of the controls and of the samples, ``(n_cells, n_features)``, as measured, before any correction.
-    controls, samples
+    control_samples, query_samples
         The sample of each of these cells. Every sample counts alike, whatever its size.
     names
         Of the features.
-    seed
-        Of what is drawn.
+    rng
+        Seed of the subsampling and of the clustering.
 
     Returns
     -------
     A `Coverage`. Compositions are shares of 10 clusters of all these cells, compared by total variation.
     """
-    generator = np.random.default_rng(seed)
-    of_controls, of_samples = (_few(x, labels, generator) for x, labels in ((control, controls), (query, samples)))
-    before, after = (np.concatenate(list(cells.values())) for cells in (of_controls, of_samples))
-    low, high = np.quantile(before, [TAIL, 1 - TAIL], axis=0)
-    beyond = ((after < low) | (after > high)).mean(0)
-    if len(of_controls) < FEWEST:
-        return Coverage(beyond, dict.fromkeys(of_samples, np.nan), {})
-    n = min(len(before), len(after), 2_000)
-    both = np.concatenate([x[generator.permutation(len(x))[:n]] for x in (before, after)])
-    means = KMeans(min(N_CLUSTERS, len(both)), n_init=3, random_state=seed).fit(both)
-    usual, shown = ({k: _shares(means, cells) for k, cells in of.items()} for of in (of_controls, of_samples))
-    center = np.mean(list(usual.values()), axis=0)
-    apart = max(_apart(own, np.mean([x for k, x in usual.items() if k != name], axis=0)) for name, own in usual.items())
-    ratio = {name: _apart(own, center) / max(apart, 1e-9) for name, own in shown.items()}
-    spread = np.maximum(before.std(0), 1e-6)
-    called = [_called(cluster, names) for cluster in (means.cluster_centers_ - before.mean(0)) / spread]
-    lacking = {name: _lacking(shown[name], usual, called) for name, value in ratio.items() if value > 1}
+    # subsample
+    numpy_rng = np.random.default_rng(rng)
+    cells_of_controls = _subsample_each(controls, control_samples, numpy_rng)
+    cells_of_samples = _subsample_each(query, query_samples, numpy_rng)
+    all_controls = np.concatenate(list(cells_of_controls.values()))
+    all_samples = np.concatenate(list(cells_of_samples.values()))
+
+    # cells beyond the controls
+    low, high = np.quantile(all_controls, [TAIL, 1 - TAIL], axis=0)
+    beyond = ((all_samples < low) | (all_samples > high)).mean(0)
+    if len(cells_of_controls) < MIN_CONTROL_SAMPLES:
+        return Coverage(beyond, dict.fromkeys(cells_of_samples, np.nan), {})
+
+    # cluster equally many cells of both
+    n = min(len(all_controls), len(all_samples), MAX_CELLS_IN_CLUSTERING)
+    both = np.concatenate([cells[numpy_rng.permutation(len(cells))[:n]] for cells in (all_controls, all_samples)])
+    clusters = KMeans(min(N_CLUSTERS, len(both)), n_init=3, random_state=rng).fit(both)
+    control_shares = {name: _get_shares(clusters, cells) for name, cells in cells_of_controls.items()}
+    sample_shares = {name: _get_shares(clusters, cells) for name, cells in cells_of_samples.items()}
+
+    # compare compositions with how much those of the controls differ
+    center = np.mean(list(control_shares.values()), axis=0)
+    largest = max(_distance_to_others(name, control_shares) for name in control_shares)
+    ratio = {name: _total_variation(shares, center) / max(largest, 1e-9) for name, shares in sample_shares.items()}
+
+    # describe the samples that differ more
+    spread = np.maximum(all_controls.std(0), 1e-6)
+    differences = (clusters.cluster_centers_ - all_controls.mean(0)) / spread  # (n_clusters, n_features)
+    cluster_names = [_name_cluster(difference, names) for difference in differences]
+    shares_of_controls = np.array(list(control_shares.values()))  # (n_control_samples, n_clusters)
+    lacking = {
+        name: _describe_differences(sample_shares[name], shares_of_controls, cluster_names)
+        for name, value in ratio.items()
+        if value > 1
+    }
     return Coverage(beyond, ratio, lacking)
 
 
-def _few(x: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return at most so many cells of each sample."""
-    rows = {str(name): np.flatnonzero(labels == name) for name in np.unique(labels)}
-    return {name: x[np.sort(generator.permutation(own)[:MOST])] for name, own in rows.items()}
+def _subsample_each(x: np.ndarray, samples: np.ndarray, numpy_rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return some cells of each sample."""
+    rows = {str(name): np.flatnonzero(samples == name) for name in np.unique(samples)}
+    return {name: x[np.sort(numpy_rng.permutation(own)[:MAX_CELLS_PER_SAMPLE])] for name, own in rows.items()}
 
 
-def _shares(means: KMeans, cells: np.ndarray) -> np.ndarray:
+def _get_shares(clusters: KMeans, cells: np.ndarray) -> np.ndarray:
     """Return the share of the cells in each cluster."""
-    return np.bincount(means.predict(np.ascontiguousarray(cells)), minlength=means.n_clusters) / len(cells)
+    labels = clusters.predict(np.ascontiguousarray(cells))
+    return np.bincount(labels, minlength=clusters.n_clusters) / len(cells)
 
 
-def _apart(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the total variation between two compositions."""
+def _total_variation(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the total variation between two compositions: 0 where they are equal, 1 where they have no cluster in common."""
     return float(np.abs(one - other).sum() / 2)
 
 
-def _called(center: np.ndarray, names: Sequence[str], n: int = 4) -> str:
-    """Name a cluster by the features in which it differs most from the controls, and clearly."""
-    first, *others = np.argsort(-np.abs(center), kind="stable")[:n]
-    said = [first, *(j for j in others if abs(center[j]) > CLEAR)]
-    return " ".join(f"{names[j]}{'+' if center[j] > 0 else '-'}" for j in said)
+def _distance_to_others(name: str, shares: Mapping[str, np.ndarray]) -> float:
+    """Return how far a composition is from the mean of the others."""
+    others = [other for other_name, other in shares.items() if other_name != name]
+    return _total_variation(shares[name], np.mean(others, axis=0))
 
 
-def _lacking(own: np.ndarray, usual: Mapping[str, np.ndarray], called: Sequence[str]) -> str:
-    """Name the populations whose share is above, or below, that of every control sample, those with the largest excess."""
-    shares = np.array(list(usual.values()))
-    mean, said = shares.mean(0), []
-    for word, excess in (("more", own - shares.max(0)), ("fewer", shares.min(0) - own)):
-        most = [j for j in np.argsort(-excess, kind="stable")[:LISTED] if excess[j] > 0]
-        what = ", ".join(f"{called[j]} ({own[j]:.0%}, controls {mean[j]:.0%})" for j in most)
-        said += [f"{word} {what}"] * bool(most)
-    return "; ".join(said)
+def _name_cluster(difference: np.ndarray, names: Sequence[str]) -> str:
+    """Name a cluster by the features in which it differs most from the controls: the first, and others that differ clearly."""
+    first, *others = np.argsort(-np.abs(difference), kind="stable")[:MAX_FEATURES_PER_NAME]
+    clear = [first, *(j for j in others if abs(difference[j]) > MIN_DIFFERENCE_TO_NAME)]
+    return " ".join(f"{names[j]}{'+' if difference[j] > 0 else '-'}" for j in clear)
+
+
+def _describe_differences(shares: np.ndarray, control_shares: np.ndarray, cluster_names: Sequence[str]) -> str:
+    """Name the clusters whose share is above, or below, that of every control sample, those with the largest excess."""
+    mean = control_shares.mean(0)
+    excess = {"more": shares - control_shares.max(0), "fewer": control_shares.min(0) - shares}
+    phrases = []
+    for word, amount in excess.items():
+        largest = [j for j in np.argsort(-amount, kind="stable")[:MAX_POPULATIONS_NAMED] if amount[j] > 0]
+        named = [f"{cluster_names[j]} ({shares[j]:.0%}, controls {mean[j]:.0%})" for j in largest]
+        if named:
+            phrases.append(f"{word} {', '.join(named)}")
+    return "; ".join(phrases)

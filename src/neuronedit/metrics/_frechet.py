@@ -1,20 +1,23 @@
-"""Fréchet distance: how far apart the means and covariances of two populations are, in features of one's choice."""
+"""Fréchet distance: how far apart the means and covariances of two populations are, in any features."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+
+from .._docs import shared_docs
 
 Features = Callable[[np.ndarray], np.ndarray]
 """``(n_cells, n_features) -> (n_cells, n)``"""
 
 
+@shared_docs
 def frechet(
     x: np.ndarray,
     y: np.ndarray,
     /,
     *,
-    features: str | Features | None = None,
+    features: Literal["inception"] | Features | None = None,
     image_shape: Sequence[int] | None = None,
     n_components: int = 50,
 ) -> float:
@@ -24,19 +27,28 @@ def frechet(
     is known as FID. With any other features it is not, and its values cannot be compared with published ones: report it as FD,
     with the name of the features.
 
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> x = np.random.default_rng(0).normal(size=(500, 2))
+    >>> round(ne.metrics.frechet(x, x + [3.0, 0.0]), 6)
+    9.0
+    >>> round(ne.metrics.frechet(x, x + [3.0, 0.0], features=lambda cells: cells[:, 1:]), 6)
+    0.0
+
     Parameters
     ----------
     x, y
         ``(n_cells, n_features)``, at least two cells each.
     features
-        `None`: the leading principal components of both populations together. They depend on both, so do not hold values
-        of several predictions against each other to the last digit. Or a function ``(n_cells, n_features) -> (n_cells, n)``: an
-        extractor that was trained on other data, or on the truth, and is the same for all predictions. Or ``"inception"``:
-        the 2,048 pooled features of Inception v3, whose weights torch-fidelity downloads; images with values from 0 to 1.
+        `None`: the leading principal components of both populations together. They depend on both, so small differences
+        between the values of several predictions mean nothing. Or a function ``(n_cells, n_features) -> (n_cells, n)``: an
+        extractor that was trained on other data, or on the truth, and is the same for all predictions. Or ``"inception"``,
+        for images with values from 0 to 1: the 2,048 pooled features of Inception v3, whose weights torch-fidelity downloads.
     image_shape
         ``(rows, columns)`` or ``(rows, columns, channels)``, for ``"inception"``.
     n_components
-        Of the default, at most. More see finer differences, and need more cells for their covariances.
+        Principal components at most, by default. More show finer differences, and need more cells for their covariances.
 
     Returns
     -------
@@ -52,15 +64,6 @@ def frechet(
     ----------
     Dowson & Landau 1982, The Fréchet distance between multivariate normal distributions, J Multivar Anal 12:450-455;
     Heusel et al. 2017, GANs trained by a two time-scale update rule, NeurIPS, arXiv:1706.08500.
-
-    Examples
-    --------
-    >>> import numpy as np, neuronedit as ne
-    >>> x = np.random.default_rng(0).normal(size=(500, 2))
-    >>> round(ne.metrics.frechet(x, x + [3.0, 0.0]), 6)
-    9.0
-    >>> round(ne.metrics.frechet(x, x + [3.0, 0.0], features=lambda cells: cells[:, 1:]), 6)
-    0.0
     """
     if isinstance(features, str):
         if features not in EXTRACTORS:
@@ -68,35 +71,40 @@ def frechet(
                 f"features={features!r} is not known; choose {', '.join(map(repr, EXTRACTORS))} or give a function."
             )
         features = EXTRACTORS[features](image_shape)
+    # extract features
     x, y = (np.asarray(cells, dtype=np.float64) for cells in (x, y))
-    x, y = (
-        _principal(x, y, n_components)
-        if features is None
-        else (np.asarray(features(cells), dtype=np.float64) for cells in (x, y))
-    )
-    means = x.mean(axis=0), y.mean(axis=0)
-    roots = [
-        np.linalg.qr(cells - mean, mode="r") / np.sqrt(len(cells) - 1)
-        for cells, mean in zip((x, y), means, strict=True)
-    ]
-    # R'R is a covariance; the trace of the root of the product of two is the sum of the singular values of R_x R_y'
-    apart = sum((root**2).sum() for root in roots) - 2 * np.linalg.norm(roots[0] @ roots[1].T, "nuc")
-    return float(((means[0] - means[1]) ** 2).sum() + max(apart, 0.0))
+    if features is None:
+        x, y = _project_on_common_axes(x, y, n_components)
+    else:
+        x, y = (np.asarray(features(cells), dtype=np.float64) for cells in (x, y))
+    # compare means and covariances
+    mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
+    root_x, root_y = _covariance_root(x - mean_x), _covariance_root(y - mean_y)
+    # the trace of the root of the product of the covariances is the sum of the singular values of R_x R_y'
+    between = (root_x**2).sum() + (root_y**2).sum() - 2 * np.linalg.norm(root_x @ root_y.T, "nuc")
+    return float(((mean_x - mean_y) ** 2).sum() + max(between, 0.0))
 
 
-def _principal(x: np.ndarray, y: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _covariance_root(centered: np.ndarray) -> np.ndarray:
+    """Return R, of which ``R.T @ R`` is the covariance."""
+    return np.linalg.qr(centered, mode="r") / np.sqrt(len(centered) - 1)
+
+
+def _project_on_common_axes(x: np.ndarray, y: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the coordinates of two populations along the principal axes of both together."""
     both = np.concatenate([x, y])
     both = both - both.mean(axis=0)
     if both.shape[1] > n:
-        few = len(both) < both.shape[1]  # products of cells with each other, or of features, whichever are fewer
-        vectors = np.linalg.eigh(both @ both.T if few else both.T @ both)[1][:, -n:]
-        both = both @ np.linalg.qr(both.T @ vectors if few else vectors)[0]
+        if len(both) < both.shape[1]:  # fewer cells than features: their products are the smaller matrix
+            axes = np.linalg.qr(both.T @ np.linalg.eigh(both @ both.T)[1][:, -n:])[0]
+        else:
+            axes = np.linalg.qr(np.linalg.eigh(both.T @ both)[1][:, -n:])[0]
+        both = both @ axes  # (n_cells, n)
     return both[: len(x)], both[len(x) :]
 
 
 def _inception(image_shape: Sequence[int] | None) -> Features:
-    """Return the extractor that gives FID."""
+    """Return the extractor of FID."""
     try:
         import torch
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -111,11 +119,11 @@ def _inception(image_shape: Sequence[int] | None) -> Features:
         levels = np.rint(255 * images.clip(0, 1)).astype(np.uint8).reshape(-1, *map(int, shape))
         colours = torch.from_numpy(levels).permute(0, 3, 1, 2)
         with torch.no_grad():
-            parts = [net(part.expand(-1, 3, -1, -1).contiguous())[0] for part in colours.split(100)]
-        return torch.cat(parts).numpy()
+            blocks = [net(block.expand(-1, 3, -1, -1).contiguous())[0] for block in colours.split(100)]
+        return torch.cat(blocks).numpy()
 
     return features
 
 
 EXTRACTORS: dict[str, Callable[[Sequence[int] | None], Features]] = {"inception": _inception}
-"""Of features that have a name, given the shape of the images."""
+"""Extractors with a name, given the shape of the images."""

@@ -1,13 +1,16 @@
-"""How much of the way from the query to the truth a prediction has gone."""
+"""How much of the distance from the query to the truth a prediction closes."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-MOST = 1_000
-"""Cells of a half at most: more say little more about a mean over many halves."""
+from .._docs import shared_docs
+
+MAX_CELLS_PER_HALF = 1_000
+"""More cells hardly change a mean over many halves."""
 
 
+@shared_docs
 def gap_closed(
     metric: Callable[[np.ndarray, np.ndarray], float],
     /,
@@ -20,6 +23,14 @@ def gap_closed(
 ) -> float:
     """Share of the distance from query to truth that a prediction closes.
 
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> query = np.random.default_rng(0).normal(size=(500, 2))
+    >>> truth = query + 2.0
+    >>> ne.metrics.gap_closed(ne.metrics.mean_wasserstein, query, truth, query)
+    0.0
+
     Parameters
     ----------
     metric
@@ -28,22 +39,13 @@ def gap_closed(
         Cells before the change, measured after it, and predicted, each ``(n_cells, n_features)``.
     n_splits
         Random splits of the truth into halves over which their distance is averaged. More make the value steadier.
-    rng
-        Seed of the splits.
+    %(rng)s
 
     Returns
     -------
-    0 = as far as the query left alone; 1 = as close as two halves of the truth are to each other; negative = harm. NaN where
-    there is nothing to close: query and truth are as close as the halves. Both are compared with equally many cells, as
-    few cells look further apart than many.
-
-    Examples
-    --------
-    >>> import numpy as np, neuronedit as ne
-    >>> query = np.random.default_rng(0).normal(size=(500, 2))
-    >>> truth = query + 2.0
-    >>> ne.metrics.gap_closed(ne.metrics.mean_wasserstein, query, truth, query)
-    0.0
+    0: as far as the query left alone. 1: as close as two halves of the truth are to each other. Negative: harm. NaN: there is
+    no gap, as query and truth are as close as the halves. Both distances are of equally many cells, because with few cells
+    distances are larger.
     """
     before = metric(query, truth)
     floor = noise_floor(metric, query, truth, n_splits=n_splits, rng=rng)
@@ -59,21 +61,22 @@ def noise_floor(
     n_splits: int = 50,
     rng: int = 0,
 ) -> float:
-    """Distance to the truth that a perfect prediction of so many cells would have.
+    """Estimate the distance to the truth that a perfect prediction of so many cells would have.
 
-    It lies as far below the query's distance as two halves of the truth are closer to each other than a half of it is to
-    equally many cells of the query, at most 1,000: with few cells most distances are too large, here all by the same.
+    The gap is how much further a half of the truth is from cells of the query than from its other half, of equally many cells
+    (at most 1,000). With few cells most distances are too large, but here both by the same. The floor is the query's distance
+    less that gap.
     """
-    generator = np.random.default_rng(rng)
-    n = min(len(query), len(truth) // 2, MOST)
+    numpy_rng = np.random.default_rng(rng)
+    n = min(len(query), len(truth) // 2, MAX_CELLS_PER_HALF)
     gaps = []
     for _ in range(n_splits):
-        half, other = np.split(generator.permutation(len(truth))[: 2 * n], 2)
-        drawn = generator.permutation(len(query))[:n]
-        gaps.append(metric(query[drawn], truth[half]) - metric(truth[other], truth[half]))
+        half, other_half = np.split(numpy_rng.permutation(len(truth))[: 2 * n], 2)
+        query_rows = numpy_rng.permutation(len(query))[:n]
+        gaps.append(metric(query[query_rows], truth[half]) - metric(truth[other_half], truth[half]))
     return float(metric(query, truth) - np.mean(gaps))
 
 
 def share_closed(before: float, floor: float, after: float) -> float:
-    """Turn a distance into the share of the way from ``before`` down to ``floor``; NaN where there is no way to go."""
+    """Turn a distance into the share of the way from ``before`` down to ``floor``; NaN where there is none."""
     return float((before - after) / (before - floor)) if before > floor else float("nan")

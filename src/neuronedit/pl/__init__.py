@@ -10,6 +10,7 @@ from ._history import history
 from ._images import image_path, images
 from ._marker_shift import marker_shift
 from ._neurons import neurons
+from ._rank_combinations import rank_combinations
 from ._shift import shift
 from ._support import support
 from ._synergy import synergy
@@ -19,13 +20,14 @@ __all__ = [
     "combination",
     "compare",
     "coverage",
+    "cross_validation",
     "densities",
     "history",
     "image_path",
     "images",
     "marker_shift",
     "neurons",
-    "cross_validation",
+    "rank_combinations",
     "shift",
     "support",
     "synergy",

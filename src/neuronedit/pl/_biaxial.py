@@ -1,25 +1,34 @@
 """Two markers against each other, before and after the edit: Figure 4 of the paper."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from anndata import AnnData
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from scipy import ndimage
 
 from .. import _slots
-from .._check import check_features, lookup, some
-from ._figure import axis_label, cloud, colors_of, finish, panels, units, values_of
+from .._data.check import check_features, format_choices, get_column, lookup
+from .._docs import shared_docs
+from ._figure import DOT, draw_cloud, finish, get_colors, get_values, legend_beside, name_axis, panels
 
-MOST_POINTS = 10_000
-"""Cells in a panel above which contours are clearer than points."""
+Kind = Literal["points", "contours"]
 
-MASSES = (0.9, 0.6, 0.3)
+GroupedCells = tuple[np.ndarray, np.ndarray]
+"""Two features of each cell, ``(n_cells, 2)``, and the number of its group, ``(n_cells,)``."""
+
+MAX_CELLS_AS_POINTS = 10_000
+"""GroupedCells in a panel above which contours are clearer than points."""
+
+MIN_CELLS_FOR_DENSITY = 10
+"""GroupedCells of a group below which a density means nothing: they are shown as they are."""
+
+CONTOUR_SHARES = (0.9, 0.6, 0.3)
 """Shares of a group's cells that its contours enclose."""
 
 
+@shared_docs
 def biaxial(
     adata: AnnData,
     x: str,
@@ -28,7 +37,7 @@ def biaxial(
     groupby: str,
     groups: Sequence[Any] | None = None,
     layers: Sequence[str | None] = (None, _slots.EDITED),
-    kind: str | None = None,
+    kind: Kind | None = None,
     palette: Mapping[Any, str] | Sequence[str] | None = None,
     point_size: float | None = None,
     alpha: float = 0.6,
@@ -38,10 +47,18 @@ def biaxial(
 ) -> Any:
     """Draw two markers against each other, a panel for each layer and a colour for each group.
 
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> axes = ne.pl.biaxial(adata, x="IFNg", y="CCR6", groupby="group", layers=[None, "truth"])
+    >>> [ax.get_title() for ax in axes]
+    ['measured', 'truth']
+
     Parameters
     ----------
     adata
-        Cells by features, usually after :func:`neuronedit.tl.edit`.
+        GroupedCells by features, usually after :func:`neuronedit.tl.edit`.
     x, y
         Two of ``var_names``.
     groupby
@@ -50,21 +67,9 @@ def biaxial(
         Draw only these, in this order. `None`: all, in the order of the categories.
     layers
         One panel each; `None` is X.
-    kind
-        ``"points"``: every cell, rasterized, in an order shuffled over the groups so that none hides another;
-        ``"contours"``: curves that enclose 30, 60 and 90 % of each group's cells; `None`: points up to 10,000 cells.
-    palette
-        Colours, or a dict group -> colour. `None`: those in ``uns["<groupby>_colors"]``, else colour-blind safe ones.
-    point_size
-        In points squared. `None`: smaller for more cells.
-    alpha
-        Opacity of the points.
-    ax
-        Axes to draw into, one for each layer.
-    show
-        Call ``plt.show()``.
-    return_fig
-        Return the figure instead.
+    %(points)s
+    %(palette)s
+    %(figure)s
 
     Returns
     -------
@@ -72,105 +77,86 @@ def biaxial(
 
     Raises
     ------
-    KeyError, ValueError
-        When a marker, column, group or layer is not there.
-
-    Examples
-    --------
-    >>> import neuronedit as ne
-    >>> adata = ne.datasets.simulate_batches(n_cells=200)
-    >>> axes = ne.pl.biaxial(adata, x="IFNg", y="CCR6", groupby="group", layers=[None, "truth"])
-    >>> [ax.get_title() for ax in axes]
-    ['measured', 'truth']
+    %(plot_errors)s
     """
+    # read
     check_features(adata, x, y)
-    labels, groups = _labels(adata, groupby, groups)
-    shown = np.flatnonzero(labels >= 0)
-    colors = colors_of(adata, groupby, groups, palette)
-    cells = [(values_of(adata, layer, names=(x, y))[shown], labels[shown]) for layer in layers]
-    axes = draw_populations(cells, list(colors.values()), kind=kind, point_size=point_size, alpha=alpha, ax=ax)
+    numbers, groups = _number_groups(adata, groupby, groups)
+    shown = np.flatnonzero(numbers >= 0)
+    colors = get_colors(adata, groupby, groups, palette)
+    cells = [(get_values(adata, layer, names=(x, y))[shown], numbers[shown]) for layer in layers]
 
+    # draw
+    axes = draw_populations(cells, list(colors.values()), kind, {"s": point_size, "alpha": alpha}, ax=ax)
     for layer, panel in zip(layers, axes, strict=True):
         panel.set_title("measured" if layer is None else layer)
-        panel.set_xlabel(axis_label(x, units(adata, layer, [x])))
+        panel.set_xlabel(name_axis(adata, layer, x))
         panel.label_outer()
-    axes[0].set_ylabel(axis_label(y, units(adata, layers[0], [y])))
-    legend_beside(axes[-1], colors, title=groupby)
+    axes[0].set_ylabel(name_axis(adata, layers[0], y))
+    name_groups(axes, colors, title=groupby)
     return finish(axes, show=show, return_fig=return_fig)
 
 
 def draw_populations(
-    cells: Sequence[tuple[np.ndarray, np.ndarray]],
-    colors: Sequence[str],
-    *,
-    kind: str | None,
-    point_size: float | None,
-    alpha: float,
-    ax: Axes | Sequence[Axes] | None,
-    room: float = 1.4,
+    cells: Sequence[GroupedCells], colors: Sequence[str], kind: Kind | None, style: dict[str, Any], **layout: Any
 ) -> list[Axes]:
-    """Draw cells, ``(n_cells, 2)``, and the numbers of their groups, a panel each, all to the same scale."""
-    n_cells = max(len(labels) for _, labels in cells)
-    draw, share = lookup(KINDS, kind or ("points" if n_cells <= MOST_POINTS else "contours"), "kind")
-    axes = panels(len(cells), ax, room=room, sharex=True, sharey=True)
-    limits = _limits(np.concatenate([values for values, _ in cells]), share)
-    style = {"size": point_size or np.clip(40_000 / n_cells, 1.0, 12.0), "alpha": alpha, "limits": limits}
-    for (values, labels), panel in zip(cells, axes, strict=True):
-        draw(panel, values, labels, colors, style)
+    """Draw the cells of each panel, all to the same scale."""
+    n_cells = max(len(numbers) for _, numbers in cells)
+    kind = kind or ("points" if n_cells <= MAX_CELLS_AS_POINTS else "contours")
+    draw, share_shown = lookup(KINDS, kind, "kind")
+    axes = panels(len(cells), sharex=True, sharey=True, **layout)
+    shares = [(1 - share_shown) / 2, (1 + share_shown) / 2]
+    low, high = np.quantile(np.concatenate([values for values, _ in cells]), shares, axis=0)
+    margin = 0.08 * np.where(high > low, high - low, 1.0)
+    limits = np.stack([low - margin, high + margin])
+    style = style | {"s": style["s"] or np.clip(40_000 / n_cells, 1.0, 12.0)}
+    for of_panel, panel in zip(cells, axes, strict=True):
         panel.set(xlim=limits[:, 0], ylim=limits[:, 1])
+        draw(panel, of_panel, colors, style)
         panel.spines[["top", "right"]].set_visible(False)
     return axes
 
 
-def legend_beside(panel: Axes, colors: Mapping[Any, str], **options: Any) -> None:
-    """Name the groups on the right of a panel."""
-    handles = [Line2D([], [], marker="o", linestyle="", markersize=6, color=color) for color in colors.values()]
-    panel.legend(handles, list(colors), frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5), **options)
+def name_groups(axes: Sequence[Axes], colors: Mapping[Any, str], **options: Any) -> None:
+    """Name the groups beside the last panel, halfway up."""
+    styles = {name: DOT | {"color": color} for name, color in colors.items()}
+    legend_beside(axes, styles, loc="center left", bbox_to_anchor=(1.02, 0.5), **options)
 
 
-def _points(panel: Axes, values: np.ndarray, labels: np.ndarray, colors: Sequence[str], style: dict[str, Any]) -> None:
+def _draw_points(panel: Axes, cells: GroupedCells, colors: Sequence[str], style: dict[str, Any]) -> None:
     """Draw every cell."""
-    cloud(panel, values, np.array(colors)[labels], s=style["size"], alpha=style["alpha"])
+    values, numbers = cells
+    draw_cloud(panel, values, np.array(colors)[numbers], **style)
 
 
-def _contours(
-    panel: Axes, values: np.ndarray, labels: np.ndarray, colors: Sequence[str], style: dict[str, Any]
-) -> None:
+def _draw_contours(panel: Axes, cells: GroupedCells, colors: Sequence[str], style: dict[str, Any]) -> None:
     """Draw the curves that enclose given shares of each group's cells, from a smoothed histogram."""
+    limits = panel.get_xlim(), panel.get_ylim()
     for group, color in enumerate(colors):
-        cells = values[labels == group]
-        if len(cells) < 10:  # too few for a density: show them as they are
-            panel.scatter(cells[:, 0], cells[:, 1], c=color, s=style["size"], linewidths=0, rasterized=True)
+        own = cells[0][cells[1] == group]
+        if len(own) < MIN_CELLS_FOR_DENSITY:
+            panel.scatter(own[:, 0], own[:, 1], c=color, s=style["s"], linewidths=0, rasterized=True)
             continue
-        x, y = cells.T
-        counts, *edges = np.histogram2d(x, y, bins=200, range=style["limits"].T)
-        scott = cells.std(axis=0) * len(cells) ** (-1 / 6) / [np.diff(edge)[0] for edge in edges]
+        x, y = own.T
+        counts, *edges = np.histogram2d(x, y, bins=200, range=limits)
+        scott = own.std(axis=0) * len(own) ** (-1 / 6) / [np.diff(edge)[0] for edge in edges]
         density = ndimage.gaussian_filter(counts, sigma=np.maximum(0.6 * scott, 1.0), mode="constant")
         ordered = np.sort(density, axis=None)[::-1]
         enclosed = np.cumsum(ordered) / ordered.sum()
-        levels = np.unique([ordered[np.searchsorted(enclosed, mass)] for mass in MASSES])
+        levels = np.unique([ordered[np.searchsorted(enclosed, share)] for share in CONTOUR_SHARES])
         centers = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
         panel.contour(*centers, density.T, levels=levels, colors=color, linewidths=np.linspace(0.8, 1.6, len(levels)))
 
 
-def _labels(adata: AnnData, groupby: str, groups: Sequence[Any] | None) -> tuple[np.ndarray, list[Any]]:
-    """Return the number of each cell's group, -1 for cells that are not drawn, and the groups."""
-    if groupby not in adata.obs:
-        raise KeyError(f"{groupby!r} is not in adata.obs; it has {some(adata.obs)}.")
-    column = adata.obs[groupby].astype("category").cat.remove_unused_categories()
-    for group in groups or []:
-        if group not in column.cat.categories:
-            raise ValueError(f"{group!r} is not in obs[{groupby!r}]; it has {some(column.cat.categories)}.")
-    groups = list(column.cat.categories if groups is None else groups)
-    return column.cat.set_categories(groups).cat.codes.to_numpy(), groups
-
-
-KINDS = {"points": (_points, 1.0), "contours": (_contours, 0.999)}
+KINDS = {"points": (_draw_points, 1.0), "contours": (_draw_contours, 0.999)}
 """How to draw, and the share of the cells that the axes must show."""
 
 
-def _limits(values: np.ndarray, share: float) -> np.ndarray:
-    """Return the lower and upper limits of both axes, so that each shows this share of the cells."""
-    low, high = np.quantile(values, [(1 - share) / 2, (1 + share) / 2], axis=0)
-    margin = 0.08 * np.where(high > low, high - low, 1.0)
-    return np.stack([low - margin, high + margin])
+def _number_groups(adata: AnnData, groupby: str, groups: Sequence[Any] | None) -> tuple[np.ndarray, list[Any]]:
+    """Return the number of each cell's group, -1 for cells that are not drawn, and the groups."""
+    column = get_column(adata, groupby).astype("category").cat.remove_unused_categories()
+    for group in groups or []:
+        if group not in column.cat.categories:
+            raise ValueError(f"{group!r} is not in obs[{groupby!r}]; it has {format_choices(column.cat.categories)}.")
+    groups = list(column.cat.categories if groups is None else groups)
+    return column.cat.set_categories(groups).cat.codes.to_numpy(), groups

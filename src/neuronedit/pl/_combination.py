@@ -1,7 +1,6 @@
 """Two treatments, each alone and both together, measured and predicted: Figure 4c-d of the paper."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,75 +8,38 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 
 from .. import _slots
-from .._check import check_features, select, some
-from ._biaxial import draw_populations, legend_beside
-from ._figure import OKABE_ITO, ROLES, axis_label, finish, units, values_of
+from .._data.check import check_features, format_choices, get_column, select_cells
+from .._data.record import Record, Tool
+from .._docs import shared_docs
+from ._biaxial import Kind, draw_populations, name_groups
+from ._figure import OKABE_ITO, ROLES, finish, get_values, name_axis
 
-COLORS = {"control": "#B0B0B0", "a": OKABE_ITO[4], "b": OKABE_ITO[5], "both": ROLES["edited"]}
+TREATMENTS = {"control": "#B0B0B0", "a": OKABE_ITO[4], "b": OKABE_ITO[5], "both": ROLES["edited"]}
 """Light colours for what was measured alone, a dark one for what is to be compared."""
 
 
+@shared_docs
 def combination(
     adata: AnnData,
     predicted: AnnData,
     x: str,
     y: str,
     *,
-    pair: Sequence[Any] | None = None,
+    effects: Sequence[Any] | None = None,
     measured: Any = None,
     key: str = _slots.COMBINED,
-    kind: str | None = None,
+    kind: Kind | None = None,
     point_size: float | None = None,
     alpha: float = 0.6,
     ax: Sequence[Axes] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Any:
-    """Draw two markers against each other for a pair of treatments, once as measured and once as predicted.
+    """Draw two markers against each other for a combination of two treatments, once as measured and once as predicted.
 
     Both panels show the control and the cells under either treatment. In the first one stand the cells that were measured
     under both treatments, if there are any; in the second one, in the same colour, those that were predicted, in both orders
     together.
-
-    Parameters
-    ----------
-    adata
-        The measured cells.
-    predicted
-        What :func:`neuronedit.tl.combine` returned for them.
-    x, y
-        Two of ``var_names``.
-    pair
-        Two of the ``effects`` that were combined. `None`: the first two.
-    measured
-        Value of the column of treatments for cells that were measured under both. `None`: there are none.
-    key
-        ``key_added`` of the prediction.
-    kind
-        ``"points"``, ``"contours"``, or `None`: points up to 10,000 cells in a panel, as in :func:`neuronedit.pl.biaxial`.
-    point_size
-        In points squared. `None`: smaller for more cells.
-    alpha
-        Opacity of the points.
-    ax
-        Two axes to draw into.
-    show
-        Call ``plt.show()``.
-    return_fig
-        Return the figure instead.
-
-    Returns
-    -------
-    A list of the two Axes; the Figure with ``return_fig=True``.
-
-    Raises
-    ------
-    KeyError, ValueError
-        When ``predicted`` holds no predicted combinations, or a marker, treatment or pair is not there.
-
-    References
-    ----------
-    Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198.
 
     Examples
     --------
@@ -88,60 +50,73 @@ def combination(
     >>> axes = ne.pl.combination(adata, both, x="p4EBP1", y="pSTAT5", measured="A+B")
     >>> [ax.get_title() for ax in axes]
     ['measured', 'predicted']
+
+    Parameters
+    ----------
+    adata
+        The measured cells.
+    predicted
+        What :func:`neuronedit.tl.combine` returned for them.
+    x, y
+        Two of ``var_names``.
+    effects
+        Two of those that were combined. `None`: the first two.
+    measured
+        Value of the column of treatments for cells that were measured under both. `None`: there are none.
+    key
+        ``key_added`` of the prediction.
+    %(points)s
+    %(figure)s
+
+    Returns
+    -------
+    A list of the two Axes; the Figure with ``return_fig=True``.
+
+    Raises
+    ------
+    %(plot_errors)s
     """
-    config = _config(predicted, key)
+    # read
+    config = Record.read(predicted, key, Tool.COMBINE).config
     for cells in (adata, predicted):
         check_features(cells, x, y)
-    pair = _pair(config["effects"], pair)
-    alone = [config["control"], *pair]
+    two = list(config["effects"][:2] if effects is None else effects)
+    if isinstance(effects, str) or len(two) != 2 or two[0] == two[1] or not set(two) <= set(config["effects"]):
+        raise ValueError(f"effects must be two of {format_choices(config['effects'])}; they are {effects!r}.")
+    alone = [config["control"], *two]
     if measured in alone:
-        raise ValueError(f"measured={measured!r} is the control or one of the pair; name the cells under both.")
-    groups = [*alone, *([] if measured is None else [measured])]
-    roles = ["control", "effects", "effects", "measured"]
-    masks = [select(adata, config["groupby"], [name], role) for name, role in zip(groups, roles, strict=False)]
-    given, effect = (predicted.obs[f"{key}_{column}"].astype(str).to_numpy() for column in ("from", "effect"))
-    both = np.logical_or(*((given == str(a)) & (effect == str(b)) for a, b in (pair, pair[::-1])))
-    if not both.any():
-        raise ValueError(f"predicted holds no cell under {pair[0]!r} and {pair[1]!r} together.")
+        raise ValueError(f"measured={measured!r} is the control or one of the effects; name the cells under both.")
+    groups = dict(zip(alone, ("control", "effects", "effects"), strict=True))
+    groups |= {} if measured is None else {measured: "measured"}
+    masks = [select_cells(adata, config["groupby"], [name], role) for name, role in groups.items()]
+    of_measured = [get_values(adata, config["layer"], mask, (x, y)) for mask in masks]
+    of_predicted = get_values(predicted, None, _find_predicted(predicted, key, two), (x, y))
+    both = f"{two[0]}+{two[1]} (predicted)" if measured is None else measured
+    names = [f"{alone[0]} (control)", *two, both]
+    colors = dict(zip(map(str, names), TREATMENTS.values(), strict=True))
 
-    there = [values_of(adata, config["layer"], mask, (x, y)) for mask in masks]
-    made = values_of(predicted, None, both, (x, y))
-    cells = [_stacked(there), _stacked([*there[:3], made])]
-    together = "+".join(map(str, pair))
-    names = [f"{alone[0]} (control)", *pair, f"{together} (predicted)" if measured is None else str(measured)]
-    colors = dict(zip(map(str, names), COLORS.values(), strict=True))
-    room = 0.9 + 0.075 * max(map(len, colors))
-    style: dict[str, Any] = {"kind": kind, "point_size": point_size, "alpha": alpha, "ax": ax, "room": room}
-    axes = draw_populations(cells, list(colors.values()), **style)
+    # draw
+    populations = [_stack_populations(of_measured), _stack_populations([*of_measured[:3], of_predicted])]
+    style = {"s": point_size, "alpha": alpha}
+    axes = draw_populations(populations, list(colors.values()), kind, style, ax=ax, room=0.9, names=colors)
     for panel, title in zip(axes, ("measured", "predicted"), strict=True):
-        panel.set(title=title, xlabel=axis_label(x, units(adata, config["layer"], [x])))
+        panel.set(title=title, xlabel=name_axis(adata, config["layer"], x))
         panel.label_outer()
-    axes[0].set_ylabel(axis_label(y, units(adata, config["layer"], [y])))
-    legend_beside(axes[1], colors)
+    axes[0].set_ylabel(name_axis(adata, config["layer"], y))
+    name_groups(axes, colors)
     return finish(axes, show=show, return_fig=return_fig)
 
 
-def _config(predicted: AnnData, key: str) -> dict[str, Any]:
-    """Return the arguments of the prediction that is recorded under this key."""
-    record = predicted.uns.get(key)
-    if not isinstance(record, Mapping) or "orders" not in record:
-        raise KeyError(f"uns[{key!r}] holds no predicted combinations; give what ne.tl.combine returned.")
-    for column in (f"{key}_from", f"{key}_effect"):
-        if column not in predicted.obs:
-            raise KeyError(
-                f"{column!r} is not in predicted.obs; it has {some(predicted.obs)}. Give what ne.tl.combine returned."
-            )
-    return json.loads(record["config"])
+def _find_predicted(predicted: AnnData, key: str, effects: Sequence[Any]) -> np.ndarray:
+    """Return which cells are predicted under both effects, in either order, as a mask."""
+    taken, received = (get_column(predicted, f"{key}_{name}", "predicted").astype(str) for name in ("from", "effect"))
+    a, b = map(str, effects)
+    is_predicted = ((taken == a) & (received == b)) | ((taken == b) & (received == a))
+    if not is_predicted.any():
+        raise ValueError(f"predicted holds no cell under {effects[0]!r} and {effects[1]!r} together.")
+    return is_predicted.to_numpy()
 
 
-def _pair(effects: Sequence[Any], pair: Sequence[Any] | None) -> list[Any]:
-    """Return two different effects."""
-    found = list(effects[:2] if pair is None else pair)
-    if isinstance(pair, str) or len(found) != 2 or found[0] == found[1] or any(name not in effects for name in found):
-        raise ValueError(f"pair must be two of the effects {some(effects)}; it is {pair!r}.")
-    return found
-
-
-def _stacked(populations: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _stack_populations(populations: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return the cells of all populations, and the number of the population of each."""
     return np.concatenate(populations), np.repeat(np.arange(len(populations)), [*map(len, populations)])

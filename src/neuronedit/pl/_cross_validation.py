@@ -1,4 +1,4 @@
-"""What ``edit="auto"`` tried on held-out parts of the pair, and what it made of it."""
+"""What ``edit="auto"`` tried in cross-validation, and the ensemble that it made of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,31 +6,43 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .. import _slots
-from .._check import config_of
-from ._figure import OKABE_ITO, aim, finish, ink, nought, panels
+from .._data.check import check_at_least
+from .._data.record import Record
+from .._docs import shared_docs
+from ._figure import DOT, OKABE_ITO, finish, format_number, ideal_line, ink, legend_beside, panels, zero_line
+from ._rows import INTERVAL, draw_estimate, frame_rows
 
-BLUE, ORANGE = OKABE_ITO[:2]
+CANDIDATE_COLOR, ENSEMBLE_COLOR = OKABE_ITO[:2]
 
-LIMITS = (-1.0, 1.2)
-"""What the axis of scores shows at most."""
+CLOSED_LIMITS = (-1.0, 1.2)
+"""What the axis of scores shows at most: harm as large as the gap, and a little beyond the ideal, 1, which few exceed."""
 
-COUNTED = 0.01
-"""Weight of a held-out part from which it is counted."""
+MIN_WEIGHT_TO_COUNT = 0.01
+"""Weight of a fold from which it is counted."""
 
-FIRST = 1.5
-"""Row of the best candidate: the combination, in row 0, is set apart."""
+FIRST_CANDIDATE_ROW = 1.5
+"""Row of the best candidate: the ensemble, in row 0, is set apart."""
 
-LARGEST = 18.0
-"""Area of the dot of the part that counted most, in square points; other dots are smaller in proportion."""
+MAX_FOLD_AREA = 18.0
+"""Area of the dot of the fold that counts most, in square points; other dots are smaller in proportion."""
 
-SMALLEST = {"o": 3.0, "<": 9.0, ">": 9.0}
-"""Area that no dot, and no triangle, is drawn below."""
+MIN_FOLD_AREA = {"o": 3.0, "<": 9.0, ">": 9.0}
+"""Area below which a dot, or a triangle, would not be seen."""
+
+FOLDS_IN_WORDS = {"strata": "{n} strata of {strata!r}", "derived": "{n} derived strata"}
+"""What the folds are, by the kind of them that the edit recorded; another kind has none."""
+
+STYLES_IN_LEGEND: dict[str, dict[str, Any]] = {
+    "weighted mean": DOT | {"color": CANDIDATE_COLOR},
+    "fold (size: weight)": DOT | {"color": CANDIDATE_COLOR, "markersize": 3.5, "markeredgewidth": 0, "alpha": 0.6},
+    "± standard error": INTERVAL | {"color": CANDIDATE_COLOR},
+}
 
 
+@shared_docs
 def cross_validation(
     adata: AnnData,
     *,
@@ -40,43 +52,16 @@ def cross_validation(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Any:
-    """Draw what ``ne.tl.edit(edit="auto")`` tried on held-out parts of the pair, and how it combined what it tried.
+    """Draw what ``ne.tl.edit(edit="auto")`` tried in cross-validation, and the ensemble that it made of it.
 
-    On the left, how much of the gap from source to target each candidate closed in parts of the pair that were held out
-    (the strata, or some that were derived). The large dot is the mean over parts, the bar is ± its standard error, and
-    the small dots below it are the parts, the larger the more they counted. On the dashed line a candidate is ideal, on
-    the thin one it is no better than leaving the cells alone. The first row is the combination, weighed without the
-    part in which it is judged. The axis shows at most -1 to 1.2: what lies beyond is a triangle at the edge, a mean
-    with its number.
+    On the left, how much of the gap from source to target each candidate closed in folds that were held out (the strata, or
+    some that were derived). The large dot is the mean over folds, the bar is ± its standard error, and the small dots below
+    it are the folds, the larger the more they count. On the dashed line a candidate is ideal, on the thin one it is no
+    better than leaving the cells alone. The first row is the ensemble, weighted without the fold in which it is scored.
+    The axis shows at most -1 to 1.2: what lies beyond is a triangle at the edge, a mean with its number.
 
-    On the right, the weight of each candidate in the combination, times its strength: what is missing to 1 leaves the
-    cells alone.
-
-    Parameters
-    ----------
-    adata
-        After :func:`neuronedit.tl.edit` with ``edit="auto"``, which is its default.
-    key
-        ``key_added`` of the edit.
-    most
-        Draw only so many candidates, the best ones; those that have a weight are always drawn.
-    ax
-        Two axes to draw into.
-    show
-        Call ``plt.show()``.
-    return_fig
-        Return the figure instead.
-
-    Returns
-    -------
-    A list of the two Axes, scores and weights; the Figure with ``return_fig=True``. Candidates stand in the order of
-    their means, the best on top; how many were not drawn stands below them. Where the pair was too small to hold out a
-    part, there are only the weights of the fixed combination that was taken.
-
-    Raises
-    ------
-    KeyError, ValueError
-        When there is no such edit, or it was not edited with ``edit="auto"``.
+    On the right, the weight of each candidate in the ensemble, times its strength: what is missing to 1 leaves the cells
+    alone.
 
     Examples
     --------
@@ -86,139 +71,118 @@ def cross_validation(
     >>> ne.tl.edit(adata, "group", source="control_1", target="control_2", query="sample_1", strata="cell_type")
     >>> scores, weights = ne.pl.cross_validation(adata)
     >>> scores.get_yticklabels()[0].get_text(), weights.get_xlabel()
-    ('combination', 'weight')
+    ('ensemble', 'weight')
+
+    Parameters
+    ----------
+    adata
+        After :func:`neuronedit.tl.edit` with ``edit="auto"``, which is its default.
+    %(edit_key)s
+    most
+        Draw only so many candidates, the best ones; those that have a weight are always drawn.
+    %(figure)s
+
+    Returns
+    -------
+    A list of the two Axes, scores and weights; the Figure with ``return_fig=True``. The best candidate is on top; how many were
+    not drawn stands below. Where source and target were too small for folds, there are only the weights of a fixed average.
+
+    Raises
+    ------
+    %(plot_errors)s
     """
-    config = config_of(adata, key)
-    if "selection" not in adata.uns[key]:
-        raise ValueError(f"uns[{key!r}] was edited with edit={config['edit']!r}; only edit='auto' chooses.")
-    if most < 1:
-        raise ValueError(f"most must be at least 1; it is {most!r}.")
-    record = adata.uns[key]["selection"]
-    names, parts = np.asarray(record["candidates"], dtype=str), list(record["parts"])
-    weights, counted = np.asarray(record["weights"]), np.asarray(record["part_weights"])
-    found = [spread(values, counted) for values in record["scores"]] if parts else [(np.nan, np.nan)] * len(names)
-    means = np.array([mean for mean, _ in found])
-    drawn, hidden = _rows(means, weights, most if parts else 0)
-    n_rows = FIRST * bool(parts) + len(drawn) + (hidden > 0)
-    room = 0.075 * max(map(len, names[drawn]), default=0) + (1.9 if parts else 0.3)
-    size = (2.1, 0.26 * n_rows + 0.7)
-    left, right = axes = panels(2, ax, size=size, room=room, sharey=True, width_ratios=(2.2, 1))
+    # read
+    record = Record.read(adata, key)
+    if "ensemble" not in record.content:
+        edit = record.config["edit"]
+        raise ValueError(f"uns[{key!r}] was edited with edit={edit!r}; only edit='auto' cross-validates.")
+    check_at_least(1, most=most)
+    ensemble = record.content["ensemble"]
+    names = np.asarray(ensemble["candidates"], dtype=str)
+    weights = np.asarray(ensemble["weights"]) * ensemble["strength"]  # (n_candidates,)
+    scores, fold_weights = np.asarray(ensemble["scores"]), np.asarray(ensemble["fold_weights"])
+    has_folds = str(ensemble["fold_kind"]) in FOLDS_IN_WORDS
+    drawn = _choose_candidates(ensemble, most if has_folds else 0)
+    n_hidden = len(names) - len(drawn) if has_folds else 0
 
-    places = {FIRST * bool(parts) + row: i for row, i in enumerate(drawn)}
-    _frame(axes, places, names, hidden if parts else 0, combination=bool(parts))
-    bars = {y: weight for y, i in places.items() if (weight := weights[i] * record["strength"]) > 0}
-    right.barh(list(bars), list(bars.values()), height=0.6, color=BLUE, zorder=2)
+    # draw
+    first = FIRST_CANDIDATE_ROW * has_folds
+    places = {first + row: i for row, i in enumerate(drawn)}
+    size = (2.1, 0.26 * (first + len(drawn) + (n_hidden > 0)) + 0.7)
+    layout: dict[str, Any] = {"room": 1.9 if has_folds else 0.3, "sharey": True, "width_ratios": (2.2, 1)}
+    scored, weighted = axes = panels(2, ax, size=size, names=names[drawn], **layout)
+    rows = ({0.0: "ensemble"} if has_folds else {}) | {y: names[i] for y, i in places.items()}
+    frame_rows(axes, list(rows), list(rows.values()), n_hidden)
+    bars = {y: weights[i] for y, i in places.items() if weights[i] > 0}
     largest = max(bars.values(), default=1)
-    right.set(xlabel="weight", xlim=(-0.06 * largest, 1.06 * largest))
-    right.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-    right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    left.set_title(_summary(record, config), loc="left", fontsize="medium")
-    if not parts:
-        left.set(xticks=[], xlim=(0, 1))
-        left.grid(visible=False)
-        left.spines["bottom"].set_visible(False)
-        said = "the pair is\ntoo small to hold out\na part of it"
-        left.text(0.5, sum(left.get_ylim()) / 2, said, color=ink(0.4), ha="center", va="center")
-        return finish(axes, show=show, return_fig=return_fig)
-
-    rows = {y: np.asarray(record["scores"])[i] for y, i in places.items()}
-    _draw(left, {0.0: np.asarray(record["combined"])} | rows, counted)
-    right.legend(**_legend(), frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1))
+    weighted.barh(list(bars), list(bars.values()), height=0.6, color=CANDIDATE_COLOR, zorder=2)
+    weighted.set(xlabel="weight", xlim=(-0.06 * largest, 1.06 * largest))
+    weighted.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+    weighted.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_number(value)))
+    scored.set_title(_summarize(ensemble, record.config), loc="left", fontsize="medium")
+    if has_folds:
+        for panel in axes:
+            panel.axhline(FIRST_CANDIDATE_ROW / 2, color=ink(0.7), linewidth=0.6)
+        of_ensemble = {0.0: np.asarray(ensemble["ensemble_scores"])}
+        _draw_scores(scored, of_ensemble | {y: scores[i] for y, i in places.items()}, fold_weights)
+        legend_beside(axes, STYLES_IN_LEGEND | {"ideal": ideal_line(), "cells left alone": zero_line()})
+    else:
+        scored.set(xticks=[], xlim=(0, 1))
+        scored.grid(visible=False)
+        scored.spines["bottom"].set_visible(False)
+        text = "source and target\nare too small for\ncross-validation"
+        scored.text(0.5, sum(scored.get_ylim()) / 2, text, color=ink(0.4), ha="center", va="center")
     return finish(axes, show=show, return_fig=return_fig)
 
 
-def spread(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Return the weighted mean over parts and its standard error, as in `neuronedit.ensemble`."""
-    mean = float(weights @ values)
-    n = 1 / float(weights @ weights)
+def _choose_candidates(ensemble: Mapping[str, Any], most: int) -> list[int]:
+    """Return which candidates are drawn, the best first, by weight without folds: so many, and all that have a weight."""
+    weights, fold_weights = np.asarray(ensemble["weights"]), np.asarray(ensemble["fold_weights"])
+    means = np.array([fold_weights @ values for values in ensemble["scores"]]) if most else weights
+    order = np.argsort(-means, kind="stable")
+    chosen = {*order[:most], *np.flatnonzero(weights > 0)}
+    return [int(i) for i in order if i in chosen]
+
+
+def mean_over_folds(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Return the weighted mean over folds and its standard error, as in `neuronedit.ensemble`."""
+    mean, n = float(weights @ values), 1 / float(weights @ weights)
     return mean, float(np.sqrt(weights @ (values - mean) ** 2 / max(n - 1, 0.5)))
 
 
-def _rows(means: np.ndarray, weights: np.ndarray, most: int) -> tuple[list[int], int]:
-    """Return which candidates are drawn, the best first (by weight where nothing was scored), and how many are not."""
-    order = np.argsort(-(weights if np.isnan(means).all() else means), kind="stable")
-    drawn = {*order[:most], *np.flatnonzero(weights > 0)}
-    return [int(i) for i in order if i in drawn], len(order) - len(drawn)
-
-
-def _summary(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """Say what to expect, and what it was learnt on."""
-    n, strength = int((np.asarray(record["part_weights"]) >= COUNTED).sum()), record["strength"]
-    if not n:
-        return "a fixed combination"
-    strata = f"{n} strata of {config['strata']!r}" if record["how"] == "strata" else f"{n} derived strata"
+def _summarize(ensemble: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Say what to expect, and what it was cross-validated on."""
+    kind, strength = str(ensemble["fold_kind"]), ensemble["strength"]
+    if kind not in FOLDS_IN_WORDS:
+        return "a fixed average of edits"
+    n = int((np.asarray(ensemble["fold_weights"]) >= MIN_WEIGHT_TO_COUNT).sum())
+    folds = "folds: " + FOLDS_IN_WORDS[kind].format(n=n, strata=config["strata"])
     if not strength:
-        return f"nothing carries over: cells left alone\n{strata}"
-    applied = "" if config["strength"] == 1 else f", of which {config['strength']:g} was applied"
-    expected = f"{record['expected']:.2f} ± {record['expected_se']:.2f}"
-    return f"expected to close {expected} of the gap\nstrength {strength:.2g}{applied}, {strata}"
+        return f"nothing generalizes: cells left alone\n{folds}"
+    share = np.atleast_1d(config["strength"])[-1]  # of several, the last one is the layer's
+    applied = "" if share == 1 else f", of which {share:g} was applied"
+    expected = f"{ensemble['expected']:.2f} ± {ensemble['expected_se']:.2f}"
+    return f"expected to close {expected} of the gap\nstrength {strength:.2g}{applied}, {folds}"
 
 
-def _frame(
-    axes: Sequence[Axes], places: Mapping[float, int], names: np.ndarray, hidden: int, *, combination: bool
-) -> None:
-    """Name the rows."""
-    labels = {y: str(names[i]) for y, i in places.items()}
-    labels = ({0.0: "combination"} if combination else {}) | labels
-    if hidden:
-        labels[max(labels) + 1] = f"{hidden} more"
-    for panel in axes:
-        panel.set_yticks(list(labels), list(labels.values()))
-        panel.set_ylim(max(labels) + 0.6, -0.6)
-        panel.grid(axis="y", color=ink(0.92))
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right", "left"]].set_visible(False)
-        panel.tick_params(axis="y", length=0)
-        if combination:
-            panel.axhline(FIRST / 2, color=ink(0.7), linewidth=0.6)
-    axes[1].tick_params(axis="y", labelleft=False)
-    if hidden:
-        axes[0].get_yticklabels()[-1].set_color(ink(0.5))
-
-
-def _draw(panel: Axes, rows: Mapping[float, np.ndarray], counted: np.ndarray) -> None:
-    """Draw what was closed in each part, the mean over parts and its standard error."""
-    seen = [0.0, 1.0]
-    sizes = LARGEST * counted / counted.max()
-    panel.axvline(1, zorder=1, **aim())
-    panel.axvline(0, zorder=1, **nought())
+def _draw_scores(panel: Axes, rows: Mapping[float, np.ndarray], fold_weights: np.ndarray) -> None:
+    """Draw what was closed in each fold, the mean over folds and its standard error, by row."""
+    low, high = CLOSED_LIMITS
+    shown = [0.0, 1.0]
+    areas = MAX_FOLD_AREA * fold_weights / fold_weights.max()
+    panel.axvline(1, zorder=1, **ideal_line())
+    panel.axvline(0, zorder=1, **zero_line())
     for y, values in rows.items():
-        color = BLUE if y else ORANGE
-        mean, error = spread(values, counted)
-        ends = np.clip([mean - error, mean + error], *LIMITS)
-        panel.plot(ends, [y, y], color=color, linewidth=5, alpha=0.35, solid_capstyle="butt", zorder=2)
-        seen += [*ends, *np.clip(values, *LIMITS)]
-        for marker, which in _markers(values).items():
-            places = np.clip(values[which], *LIMITS), np.full(which.sum(), y + 0.32)
-            own = np.maximum(sizes[which], SMALLEST[marker])
-            panel.scatter(*places, s=own, marker=marker, color=color, alpha=0.6, linewidths=0, zorder=3)
-        edge, marker = float(np.clip(mean, *LIMITS)), next(m for m, own in _markers(np.array([mean])).items() if own[0])
-        panel.scatter(edge, y, s=34, marker=marker, color=color, zorder=4)
-        if edge != mean:
-            number, side = f"{mean:.3g}".replace("-", "−"), "left" if edge > mean else "right"
-            style: dict[str, Any] = {"ha": side, "va": "center", "fontsize": "small"}
-            blank = {"facecolor": ink(1), "edgecolor": "none", "pad": 0.5}
-            offset = (6 if edge > mean else -6, 0)
-            panel.annotate(number, (edge, y), offset, textcoords="offset points", bbox=blank, **style)
-    margin = 0.06 * (max(seen) - min(seen))
-    panel.set(xlim=(min(seen) - margin, max(seen) + margin), xlabel="share of the gap closed")
-
-
-def _markers(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Return which values are within the axis, below it and above it, by the marker that says so."""
-    found = {"<": values < LIMITS[0], ">": values > LIMITS[1]}
-    found["o"] = ~found["<"] & ~found[">"]
-    return {marker: which for marker, which in found.items() if which.any()}
-
-
-def _legend() -> dict[str, Any]:
-    """Return what is in the legend."""
-    dot: dict[str, Any] = {"marker": "o", "linestyle": "", "color": BLUE}
-    shown = {
-        "weighted mean": Line2D([], [], **dot),
-        "held-out part (size: weight)": Line2D([], [], **dot, markersize=3.5, markeredgewidth=0, alpha=0.6),
-        "± standard error": Line2D([], [], color=BLUE, linewidth=5, alpha=0.35, solid_capstyle="butt"),
-        "ideal": Line2D([], [], **aim()),
-        "cells left alone": Line2D([], [], **nought()),
-    }
-    return {"handles": list(shown.values()), "labels": list(shown)}
+        color = CANDIDATE_COLOR if y else ENSEMBLE_COLOR
+        clipped = np.clip(values, low, high)
+        for marker, which in {"<": values < low, ">": values > high, "o": values == clipped}.items():
+            if which.any():
+                style: dict[str, Any] = {"marker": marker, "color": color, "alpha": 0.6, "linewidths": 0, "zorder": 3}
+                area = np.maximum(areas[which], MIN_FOLD_AREA[marker])
+                panel.scatter(clipped[which], np.full(which.sum(), y + 0.32), s=area, **style)
+        mean, error = mean_over_folds(values, fold_weights)
+        interval = np.clip([mean - error, mean + error], low, high)
+        draw_estimate(panel, y, mean, interval, color, CLOSED_LIMITS)
+        shown += [*interval, *clipped]
+    margin = 0.06 * (max(shown) - min(shown))
+    panel.set(xlim=(min(shown) - margin, max(shown) + margin), xlabel="share of the gap closed")

@@ -1,6 +1,6 @@
-"""What every plot shares: what is read, colours, panels, and what is returned."""
+"""What every plot shares: what is read, colours, panels, legends, numbers as text, and what is returned."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -8,17 +8,25 @@ import numpy as np
 from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.lines import Line2D
 from scipy import sparse
 
 from .. import _slots
-from .._check import matrix_of
+from .._data.check import get_matrix
 
 OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442"]
 """Eight colours that are told apart with any colour vision (Okabe & Ito 2008)."""
 
-
 ROLES = {"source": "#92C5DE", "target": "#F4A582", "query": "#0571B0", "edited": "#B2182B"}
-"""The paper's colours, light for the controls and dark for the query, in shades that are told apart without red and green."""
+"""The paper's colours, light for source and target and dark for the query, in shades that differ without red and green."""
+
+DOT: dict[str, Any] = {"marker": "o", "linestyle": ""}
+"""A dot in a legend, besides its colour."""
+
+Inches = tuple[float, float]
+
+INCHES_PER_LETTER = 0.075
+"""Mean width of a letter in matplotlib's font at its usual size."""
 
 
 def ink(shade: float) -> str:
@@ -28,26 +36,29 @@ def ink(shade: float) -> str:
     return to_hex((red + shade * (ground - red), green + shade * (ground - green), blue + shade * (ground - blue)))
 
 
-def aim() -> dict[str, Any]:
+def ideal_line() -> dict[str, Any]:
     """Return the style of a line to be reached, or not to be crossed."""
     return {"color": ink(0.3), "linestyle": "--", "linewidth": 1}
 
 
-def nought() -> dict[str, Any]:
+def zero_line() -> dict[str, Any]:
     """Return the style of a line where nothing happened."""
     return {"color": ink(0.6), "linewidth": 0.8}
 
 
-def values_of(
-    adata: AnnData, layer: str | None, rows: np.ndarray | slice = slice(None), names: Sequence[str] | None = None
-) -> np.ndarray:
+def blank(pad: float = 1) -> dict[str, Any]:
+    """Return the style of a box behind text that hides what lies below."""
+    return {"facecolor": ink(1), "edgecolor": "none", "pad": pad}
+
+
+def get_values(adata: AnnData, layer: str | None, rows: Any = slice(None), names: Any = None) -> np.ndarray:
     """Return some cells and features of a layer, dense."""
-    values = matrix_of(adata, layer)[rows]
+    values = get_matrix(adata, layer)[rows]
     values = values if names is None else values[:, adata.var_names.get_indexer(names)]
     return np.asarray(values.toarray() if sparse.issparse(values) else values)
 
 
-def units(adata: AnnData, layer: str | None, names: Sequence[str]) -> str:
+def describe_units(adata: AnnData, layer: str | None, names: Sequence[str]) -> str:
     """Return the units of some features of a layer, as far as they are known, else an empty string."""
     if _slots.cofactor(layer) not in adata.var:
         return ""
@@ -55,26 +66,32 @@ def units(adata: AnnData, layer: str | None, names: Sequence[str]) -> str:
     return "" if not len(cofactors) else f"arcsinh, cofactor {cofactors[0]:g}" if len(cofactors) == 1 else "arcsinh"
 
 
-def axis_label(what: str, unit: str) -> str:
-    """Name what is on an axis, with its units where they are known."""
-    return f"{what} ({unit})" if unit else what
+def name_axis(adata: AnnData, layer: str | None, name: str) -> str:
+    """Name a feature on an axis, with its units where they are known."""
+    unit = describe_units(adata, layer, [name])
+    return f"{name} ({unit})" if unit else name
+
+
+def format_number(value: float, digits: int = 6) -> str:
+    """Write a number with so many digits at most, and a minus that is as wide as a plus."""
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def format_percent(share: float, _: Any = None) -> str:
+    """Write a share; matplotlib gives the place on the axis, too."""
+    return f"{format_number(100 * share)} %"
 
 
 def panels(
-    n: int,
-    ax: Axes | Sequence[Axes] | None,
-    *,
-    columns: int | None = None,
-    size: tuple[float, float] = (2.9, 2.9),
-    room: float = 1.4,
-    **sharing: Any,
+    n: int, ax: Any, *, size: Inches = (2.9, 2.9), room: float = 1.4, names: Any = (), n_columns: int = 0, **grid: Any
 ) -> list[Axes]:
-    """Return n axes, row by row: the caller's own, or new ones of this size, in inches, with room for what stands beside."""
+    """Return n axes, row by row: the caller's own, or new ones of this size, in inches, with room for names and more beside."""
     if ax is None:
-        columns = min(columns or n, n)
-        rows = -(-n // columns)
-        figsize = (size[0] * columns + room, size[1] * rows + 0.4)
-        _, axes = plt.subplots(rows, columns, figsize=figsize, squeeze=False, layout="constrained", **sharing)
+        room += INCHES_PER_LETTER * max((len(str(name)) for name in names), default=0)
+        n_columns = min(n_columns or n, n)
+        n_rows = -(-n // n_columns)
+        figsize = (size[0] * n_columns + room, size[1] * n_rows + 0.4)
+        _, axes = plt.subplots(n_rows, n_columns, figsize=figsize, squeeze=False, layout="constrained", **grid)
         for spare in axes.flat[n:]:
             spare.remove()
         return list(axes.flat[:n])
@@ -84,13 +101,21 @@ def panels(
     return given
 
 
-def cloud(panel: Axes, values: np.ndarray, colors: np.ndarray, **style: Any) -> None:
+def legend_beside(axes: Sequence[Axes], styles: Mapping[Any, Any], n_columns: int | None = None, **place: Any) -> None:
+    """Name styles of lines and dots, or other artists, on the right of the last panel of the first row."""
+    panel = axes[min(len(axes), n_columns or len(axes)) - 1]
+    handles = [Line2D([], [], **style) if isinstance(style, dict) else style for style in styles.values()]
+    options: dict[str, Any] = {"frameon": False, "loc": "upper left", "bbox_to_anchor": (1.02, 1)}
+    panel.legend(handles, list(styles), **(options | place))
+
+
+def draw_cloud(panel: Axes, values: np.ndarray, colors: np.ndarray, **style: Any) -> None:
     """Draw every cell as a point, in an order that is the same each time and gives no group the last word."""
     order = np.random.default_rng(0).permutation(len(values))
     panel.scatter(values[order, 0], values[order, 1], c=colors[order], linewidths=0, rasterized=True, **style)
 
 
-def colors_of(adata: AnnData, groupby: str, groups: Sequence[Any], palette: Any) -> dict[Any, str]:
+def get_colors(adata: AnnData, groupby: str, groups: Sequence[Any], palette: Any) -> dict[Any, str]:
     """Return a colour for each group: the caller's, scanpy's in ``uns``, or a colour-blind safe one."""
     if isinstance(palette, dict):
         if missing := [group for group in groups if group not in palette]:
@@ -101,10 +126,9 @@ def colors_of(adata: AnnData, groupby: str, groups: Sequence[Any], palette: Any)
         known = dict(zip(adata.obs[groupby].cat.categories, stored, strict=False))
         if all(group in known for group in groups):
             return {group: to_hex(known[group]) for group in groups}
-    told_apart = [ink(0) if color == "#000000" else color for color in OKABE_ITO]
-    colors = palette or (
-        told_apart if len(groups) <= len(OKABE_ITO) else plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(groups)))
-    )
+    many = plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(groups)))
+    few = [ink(0) if color == "#000000" else color for color in OKABE_ITO]
+    colors = palette or (few if len(groups) <= len(few) else many)
     if len(colors) < len(groups):
         raise ValueError(f"palette has {len(colors)} colours for {len(groups)} groups.")
     return {group: to_hex(color) for group, color in zip(groups, colors, strict=False)}

@@ -1,43 +1,70 @@
 """What an edit left in AnnData, read back: its populations, as masks, and the layer that it worked on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from anndata import AnnData
 
-from .._check import config_of, edited_of, listed, matrix_of, select
+from .._data.check import get_edited_cells, select_cells, to_list
+from .._data.record import Record, Tool
+from ._figure import get_values
+
+MAX_LETTERS_OF_SELECTION = 40
+"""Letters of a population's name in a legend, so that the plot is wider than its legend."""
+
+
+def read_edit(adata: AnnData, key: str, *, fitted_here: bool = False) -> Record:
+    """Return the record of an edit, or of a batch correction, which is one for each batch."""
+    return Record.read(adata, key, Tool.EDIT, Tool.CORRECT, fitted_here=fitted_here)
 
 
 @dataclass(frozen=True)
-class Edited:
+class EditedPopulations:
     """The cells of an edit: ``masks`` and ``names`` of source, target, query and edited (the query once more)."""
 
+    adata: AnnData
+    record: Record
     layer: str | None
-    groupby: str | None
     masks: dict[str, np.ndarray]
     names: dict[str, str]
 
+    @classmethod
+    def read(cls, adata: AnnData, key: str) -> Self:
+        """Return what :func:`neuronedit.tl.edit` recorded under this key."""
+        record = read_edit(adata, key, fitted_here=True)
+        if record.tool is Tool.CORRECT:
+            raise ValueError(f"uns[{key!r}] was corrected batch by batch: it has no one source and target.")
+        config, query = record.config, get_edited_cells(adata, key)
+        masks = {role: select_cells(adata, config["groupby"], config[role], role) for role in ("source", "target")}
+        masks["query"] = masks["edited"] = query
+        names = {"query": "query", "edited": "query, edited"}
+        for role in ("source", "target", "query"):
+            if config[role] is not None:
+                names[role] = f"{role}: {describe_selection(config[role])}"
+        return cls(adata, record, config["layer"], masks, names)
 
-def edited(adata: AnnData, key: str) -> Edited:
-    """Return what :func:`neuronedit.tl.edit` recorded under this key."""
-    config = config_of(adata, key, here=True)
-    if "source" not in config:
-        raise ValueError(f"uns[{key!r}] was corrected batch by batch: it has no one source and target.")
-    query = edited_of(adata, key)
-    for layer in (config["layer"], key):
-        matrix_of(adata, layer)
-    masks = {role: select(adata, config["groupby"], config[role], role) for role in ("source", "target")}
-    masks["query"] = masks["edited"] = query
-    names = {
-        role: f"{role}: {describe(config[role])}" for role in ("source", "target", "query") if config[role] is not None
-    }
-    return Edited(config["layer"], config["groupby"], masks, {"query": "query", "edited": "query, edited"} | names)
+    def get_values(self, role: str, features: Sequence[str] | None = None) -> np.ndarray:
+        """Return the cells of a role, ``(n_cells, n_features)``; the edited ones from the layer of the edit."""
+        layer = self.record.key if role == "edited" else self.layer
+        return get_values(self.adata, layer, self.masks[role], features)
 
 
-def describe(selection: Any) -> str:
-    """Name a selection in a legend, in at most 40 letters."""
+def check_same_space(adata: AnnData, record: Record) -> None:
+    """Refuse an edit whose space was trained again since it was fitted, as far as that is known."""
+    for key, identity in record.space_ids.items():
+        space = adata.uns.get(key)
+        held = space.get("id") if isinstance(space, Mapping) else None
+        if held is not None and str(held) != identity:
+            raise ValueError(
+                f"uns[{record.key!r}] was fitted in another space than uns[{key!r}] holds now: it was trained again."
+                " Call ne.tl.edit again."
+            )
+
+
+def describe_selection(selection: Any) -> str:
+    """Name a selection in a legend."""
     parts = selection.values() if isinstance(selection, Mapping) else [selection]
-    name = ", ".join(" + ".join(map(str, listed(part))) for part in parts)
-    return name if len(name) <= 40 else f"{name[:39]}…"
+    name = ", ".join(" + ".join(map(str, to_list(part))) for part in parts)
+    return name if len(name) <= MAX_LETTERS_OF_SELECTION else f"{name[: MAX_LETTERS_OF_SELECTION - 1]}…"

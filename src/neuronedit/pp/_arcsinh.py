@@ -11,10 +11,9 @@ from anndata import AnnData
 from scipy import sparse
 
 from .. import _slots
-from .._data.check import check_features, describe_layer, open_adata
+from .._data.check import check_features, check_key, describe_layer, open_adata
 from .._data.reader import CellReader, check_finite, read_cells
 from .._docs import shared_docs
-
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
-"""Where cells become neurons and neurons become cells again.
+"""Spaces: each turns cells into neurons and neurons back into cells.
 
-A new space is one file and one row in `SPACES`: a `FittedSpace` with `encode`, `decode`, and a class method
+A new space is one file and one row in `SPACES`: a `FittedSpace` with ``encode``, ``decode``, and a class method
 ``fit(cells, training, **parameters)`` that returns it ready to use. Its constructor takes what ``config`` holds, so that
-``SPACES[name](**config)`` and the saved weights make the same space again. If ``fit`` has a parameter ``image_shape``, it is
-given what ``uns["image_shape"]`` says.
+``SPACES[name](**config)`` and the saved weights make the same space again. If ``fit`` has a parameter ``image_shape``, it
+gets the value of ``uns["image_shape"]``.
 """
 
 from typing import Any
@@ -23,14 +23,5 @@ SPACES: dict[str, Any] = {
 }
 
 __all__ = [
-    "PCA",
-    "SCHEDULES",
-    "SPACES",
-    "Autoencoder",
-    "Conv",
-    "FittedSpace",
-    "History",
-    "Identity",
-    "Training",
-    "train",
-]
+    "PCA", "SCHEDULES", "SPACES", "Autoencoder", "Conv", "FittedSpace", "History", "Identity", "Training", "train",
+]  # fmt: skip

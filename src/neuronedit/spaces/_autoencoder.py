@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from .._blocks import CellSource
-from .._networks import dense, through
-from ._base import FittedSpace, set_scale
+from .._docs import shared_docs
+from .._networks import apply_dense, dense
+from ._base import FittedSpace, check_widths, set_scale
 from ._dense_backward import dense_backward
 from ._train import Training, train
 
@@ -23,48 +24,54 @@ class Autoencoder(FittedSpace):
     center: Tensor
     scale: Tensor
 
-    def __init__(self, *, n_features: int, widths: Sequence[int], seed: int = 0) -> None:
+    def __init__(self, *, n_features: int, widths: Sequence[int], rng: int = 0) -> None:
         super().__init__(n_features=n_features, widths=[int(width) for width in widths])
-        generator = torch.Generator().manual_seed(seed)
-        self.encoder = dense([n_features, *widths], generator=generator)
-        self.decoder = dense([*reversed(widths), n_features], generator=generator, last=True)
+        torch_rng = torch.Generator().manual_seed(rng)
+        self.encoder = dense([n_features, *widths], rng=torch_rng)
+        self.decoder = dense([*reversed(widths), n_features], rng=torch_rng, linear_output=True)
         self.register_buffer("center", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(()))
 
     @classmethod
+    @shared_docs
     def fit(cls, cells: CellSource, training: Training, *, widths: Sequence[int] = (500, 250, 50)) -> Self:
         """Train on cells and return the space, frozen.
 
+        Examples
+        --------
+        >>> import torch, neuronedit as ne
+        >>> cells = torch.randn(200, 5)
+        >>> space = ne.spaces.Autoencoder.fit(cells, ne.spaces.Training(max_epochs=1), widths=(8, 3))
+        >>> space.encode(cells).shape
+        torch.Size([200, 3])
+
         Parameters
         ----------
-        cells
-            ``(n_cells, n_features)``
-        training
-            How long, how fast and where; see `Training`.
+        %(cells_to_fit)s
+        %(training_settings)s
         widths
             Neurons of the encoder's layers; the decoder mirrors them. The last one is where cells are edited. Wider
             reproduces the cells more closely and trains longer.
         """
-        if not widths or min(widths) < 1:
-            raise ValueError(f"widths must hold at least one positive number; they are {tuple(widths)}.")
-        space = cls(n_features=cells.shape[1], widths=widths, seed=training.seed)
+        check_widths(widths)
+        space = cls(n_features=cells.shape[1], widths=widths, rng=training.rng)
         set_scale(space, cells)
         space.to(training.device)
 
-        def scaled(x: Tensor) -> Tensor:
+        def scale(x: Tensor) -> Tensor:
             return (x - space.center) / space.scale
 
         def loss(x: Tensor) -> Tensor:
-            return mse_loss(space.decoder(space.encoder(scaled(x))), scaled(x))
+            return mse_loss(space.decoder(space.encoder(scale(x))), scale(x))
 
         backward = dense_backward([*space.encoder, *space.decoder], min(training.batch_size, cells.shape[0]))
-        space.history = train(space, loss, cells, training, backward=lambda x: backward(scaled(x)))
+        space.history = train(space, loss, cells, training, backward=lambda x: backward(scale(x)))
         return space
 
     def encode(self, x: Tensor, /) -> Tensor:
         """Return the activations of the narrowest layer, after its LeakyReLU."""
-        return through(self.encoder, (x - self.center) / self.scale)
+        return apply_dense(self.encoder, (x - self.center) / self.scale)
 
     def decode(self, z: Tensor, /) -> Tensor:
         """Return the cells that these activations stand for."""
-        return through(self.decoder, z) * self.scale + self.center
+        return apply_dense(self.decoder, z) * self.scale + self.center

@@ -1,6 +1,7 @@
 """What every space shares: it is a torch module whose buffers and weights are all there is to save."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,19 +12,19 @@ from ._train import History
 
 
 class FittedSpace(nn.Module, ABC):
-    """A space that is ready: its class method ``fit`` returns it, ``config`` and the saved weights make it again.
+    """A space that is ready to use. Its class method ``fit`` returns it; ``config`` and the saved weights make it again.
 
     Attributes
     ----------
     config
-        What the constructor was given; JSON can hold it.
+        What the constructor was given, as JSON can hold it.
     history
-        What training went through; empty for a space without training.
-    usual
-        Settings of `Training` that :func:`neuronedit.tl.train` takes where the caller names none; else those of `Training`.
+        Losses during training; empty for a space without training.
+    training_defaults
+        Settings that :func:`neuronedit.tl.train` takes instead of the defaults of `Training`, where the caller gives none.
     """
 
-    usual: ClassVar[dict[str, Any]] = {}
+    training_defaults: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, **config: Any) -> None:
         super().__init__()
@@ -39,12 +40,18 @@ class FittedSpace(nn.Module, ABC):
         """Turn neurons, ``(n_cells, n_neurons)``, into cells, ``(n_cells, n_features)``."""
 
     def weights(self) -> dict[str, Tensor]:
-        """Everything that was learnt, on the CPU."""
+        """Return weights and buffers, on the CPU."""
         return {name: tensor.detach().cpu() for name, tensor in self.state_dict().items()}
 
 
+def check_widths(widths: Sequence[int]) -> None:
+    """Raise an error unless there are layers, each with at least one neuron or filter."""
+    if not len(widths) or min(widths) < 1:
+        raise ValueError(f"widths must hold at least one positive number; they are {tuple(widths)}.")
+
+
 def set_scale(space: FittedSpace, cells: CellSource) -> None:
-    """Have a space take its mean off every feature, and divide all by one scale."""
+    """Set the centre of each feature and the one scale of all of them, from the cells."""
     mean, variance = moments(cells)
     space.get_buffer("center").copy_(mean)
     space.get_buffer("scale").fill_(variance.mean().sqrt().item() or 1.0)

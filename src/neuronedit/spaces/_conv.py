@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from .._blocks import CellSource
+from .._docs import shared_docs
 from .._networks import FILTERS, check_image_shape, image_coder
-from ._base import FittedSpace, set_scale
+from ._base import FittedSpace, check_widths, set_scale
 from ._train import Training, train
 
-AT_ONCE = 256
+IMAGES_PER_BLOCK = 256
 """Images that are encoded or decoded together: the layers of one of 64 x 64 pixels take about a megabyte."""
 
 
@@ -25,21 +26,22 @@ class Conv(FittedSpace):
     and divided by one scale, as in `Autoencoder`.
     """
 
-    usual: ClassVar[dict[str, Any]] = {"batch_size": 16, "n_steps": 1_000, "lr": 1e-3}
+    training_defaults: ClassVar[dict[str, Any]] = {"batch_size": 16, "n_steps": 1_000, "lr": 1e-3}
     center: Tensor
     scale: Tensor
 
     def __init__(
-        self, *, n_features: int, image_shape: Sequence[int], widths: Sequence[int] = FILTERS, seed: int = 0
+        self, *, n_features: int, image_shape: Sequence[int], widths: Sequence[int] = FILTERS, rng: int = 0
     ) -> None:
         shape = check_image_shape(image_shape, n_features)
         super().__init__(n_features=n_features, image_shape=shape, widths=[int(width) for width in widths])
-        generator = torch.Generator().manual_seed(seed)
-        self.encoder, self.decoder = image_coder(shape, widths, generator=generator)
+        torch_rng = torch.Generator().manual_seed(rng)
+        self.encoder, self.decoder = image_coder(shape, widths, rng=torch_rng)
         self.register_buffer("center", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(()))
 
     @classmethod
+    @shared_docs
     def fit(
         cls,
         cells: CellSource,
@@ -50,21 +52,26 @@ class Conv(FittedSpace):
     ) -> Self:
         """Train on images and return the space, frozen.
 
+        Examples
+        --------
+        >>> import torch, neuronedit as ne
+        >>> images = torch.rand(20, 16 * 16)
+        >>> training = ne.spaces.Training(max_epochs=1, **ne.spaces.Conv.training_defaults)
+        >>> ne.spaces.Conv.fit(images, training, image_shape=(16, 16), widths=(4, 8)).encode(images).shape
+        torch.Size([20, 128])
+
         Parameters
         ----------
-        cells
-            ``(n_images, n_features)``
-        training
-            How long, how fast and where; see `Training`. What is usual for images: ``batch_size=16``, ``n_steps=1_000``, ``lr=1e-3``.
+        %(cells_to_fit)s
+        %(training_settings)s
         image_shape
             ``(rows, columns)`` or ``(rows, columns, channels)``, whose product is the number of features.
         widths
             Filters of the encoder's layers; the decoder mirrors them. Each layer halves rows and columns.
         """
         shape = check_image_shape(image_shape, cells.shape[1])
-        if not len(widths) or min(widths) < 1:
-            raise ValueError(f"widths must hold at least one positive number; they are {tuple(widths)}.")
-        space = cls(n_features=cells.shape[1], image_shape=shape, widths=widths, seed=training.seed)
+        check_widths(widths)
+        space = cls(n_features=cells.shape[1], image_shape=shape, widths=widths, rng=training.rng)
         set_scale(space, cells)
         space.to(training.device)
 
@@ -85,5 +92,5 @@ class Conv(FittedSpace):
 
 
 def _in_blocks(stack: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Run many images through layers, so many at a time that these fit in memory."""
-    return torch.cat([stack(block) for block in x.split(AT_ONCE)])
+    """Apply layers to many images, a block at a time, which fits in memory."""
+    return torch.cat([stack(block) for block in x.split(IMAGES_PER_BLOCK)])

@@ -12,14 +12,14 @@ from .._networks import SLOPE
 
 
 def dense_backward(stack: Sequence[nn.Module], batch_size: int) -> Callable[[Tensor], Tensor]:
-    """Return the function that leaves the gradients of the mean squared reconstruction error in those of the parameters.
+    """Return the function that computes the mean squared reconstruction error, and its gradients into ``parameter.grad``.
 
     Parameters
     ----------
     stack
         Linear layers with a LeakyReLU after each but the last.
     batch_size
-        The most cells that it will be given.
+        Cells that it will be given at most.
 
     Returns
     -------
@@ -29,28 +29,28 @@ def dense_backward(stack: Sequence[nn.Module], batch_size: int) -> Callable[[Ten
     for layer in layers:
         for parameter in layer.parameters():
             parameter.grad = torch.zeros_like(parameter)
-    outputs, gradients = (
-        [layer.weight.new_empty(batch_size, layer.out_features, requires_grad=False) for layer in layers]
-        for _ in range(2)
-    )
+    sizes = [(batch_size, layer.out_features) for layer in layers]
+    outputs = [torch.empty(size, dtype=layers[0].weight.dtype, device=layers[0].weight.device) for size in sizes]
+    gradients = [torch.empty_like(output) for output in outputs]
 
     @torch.no_grad()
     def backward(x: Tensor) -> Tensor:
-        weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
-        inputs, out, grad = [x], [o[: len(x)] for o in outputs], [g[: len(x)] for g in gradients]
-        for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            torch.addmm(bias, inputs[i], weight.T, out=out[i])
-            if i < len(weights) - 1:
+        out, grad = [output[: len(x)] for output in outputs], [gradient[: len(x)] for gradient in gradients]
+        inputs = [x, *out[:-1]]
+        # forwards
+        for i, layer in enumerate(layers):
+            torch.addmm(layer.bias, inputs[i], layer.weight.T, out=out[i])
+            if i < len(layers) - 1:
                 nn.functional.leaky_relu_(out[i], SLOPE)
-            inputs.append(out[i])
         torch.sub(out[-1], x, out=grad[-1])
         loss = grad[-1].square().mean()
         grad[-1].mul_(2 / x.numel())
-        for i in reversed(range(len(weights))):
+        # backwards
+        for i in reversed(range(len(layers))):
             torch.mm(grad[i].T, inputs[i], out=layers[i].weight.grad)
             torch.sum(grad[i], 0, out=layers[i].bias.grad)
             if i:
-                torch.mm(grad[i], weights[i], out=grad[i - 1])
+                torch.mm(grad[i], layers[i].weight, out=grad[i - 1])
                 torch.ops.aten.leaky_relu_backward.grad_input(
                     grad[i - 1], inputs[i], SLOPE, True, grad_input=grad[i - 1]
                 )

@@ -14,7 +14,7 @@ class Identity(FittedSpace):
 
     @classmethod
     def fit(cls, cells: CellSource, training: Training) -> Self:
-        """Return the space; there is nothing to learn."""
+        """Return the space; there is nothing to fit."""
         return cls()
 
     def encode(self, x: Tensor, /) -> Tensor:

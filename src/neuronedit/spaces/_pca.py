@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._blocks import CellSource, block_size
+from .._docs import shared_docs
 from ._base import FittedSpace, moments
 from ._train import Training
 
@@ -30,19 +31,26 @@ class PCA(FittedSpace):
         self.register_buffer("components", torch.zeros(n_features, n_components))
 
     @classmethod
+    @shared_docs
     def fit(cls, cells: CellSource, training: Training, *, n_components: int = 50) -> Self:
         """Find the components in two passes over the cells.
 
-        Memory grows with the square of the number of features, or of that of the cells where they are fewer.
+        Memory grows with the square of the number of features, or of cells where these are fewer.
+
+        Examples
+        --------
+        >>> import torch, neuronedit as ne
+        >>> cells = torch.randn(200, 5)
+        >>> ne.spaces.PCA.fit(cells, ne.spaces.Training(), n_components=2).encode(cells).shape
+        torch.Size([200, 2])
 
         Parameters
         ----------
-        cells
-            ``(n_cells, n_features)``
+        %(cells_to_fit)s
         training
             Only its device is used.
         n_components
-            At most, and never more than there are features. With fewer, what is left of a cell is kept by ``residual=True``.
+            Components at most; there are never more than features. ``residual=True`` keeps what they lose of a cell.
         """
         if n_components < 1:
             raise ValueError(f"n_components must be at least 1; it is {n_components}.")
@@ -50,14 +58,14 @@ class PCA(FittedSpace):
 
     @classmethod
     def of(cls, cells: CellSource, *, n_components: int | None = None) -> Self:
-        """Return the components of cells that are at hand, by default all of them.
+        """Return the space of the components of cells, by default of all components.
 
-        Of fewer cells than features there are as many as the cells vary along.
+        With fewer cells than features there are as many components as directions in which the cells vary.
         """
         n_cells, n_features = cells.shape
         mean, _ = moments(cells)
         if n_cells < n_features:
-            vectors = _of_few(cells[:].cpu().double() - mean)[:, :n_components]
+            vectors = _components_of_few_cells(cells[:].cpu().double() - mean)[:, :n_components]
         else:
             n_rows = block_size(n_features)
             covariance = torch.zeros(n_features, n_features, dtype=torch.float64)
@@ -65,6 +73,7 @@ class PCA(FittedSpace):
                 block = cells[start : start + n_rows].cpu().double() - mean
                 covariance += block.T @ block
             vectors = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :n_components]
+        # the largest loading of each component is positive
         largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
         space = cls(n_features=n_features, n_components=vectors.shape[1])
         space.mean.copy_(mean)
@@ -80,8 +89,8 @@ class PCA(FittedSpace):
         return z @ self.components.T + self.mean
 
 
-def _of_few(centered: Tensor) -> Tensor:
-    """Return the components of fewer cells than features, ``(n_features, n)``, out of the products of cells with each other."""
+def _components_of_few_cells(centered: Tensor) -> Tensor:
+    """Return the components, ``(n_features, n)``, of fewer cells than features: from the products of cells with each other."""
     values, vectors = torch.linalg.eigh(centered @ centered.T)
     values, vectors = values.flip(0), vectors.flip(1)
     n = max(1, int((values > 1e-10 * values[0]).sum()))

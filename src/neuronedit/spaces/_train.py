@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from .._blocks import CellSource, block_size
 from .._device import fast_matmul
+from .._docs import shared_docs
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,17 @@ History = dict[str, Any]
 
 Schedule = Callable[[float], float]
 """The learning rate as a share of its peak, given the share of training that is done."""
+
+Precision = Literal["float32", "bfloat16"]
+"""Of the products while a space is trained. Weights, and all that is done with a trained space, are float32."""
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+MAX_VALUES_IN_MEMORY = 2**27
+"""Values that are read from a file at a time: 512 MB of float32, were none of them zero."""
+
+MAX_GRADIENT_NORM = 1.0
+"""Longer gradients are shortened. Those of ordinary cells hardly ever are; one outlier's could end all learning."""
 
 
 def onecycle(done: float, *, rise: float = 0.3, start: float = 1 / 25, end: float = 4e-6) -> float:
@@ -35,35 +47,35 @@ def constant(done: float) -> float:
     return 1.0
 
 
-MOST_READ = 2**27
-"""Values, if none were zero, that are read into memory at a time."""
-
-PRECISIONS = ("float32", "bfloat16")
-"""Of the products while a space is trained. Weights, and all that is done with a trained space, are float32."""
-
 SCHEDULES: dict[str, Schedule] = {"onecycle": onecycle, "constant": constant}
 
 
+@shared_docs
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """How a space is trained. A space without training uses only the device.
 
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> ne.spaces.Training(n_steps=1_000, batch_size=50).epochs(n_cells=500)
+    100
+
     Parameters
     ----------
     max_epochs
-        Passes over the cells. `None`: enough for `n_steps` steps, and at least two.
+        Passes over the cells. `None`: enough for ``n_steps`` steps, and at least two.
     batch_size
-        Cells a step.
+        Cells in a step.
     lr
         Learning rate of Adam; the peak where the schedule anneals. `None`: 3e-3 with `onecycle`, else 1e-3, as published.
     schedule
-        A row of `SCHEDULES` or a function of the share of training that is done.
+        A row of `SCHEDULES`, or a function of the share of training that is done.
     validation_size
-        Share of the cells that is kept from training and whose loss is recorded.
+        Share of the cells that is not trained on. Their loss is recorded.
     early_stopping
         Stop when the validation loss has not improved for so many epochs, and keep the best weights.
-    seed
-        Of the initial weights, the validation split and the order of the cells.
+    %(rng)s
     device
         Where to compute.
     progress_bar
@@ -80,10 +92,10 @@ class Training:
     schedule: Schedule = onecycle
     validation_size: float = 0.0
     early_stopping: int | None = None
-    seed: int = 0
+    rng: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress_bar: bool = False
-    precision: str = "float32"
+    precision: Precision = "float32"
     n_steps: int = 5_000
 
     def __post_init__(self) -> None:
@@ -105,13 +117,16 @@ class Training:
     @property
     def peak(self) -> float:
         """The highest learning rate."""
-        return self.lr if self.lr is not None else 3e-3 if self.schedule is onecycle else 1e-3
+        if self.lr is not None:
+            return self.lr
+        return 3e-3 if self.schedule is onecycle else 1e-3
 
     def epochs(self, n_cells: int) -> int:
         """Return the number of passes over so many cells."""
         return self.max_epochs or max(2, math.ceil(self.n_steps * self.batch_size / n_cells))
 
 
+@shared_docs
 def train(
     module: nn.Module,
     loss: Callable[[Tensor], Tensor],
@@ -122,30 +137,12 @@ def train(
 ) -> History:
     """Lower ``loss(batch)`` of the module with Adam, freeze the module and return the history.
 
-    Every epoch visits the cells in a new order, shuffled copies of some of them at a time. Gradients longer than 1 are
-    shortened to it. Ctrl-C ends training and keeps the weights so far.
+    Every epoch visits the cells in a new order. Gradients longer than 1 are shortened to it. Ctrl-C ends training and keeps
+    the weights so far.
 
-    Where a process group of torch.distributed is initialized (as under ``torchrun``), each process trains on its share of
-    the cells with its own minibatches, and gradients are averaged: the weights are the same in all of them. All processes
-    must be given the same cells and seed.
-
-    Parameters
-    ----------
-    module
-        What is trained; its parameters are frozen afterwards.
-    loss
-        ``(batch_size, n_features) -> loss``, the mean over the cells.
-    cells
-        ``(n_cells, n_features)``
-    training
-        How long, how fast and where.
-    backward
-        Returns the loss of a batch and leaves its gradients in the parameters, in float32. `None`, or another precision:
-        autograd does.
-
-    Returns
-    -------
-    The history.
+    Several processes can train together, where a process group of torch.distributed is initialized (as under ``torchrun``).
+    Each trains on its share of the cells with its own minibatches, and gradients are averaged, so that all have the same
+    weights. All processes must be given the same cells and ``rng``.
 
     Examples
     --------
@@ -156,49 +153,71 @@ def train(
     ... )
     >>> len(history["train_loss"])
     4
+
+    Parameters
+    ----------
+    module
+        What is trained; its parameters are frozen afterwards.
+    loss
+        ``(batch_size, n_features) -> loss``, the mean over the cells.
+    %(cells_to_fit)s
+    %(training_settings)s
+    backward
+        Returns the loss of a batch and leaves its gradients in the parameters, in float32. `None`, or another precision:
+        autograd does.
+
+    Returns
+    -------
+    The history.
     """
-    generator = torch.Generator().manual_seed(training.seed)
-    order = torch.randperm(cells.shape[0], generator=generator).numpy()
+    # split: some cells are held out, and each process has its share of the others
+    rng = torch.Generator().manual_seed(training.rng)
+    order = torch.randperm(cells.shape[0], generator=rng).numpy()
     n_held_out = round(training.validation_size * len(order))
     held_out, kept = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
-    rank, n_ranks = (distributed.get_rank(), distributed.get_world_size()) if _is_distributed() else (0, 1)
+    rank, n_ranks = _get_rank()
     kept = kept[rank::n_ranks][: len(kept) // n_ranks]
+
+    # prepare
     n_epochs = training.epochs(len(kept) * n_ranks)
     n_steps = n_epochs * math.ceil(len(kept) / training.batch_size)
-    flat = flattened(module)
-    optimizer = torch.optim.Adam([flat], lr=training.peak, fused=True)
+    parameters, gradient = flatten_parameters(module)
+    optimizer = torch.optim.Adam([parameters], lr=training.peak, fused=True)
     if backward is None or training.precision != "float32":
-        backward = _by_autograd(module, loss, training)
+        backward = _make_backward(module, loss, training)
     history: History = {"train_loss": [], "interrupted": False} | ({"validation_loss": []} if n_held_out else {})
     best, best_epoch, best_weights, step = math.inf, 0, None, 0
     bar = tqdm(total=n_epochs, desc="training", unit="epoch", disable=not training.progress_bar)
+
+    # train
     try:
         with fast_matmul(), bar:
             for epoch in range(n_epochs):
                 total = torch.zeros((), device=training.device)
-                for batch in _batches(cells, kept, training, generator):
-                    rate = training.peak * training.schedule(step / n_steps)
-                    for group in optimizer.param_groups:
-                        group["lr"] = rate
+                for batch in _iterate_batches(cells, kept, training, rng):
+                    optimizer.param_groups[0]["lr"] = training.peak * training.schedule(step / n_steps)
                     total += backward(batch) * len(batch)
-                    _shortened(_averaged(flat.grad, n_ranks))
+                    _average_over_ranks(gradient, n_ranks)
+                    _clip_gradient(gradient)
                     optimizer.step()
                     step += 1
-                history["train_loss"].append(_averaged(total, n_ranks).item() / len(kept))
-                shown = {"loss": history["train_loss"][-1]}
+                losses = {"loss": _average_over_ranks(total, n_ranks).item() / len(kept)}
+                history["train_loss"].append(losses["loss"])
                 if n_held_out:
-                    history["validation_loss"].append(_mean_loss(loss, cells, held_out, training))
-                    shown["validation"] = history["validation_loss"][-1]
-                    if shown["validation"] < best:
-                        best, best_epoch = shown["validation"], epoch
+                    losses["validation"] = _mean_loss(loss, cells, held_out, training)
+                    history["validation_loss"].append(losses["validation"])
+                    if losses["validation"] < best:
+                        best, best_epoch = losses["validation"], epoch
                         best_weights = deepcopy(module.state_dict()) if training.early_stopping else None
                 bar.update()
-                bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
+                bar.set_postfix({name: f"{value:.3g}" for name, value in losses.items()})
                 if training.early_stopping and epoch - best_epoch >= training.early_stopping:
                     break
     except KeyboardInterrupt:
         history["interrupted"] = True
         logger.warning("Training was interrupted after %d of %d steps; the weights so far are kept.", step, n_steps)
+
+    # freeze
     if best_weights is not None:
         module.load_state_dict(best_weights)
     module.zero_grad()
@@ -206,42 +225,49 @@ def train(
     return history
 
 
-def _is_distributed() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
+def _get_rank() -> tuple[int, int]:
+    """Return the number of this process, and how many there are."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
 
 
-def _averaged(values: Tensor | None, n_ranks: int) -> Tensor:
+def _average_over_ranks(values: Tensor, n_ranks: int) -> Tensor:
     """Replace values by their mean over all processes."""
-    assert values is not None
     if n_ranks > 1:
         distributed.all_reduce(values)
         values /= n_ranks
     return values
 
 
-def _shortened(gradient: Tensor, longest: float = 1.0) -> None:
-    """Shorten a gradient that is longer than ordinary cells' hardly ever are: else an outlier can end all learning."""
+def _clip_gradient(gradient: Tensor) -> None:
+    """Shorten a gradient that is too long."""
     norm = gradient.norm()
-    if gradient.device.type != "cpu" or norm > longest:  # an accelerator would have to be waited for to ask
-        gradient *= (longest / norm).clamp(max=1.0)
+    if gradient.device.type != "cpu" or norm > MAX_GRADIENT_NORM:  # to ask an accelerator would be to wait for it
+        gradient *= (MAX_GRADIENT_NORM / norm).clamp(max=1.0)
 
 
-def flattened(module: nn.Module) -> nn.Parameter:
-    """Put all parameters of a module into one buffer, and their gradients into another, so that Adam has one to step.
+def flatten_parameters(module: nn.Module) -> tuple[nn.Parameter, Tensor]:
+    """Put all parameters of a module into one buffer, and their gradients into another: Adam then has one tensor to step.
 
     The module's own parameters become views of it.
     """
     parameters = list(module.parameters())
-    flat = nn.Parameter(torch.cat([p.detach().reshape(-1) for p in parameters]))
-    flat.grad = torch.zeros_like(flat)
+    flat = nn.Parameter(torch.cat([parameter.detach().reshape(-1) for parameter in parameters]))
+    gradient = flat.grad = torch.zeros_like(flat)
     start = 0
-    for p in parameters:
-        own = slice(start, start := start + p.numel())
-        p.data, p.grad = flat.data[own].view_as(p), flat.grad[own].view_as(p)
-    return flat
+    for parameter in parameters:
+        stop = start + parameter.numel()
+        parameter.data = flat.data[start:stop].view_as(parameter)
+        parameter.grad = gradient[start:stop].view_as(parameter)
+        start = stop
+    return flat, gradient
 
 
-def _by_autograd(module: nn.Module, loss: Callable[[Tensor], Tensor], training: Training) -> Callable[[Tensor], Tensor]:
+def _make_backward(
+    module: nn.Module, loss: Callable[[Tensor], Tensor], training: Training
+) -> Callable[[Tensor], Tensor]:
+    """Return what computes the loss of a batch and leaves its gradients in the parameters, with autograd."""
     lowered = torch.autocast(training.device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
 
     def backward(batch: Tensor) -> Tensor:
@@ -254,42 +280,48 @@ def _by_autograd(module: nn.Module, loss: Callable[[Tensor], Tensor], training: 
     return backward
 
 
-def _batches(cells: CellSource, rows: np.ndarray, training: Training, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield the rows once, in a new order, a minibatch at a time out of shuffled contiguous copies.
+def _iterate_batches(cells: CellSource, rows: np.ndarray, training: Training, rng: torch.Generator) -> Iterator[Tensor]:
+    """Yield the rows once, in a new order, a minibatch at a time.
 
-    Where rows are best read in spans, spans are shuffled, and the rows of at least four of them.
+    Rows of a file are best read in spans of consecutive ones: then the spans are shuffled, and the rows of at least four
+    spans with each other.
     """
     span: int = getattr(cells, "span", 1)
-    order = rows[_shuffled(len(rows), span, generator)]
-    if span > 1:  # from afar: read in order, then mixed
-        n_rows = max(min(65_536, MOST_READ // cells.shape[1]), 4 * span)
-        for block in _chunks_of(order, n_rows, training.batch_size):
-            mixed = torch.randperm(len(block), generator=generator).numpy()
-            yield from _minibatches(cells.near(np.sort(block)), mixed, training)  # type: ignore[attr-defined]
-    else:
-        yield from _minibatches(cells, order, training)
+    order = rows[_shuffle_spans(len(rows), span, rng)]
+    if span == 1:
+        yield from _read_in_order(cells, order, training)
+        return
+    n_rows = max(min(65_536, MAX_VALUES_IN_MEMORY // cells.shape[1]), 4 * span)
+    for block in _split_order(order, n_rows, training.batch_size):
+        shuffled = torch.randperm(len(block), generator=rng).numpy()
+        in_memory = cells.load(np.sort(block))  # type: ignore[attr-defined]
+        yield from _read_in_order(in_memory, shuffled, training)
 
 
-def _minibatches(cells: CellSource, order: np.ndarray, training: Training) -> Iterator[Tensor]:
-    for block in _chunks_of(order, block_size(cells.shape[1]), training.batch_size):
+def _read_in_order(cells: CellSource, order: np.ndarray, training: Training) -> Iterator[Tensor]:
+    """Yield minibatches in this order, out of contiguous copies of many rows."""
+    for block in _split_order(order, block_size(cells.shape[1]), training.batch_size):
         yield from cells[block].to(training.device).split(training.batch_size)
 
 
-def _chunks_of(order: np.ndarray, most: int, batch_size: int) -> Iterator[np.ndarray]:
-    """Cut into parts of at most so many, each but the last a multiple of the size of a minibatch."""
-    n = max(most - most % batch_size, batch_size)
-    return (order[start : start + n] for start in range(0, len(order), n))
+def _split_order(order: np.ndarray, max_rows: int, batch_size: int) -> Iterator[np.ndarray]:
+    """Cut into blocks of at most ``max_rows``, each but the last a multiple of the size of a minibatch."""
+    n_rows = max(max_rows - max_rows % batch_size, batch_size)
+    return (order[start : start + n_rows] for start in range(0, len(order), n_rows))
 
 
-def _shuffled(n: int, span: int, generator: torch.Generator) -> np.ndarray:
+def _shuffle_spans(n: int, span: int, rng: torch.Generator) -> np.ndarray:
     """Return the numbers below ``n`` in a new order, ``span`` consecutive ones together."""
-    first = torch.randperm(-(-n // span), generator=generator).numpy() * span
-    order = (first[:, None] + np.arange(span)).ravel()
+    starts = torch.randperm(-(-n // span), generator=rng).numpy() * span
+    order = (starts[:, None] + np.arange(span)).ravel()
     return order[order < n]
 
 
 def _mean_loss(loss: Callable[[Tensor], Tensor], cells: CellSource, rows: np.ndarray, training: Training) -> float:
-    """Return the loss of held-out cells."""
+    """Return the mean loss of these rows, without gradients."""
+    total = 0.0
     with torch.no_grad():
-        blocks = (cells[rows[i : i + 4096]].to(training.device) for i in range(0, len(rows), 4096))
-        return sum(loss(block).item() * len(block) for block in blocks) / len(rows)
+        for start in range(0, len(rows), 4096):
+            block = cells[rows[start : start + 4096]].to(training.device)
+            total += loss(block).item() * len(block)
+    return total / len(rows)

@@ -13,15 +13,6 @@ from ._synergy import synergy
 from ._train import train
 
 __all__ = [
-    "apply",
-    "bootstrap",
-    "combine",
-    "compare",
-    "correct",
-    "edit",
-    "embed",
-    "rank_combinations",
-    "rank_neurons",
-    "synergy",
-    "train",
-]
+    "apply", "bootstrap", "combine", "compare", "correct", "edit", "embed", "rank_combinations", "rank_neurons",
+    "synergy", "train",
+]  # fmt: skip

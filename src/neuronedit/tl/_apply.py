@@ -13,13 +13,14 @@ from .. import _slots
 from .._data.batches import BatchStatus
 from .._data.check import Selector, format_choices, get_labels, open_adata
 from .._data.design import read_query
-from .._data.record import Record, Tool
+from .._data.output import Output
+from .._data.record import Record, Tool, digest_fitted
 from .._data.space import TrainedSpace
 from .._docs import shared_docs
-from ..engine.apply import EditedLayers, Output, apply_edit, computing, encode_others
+from ..engine.apply import EditedLayers, apply_edit, computing, encode_others
 from ..engine.fit import FittedEdit, unpack_edits
 from ..engine.report import write_verdict
-from ..engine.write import check_output, list_edits, write_edit
+from ..engine.write import write_edit
 from ..io import load_model
 from ._correct import batch_features, stack_features
 
@@ -96,21 +97,21 @@ def apply(
     adata = open_adata(adata, copy=copy)
     holder, name = open_model(model)
     fitted_record = _read_fitted(holder, name, key, key_added)
-    output = Output.read(key_added, strength, bounds, write_to, copy=copy)
     config, layer = fitted_record.config, fitted_record.config["layer"] if layer is None else layer
     space = TrainedSpace.read(adata, config["key"], layer, accelerator, model=holder, name=f"the model ({name})")
+    output = Output.read(adata, space, key_added, strength, bounds, write_to, copy=copy)
     edits, scale = unpack_edits(fitted_record, holder, space, name)
     is_correction = fitted_record.tool is Tool.CORRECT
-    groupby = config["batch_key"] if is_correction and groupby is None else groupby
     rows = read_query(adata, groupby, query)
+    groupby = config["batch_key"] if is_correction and groupby is None else groupby
     batches = _read_batches(adata, groupby, rows, fitted_record, output) if is_correction else {}
-    check_output(output, adata, space)
     space.check_cells(fitted_on=scale)
 
     # compute and write
     asked: dict[str, Any] = {"groupby": groupby, "query": query if len(rows) < adata.n_obs else "all cells"}
     asked |= {"layer": space.layer, "strength": strength, "bounds": bounds, "key": space.keys, "model": name}
-    record = Record(key_added, fitted_record.tool, asked | {"fitted": config, "edit": config["edit"]}, {})
+    asked |= {"fitted": config, "edit": config["edit"], "digest": digest_fitted(fitted_record.content["fitted"])}
+    record = Record(key_added, fitted_record.tool, asked, {})
     if not is_correction:
         record.content["n_cells"] = {"query": len(rows)}
         return write_edit(adata, space, edits["edit"], rows, output, record, copy=copy)
@@ -183,9 +184,8 @@ def _correct_batches(
     logger.info("%s", verdict)
 
     # write
-    record.content.update({"features": stack_features(tables, list(adata.var_names)), "verdict": verdict})
-    record.content["layers"] = np.array(output.layers, dtype=str)
-    record.content["order"] = np.array([*list_edits(adata, space.layer), output.key], dtype=str)
+    features = stack_features(tables, list(adata.var_names))
+    record.content.update({"features": features, "verdict": verdict} | output.to_uns())
     adata = adata.copy() if copy else adata
     edited.write(adata, output.key, output.layers, space.layer)
     record.write(adata)

@@ -12,9 +12,8 @@ from .._data.design import Design
 from .._data.record import Record
 from .._data.space import TrainedSpace, check_space_ids
 from .._docs import shared_docs
-from ..engine.apply import Output, computing
-from ..engine.bootstrap import bootstrap as resample_edit
-from ..engine.fit import Edit, FittedEdit
+from ..engine.apply import computing
+from ..engine.fit import Edit, FittedEdit, resample_edit
 from ..engine.report import combine_errors
 
 MAX_RELATIVE_CHANGE = 1e-3
@@ -89,11 +88,11 @@ def bootstrap(
     if edit is None and "fitted" not in record.content:
         raise ValueError(f"uns[{key!r}] was made by a function of your own, {config['edit']!r}: give it as edit=.")
     method = Edit.of(edit or config["edit"], rng=config["rng"], **config["edit_params"] | edit_params)
-    output = Output.read(key, config["strength"], config["bounds"])
     space = TrainedSpace.read(adata, config["key"], config["layer"], accelerator)
     get_matrix(adata, key)
     if "fitted" in record.content:
         check_space_ids(record.space_ids, adata, key)
+    strength = float(np.atleast_1d(config["strength"])[-1])
     query = np.flatnonzero(get_edited_cells(adata, key))
     rows = {
         role: np.flatnonzero(select_cells(adata, config["groupby"], config[role], role))
@@ -108,7 +107,7 @@ def bootstrap(
         fitted = method.fit(space, design)
         _check_same_change(fitted, space, record)
         sd, bootstrap_error = resample_edit(
-            fitted, space.cells, query, space.device, n=n_bootstrap, rng=rng, strength=output.strength
+            fitted, space.cells, query, space.device, n=n_bootstrap, rng=rng, strength=strength
         )
 
     # write
@@ -119,7 +118,7 @@ def bootstrap(
     features = record.content["features"].loc[space.features]
     features = features.assign(mean_error=combine_errors(features["held_out_error"].to_numpy(), bootstrap_error))
     record.content["features"] = features.loc[adata.var_names]
-    record.content["layers"] = np.array([*output.layers, layer], dtype=str)
+    record.content["layers"] = np.array([*dict.fromkeys([*record.content["layers"], layer])], dtype=str)
     record.config.update({"n_bootstrap": n_bootstrap})
     record.write(adata)
     return adata if copy else None

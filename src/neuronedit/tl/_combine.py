@@ -12,13 +12,14 @@ from anndata import AnnData
 from tqdm.auto import tqdm
 
 from .. import _slots
-from .._data.check import check_free, open_adata
+from .._data.check import open_adata
 from .._data.design import Design, read_treatments
+from .._data.output import Output, copy_cofactor
 from .._data.record import Record, Tool, deep_copy
 from .._data.space import TrainedSpace
 from .._docs import shared_docs
 from .._subsample import subsample
-from ..engine.apply import EditedLayers, Output, apply_edit, computing, copy_cofactor
+from ..engine.apply import EditedLayers, apply_edit, computing
 from ..engine.fit import Edit
 from ..engine.report import feature_table, write_verdict
 from ..metrics import energy_distance
@@ -70,12 +71,7 @@ def combine(
 
     Parameters
     ----------
-    adata
-        Cells by features, with a trained space.
-    groupby
-        Column of ``obs`` with the treatments.
-    control
-        Its value for untreated cells.
+    %(treatments)s
     effects
         Its values for cells under one treatment each, at least two. All combinations of two are predicted.
     as_layers
@@ -86,14 +82,10 @@ def combine(
     strength
         Share of the second effect: a dose.
     %(bounds)s
-    %(layer)s
-    %(key)s
+    %(reading)s
     key_added
         Key of the record in ``uns``, and start of the names of layers and of columns in ``obs``.
-    %(accelerator)s
-    rng
-        Seed of what is drawn at random, as in :func:`neuronedit.tl.edit`.
-    %(progress_bar)s
+    %(computing)s
 
     Returns
     -------
@@ -129,13 +121,12 @@ def combine(
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata)
     method = Edit.of(edit, rng=rng, **edit_params)
-    output = Output.read(key_added, [strength], bounds)
     space = TrainedSpace.read(adata, key, layer, accelerator)
     rows = read_treatments(adata, groupby, control, effects)
     designs = read_orders(adata, rows, control, effects, strata, method.paired_by)
     layers = {effect: f"{key_added}_{effect}" for effect in effects}
     method.check(space)
-    check_free(adata, key_added, layers=list(layers.values()) if as_layers else [], spaces=space.keys)
+    output = Output.read(adata, space, key_added, [strength], bounds, layers=list(layers.values()) if as_layers else [])
     space.check_cells()
 
     # compute: each combination in each order
@@ -208,8 +199,7 @@ def _predict(method: Edit, space: TrainedSpace, design: Design, output: Output, 
     edited = EditedLayers.of([np.empty((n_cells, n_vars), dtype=space.cells.dtype)], space.n_neurons)
     into = np.arange(n_cells)
     summary = apply_edit(fitted, space.cells, design.query, edited, space.device, output, into=into)
-    errors = fitted.held_out_error, fitted.wrong_direction
-    features = feature_table(pd.Index(space.features), fitted.observed_change, *errors, summary)
+    features = feature_table(space.features, fitted, summary)
     row = {"n_cells": n_cells, "outside": summary.share_outside}
     row["expected"] = np.nan if fitted.ensemble is None else fitted.ensemble.expected
     return Prediction(edited, row | {"verdict": write_verdict(fitted.summary, features, summary)})

@@ -24,12 +24,12 @@ from .._data.check import (
     open_adata,
 )
 from .._data.design import read_populations
+from .._data.output import copy_cofactor
 from .._data.reader import CHUNK, check_finite, read_cells
 from .._data.record import Record, Tool
 from .._device import find_device
 from .._docs import shared_docs
 from ..baselines import BASELINES, QUICK
-from ..engine.apply import copy_cofactor
 from ..metrics import AGREEMENTS, CHECKS, METRICS
 from ..metrics._gap import noise_floor, share_closed
 from ..spaces import Autoencoder
@@ -114,10 +114,7 @@ def compare(
         Compare on this layer instead of X.
     key_added
         Keep each prediction of the first seed as ``layers["<key_added>_<method>"]``. `None`: keep none.
-    rng
-        First seed.
-    %(accelerator)s
-    %(progress_bar)s
+    %(computing)s
 
     Returns
     -------

@@ -13,15 +13,15 @@ from tqdm.auto import tqdm
 from .. import _slots
 from .._data.batches import BatchCorrection, BatchStatus, read_batches
 from .._data.check import Selector, format_choices, get_labels, open_adata
+from .._data.output import Output
 from .._data.reader import CellReader
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
 from .._docs import shared_docs
 from .._subsample import subsample
-from ..engine.apply import EditedLayers, Output, apply_edit, computing, encode_others
+from ..engine.apply import EditedLayers, apply_edit, computing, encode_others
 from ..engine.fit import Edit, FittedEdit, pack_edits
 from ..engine.report import EditSummary, feature_table, write_verdict
-from ..engine.write import check_output, list_edits
 from ..metrics import energy_distance, gap_closed
 from ..metrics._coverage import Coverage, coverage
 from ._edit import EditName
@@ -84,8 +84,7 @@ def correct(
 
     Parameters
     ----------
-    adata
-        Cells by features, with a trained space.
+    %(trained)s
     batch_key
         Column of ``obs`` with the batches.
     control_key
@@ -114,14 +113,10 @@ def correct(
     strength
         Share of the correction.
     %(bounds)s
-    %(layer)s
-    %(key)s
+    %(reading)s
     key_added
         Name of the layer, and of the record in ``uns``.
-    %(accelerator)s
-    rng
-        Seed of what is drawn at random, as in :func:`neuronedit.tl.edit`.
-    %(progress_bar)s
+    %(computing)s
     %(copy)s
 
     Returns
@@ -171,16 +166,15 @@ def correct(
     method = Edit.of(edit, rng=rng, **edit_params)
     if method.paired_by is not None:
         raise TypeError("'paired_by' is not a parameter of ne.tl.correct: every batch has one control.")
-    output = Output.read(key_added, [strength], bounds)
     space = TrainedSpace.read(adata, key, layer, accelerator)
+    output = Output.read(adata, space, key_added, [strength], bounds)
     asked: dict[str, Any] = {"control_key": control_key, "control": control, "reference": reference}
     asked |= {"bridge": bridge or {}, "held_out_controls": held_out_controls, "strata": strata}
     corrections, held_out = read_batches(adata, batch_key, **asked)
-    samples = (
-        get_labels(adata, sample_key).astype(str).to_numpy() if sample_key else np.full(adata.n_obs, "all samples")
-    )
+    samples = np.full(adata.n_obs, "all samples")
+    if sample_key is not None:
+        samples = get_labels(adata, sample_key).astype(str).to_numpy()
     method.check(space)
-    check_output(output, adata, space)
     space.check_cells()
 
     # compute: each batch in turn
@@ -205,10 +199,8 @@ def correct(
     config = {"batch_key": batch_key, **asked, "sample_key": sample_key, "edit": method.name, "strength": strength}
     config |= {"edit_params": method.params, "bounds": bounds, "layer": space.layer, "key": space.keys, "rng": rng}
     by_batch = {one.batch: fitted[one.like] for one in corrections if one.like in fitted}
-    content = {**tables, "verdict": verdict} | pack_edits(by_batch, space, strength)
+    content = {**tables, "verdict": verdict} | output.to_uns() | pack_edits(by_batch, space, strength)
     content |= {"held_out": scores} if held_out.any() else {}
-    content |= {"layers": np.array(output.layers, dtype=str)}
-    content |= {"order": np.array([*list_edits(adata, space.layer), key_added], dtype=str)}
     adata = adata.copy() if copy else adata
     edited.write(adata, key_added, output.layers, space.layer)
     Record(key_added, Tool.CORRECT, config, content).write(adata)
@@ -230,9 +222,8 @@ class BatchReport:
 
     batch: str
     row: dict[str, Any]
-    features: pd.DataFrame | None = None
-    samples: pd.DataFrame | None = None
-    outside_control: "pd.Series[float] | None" = None
+    features: pd.DataFrame | None
+    samples: pd.DataFrame | None
 
 
 def _correct_batch(
@@ -247,28 +238,27 @@ def _correct_batch(
     source, query = correction.design.source, correction.design.query
     row: dict[str, Any] = UNKNOWN | {"status": str(correction.status), "how": correction.how}
     row |= {"n_controls": len(source), "n_samples": len(query)}
-    features = by_sample = outside_control = None
+    features = by_sample = None
     if fitted is not None:
         summary = apply_edit(fitted, space.cells, correction.cells, edited, space.device, output)
-        features = batch_features(fitted, summary, space.features, correction.batch)
+        features = batch_features(fitted, summary, space.features, correction.batch).assign(outside_control=np.nan)
         verdict = write_verdict(fitted.summary, features.set_index("feature"), summary)
         row |= {"n_clipped": summary.n_clipped, "verdict": verdict}
         if fitted.ensemble is not None:
             row |= {"expected": fitted.ensemble.expected, "expected_se": fitted.ensemble.expected_se}
-    if correction.is_fitted and len(query):
+    if features is not None and correction.is_fitted and len(query):
         control_cells, query_cells = (cells.cpu().numpy() for cells in space.read_cells(source, query))
         found = coverage(control_cells, samples[source], query_cells, samples[query], space.features)
-        outside_control = pd.Series(found.beyond, index=space.features)
+        features = features.assign(outside_control=found.beyond)
         outside = edited.distance[query] > 1
         by_sample = _describe_samples(found, pd.Series(outside, index=samples[query])).assign(batch=correction.batch)
         row |= {"outside": outside.mean(), "flagged": by_sample["flagged"].sum()}
-    return BatchReport(correction.batch, row, features, by_sample, outside_control)
+    return BatchReport(correction.batch, row, features, by_sample)
 
 
 def batch_features(fitted: FittedEdit, summary: EditSummary, names: Sequence[str], batch: str) -> pd.DataFrame:
     """Return what was done to each feature of a batch, a row a feature."""
-    index = pd.Index(names, name="feature")
-    table = feature_table(index, fitted.observed_change, fitted.held_out_error, fitted.wrong_direction, summary)
+    table = feature_table(names, fitted, summary).rename_axis("feature")
     return table.reset_index().assign(batch=batch)
 
 
@@ -310,7 +300,7 @@ def _score_held_out(
         others = reference or [other for other in corrections if other is not one]
         their_rows = np.sort(np.concatenate([other.cells for other in others]))
         own, theirs = one.cells[held_out[one.cells]], their_rows[held_out[their_rows]]
-        if one in reference or min(len(own), len(theirs)) < 2:
+        if one.status is BatchStatus.REFERENCE or min(len(own), len(theirs)) < 2:
             continue
         before, after, truth = cells[own].numpy(), corrected[own].numpy(), corrected[theirs].numpy()
         row = {"n_cells": len(own), "before": energy_distance(before, truth), "after": energy_distance(after, truth)}
@@ -327,14 +317,8 @@ def _make_tables(reports: Sequence[BatchReport], names: Sequence[str]) -> dict[s
     samples = pd.concat(by_sample)[SAMPLE_COLUMNS] if by_sample else pd.DataFrame(columns=SAMPLE_COLUMNS)
     samples = samples.astype({"flagged": bool, "composition": float})
     samples.index = pd.Index(samples["batch"] + ": " + samples["sample"], dtype=str)
-    features = []
-    for report in reports:
-        if report.features is not None:
-            outside = (
-                np.nan if report.outside_control is None else report.features["feature"].map(report.outside_control)
-            )
-            features.append(report.features.assign(outside_control=outside))
-    return {"batches": batches, "samples": samples, "features": stack_features(features, names)}
+    features = stack_features([report.features for report in reports if report.features is not None], names)
+    return {"batches": batches, "samples": samples, "features": features}
 
 
 def _write_verdict(batches: pd.DataFrame, samples: pd.DataFrame, scores: pd.DataFrame) -> str:

@@ -9,13 +9,14 @@ from anndata import AnnData
 from .. import _slots
 from .._data.check import Selector, open_adata
 from .._data.design import Design
+from .._data.output import Output
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
 from .._docs import shared_docs
-from ..engine.apply import Output, computing
+from ..engine.apply import computing
 from ..engine.fit import Edit, pack_edits
 from ..engine.report import ensemble_to_uns
-from ..engine.write import check_output, write_edit
+from ..engine.write import write_edit
 
 EditName = Literal["auto", "paper", "percentile", "shift", "affine", "gaussian_ot", "local", "transport"]
 
@@ -175,12 +176,11 @@ def edit(
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
     method = Edit.of(edit, rng=rng, **edit_params)
-    output = Output.read(key_added, strength, bounds, write_to, copy=copy)
     space = TrainedSpace.read(adata, key, layer, accelerator)
+    output = Output.read(adata, space, key_added, strength, bounds, write_to, copy=copy)
     populations: dict[str, Any] = {"source": source, "target": target, "query": query}
     design = Design.read(adata, groupby, **populations, strata=strata, paired_by=method.paired_by)
     method.check(space)
-    check_output(output, adata, space)
     space.check_cells()
 
     # compute

@@ -54,12 +54,7 @@ def rank_combinations(
 
     Parameters
     ----------
-    adata
-        Cells by features, with a trained space.
-    groupby
-        Column of ``obs`` with the treatments.
-    control
-        Its value for untreated cells.
+    %(treatments)s
     effects
         Its values for cells under one treatment each, at least two.
     score
@@ -68,12 +63,8 @@ def rank_combinations(
     %(edit)s
     n_bootstrap
         Bootstrap resamples of the predicted cells behind the intervals.
-    %(layer)s
-    %(key)s
-    %(accelerator)s
-    rng
-        Seed of the resamples.
-    %(progress_bar)s
+    %(reading)s
+    %(computing)s
 
     Returns
     -------

@@ -74,12 +74,7 @@ def synergy(
 
     Parameters
     ----------
-    adata
-        Cells by features, with a trained space.
-    groupby
-        Column of ``obs`` with the treatments.
-    control
-        Its value for untreated cells.
+    %(treatments)s
     effects
         Its two values for cells under one treatment each.
     measured
@@ -95,14 +90,10 @@ def synergy(
     n_bootstrap
         Bootstrap resamples of all populations, with the effects fitted again. More make the standard errors steadier: with 50
         they vary by 10 %.
-    %(layer)s
-    %(key)s
+    %(reading)s
     key_added
         Key of the result in ``uns``.
-    %(accelerator)s
-    rng
-        Seed of the resamples.
-    %(progress_bar)s
+    %(computing)s
     %(copy)s
 
     Returns

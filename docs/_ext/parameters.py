@@ -1,0 +1,91 @@
+"""Parameters in the pages of the API: short names of types, and a text that several parameters share is written once."""
+
+import inspect
+import re
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+FIELD = re.compile(r"^:param (?P<name>[^:]+):(?P<text>.*)$")
+DOCUMENTED = re.findall(r"^   (\w+\.\w+)$", (Path(__file__).parents[1] / "api.md").read_text(), flags=re.MULTILINE)
+SHORTER = [
+    (re.compile(r"\{'\w+': Candidate\(.*\)\}"), "CANDIDATES"),
+    (re.compile(r"<function (?:[\w<>]+\.)*(\w+)(?: at 0x\w+)?>"), r"\1"),
+    (re.compile(r"<factory>"), "..."),
+]
+"""Defaults whose representation says less than their name."""
+
+
+@cache
+def public_names():
+    """Return the name under which each class of the package has a page."""
+    classes = {}
+    for name in DOCUMENTED:
+        module, _, member = name.partition(".")
+        found = getattr(import_module(f"neuronedit.{module}"), member)
+        if inspect.isclass(found):
+            classes[found] = f"neuronedit.{name}"
+    return classes
+
+
+def format_type(annotation, config):
+    """Write a class by its short name; it is a link where this site has a page for it."""
+    if not inspect.isclass(annotation) or annotation.__module__ in ("builtins", "typing", "types", "collections.abc"):
+        return None
+    if annotation in public_names():
+        return f":py:class:`~{public_names()[annotation]}`"
+    package = annotation.__module__.split(".")[0]
+    return f"``{annotation.__name__}``" if package == "neuronedit" else f"``{package}.{annotation.__name__}``"
+
+
+def share_texts(app, what, name, obj, options, lines):
+    """Keep the text of parameters that are described together (``source, target``) with the last of them."""
+    fields = split_fields(lines)
+    for first, following in zip(fields, fields[1:], strict=False):
+        match, match_following = FIELD.match(first[0]), FIELD.match(following[0])
+        if match and match_following and text_of(first) and text_of(first) == text_of(following):
+            first[:] = [f":param {match['name']}:"]
+    lines[:] = [line for field in fields for line in field]
+
+
+def shorten(text):
+    """Write long defaults by their names."""
+    for pattern, name in SHORTER:
+        text = pattern.sub(name, text)
+    return text
+
+
+def shorten_signature(app, what, name, obj, options, signature, return_annotation):
+    """Do so in a signature, where there is one."""
+    is_long = signature and shorten(signature) != signature
+    return (shorten(signature), return_annotation) if is_long else None  # the first answer is taken
+
+
+def shorten_defaults(app, what, name, obj, options, lines):
+    """Do so in the fields of parameters."""
+    lines[:] = [shorten(line) if line.startswith(":type ") else line for line in lines]
+
+
+def split_fields(lines):
+    """Split a docstring where a field begins; what goes before the first one is the first part."""
+    parts = [[]]
+    for line in lines:
+        if line.startswith(":"):
+            parts.append([])
+        parts[-1].append(line)
+    return parts
+
+
+def text_of(field):
+    """Return the text of a parameter's field, without its name."""
+    match = FIELD.match(field[0]) if field else None
+    return " ".join([match["text"], *field[1:]]).split() if match else None
+
+
+def setup(app):
+    """Come after numpydoc's sections are fields, and before types are written into them."""
+    app.config.typehints_formatter = format_type
+    app.connect("autodoc-process-docstring", share_texts)
+    app.connect("autodoc-process-docstring", shorten_defaults, priority=900)  # after the types are written
+    app.connect("autodoc-process-signature", shorten_signature, priority=100)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,93 @@
+"""Where edited cells are written: names, bounds and strengths, checked before any work."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import zarr
+from anndata import AnnData
+
+from .. import _slots
+from .check import check_free
+from .space import TrainedSpace
+
+PROGRESS = "neuronedit"
+"""Name of the attribute of a store that says how far it has got."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where edited cells are written: the key, a layer for each strength, bounds, and the store if they go into a file."""
+
+    key: str
+    strengths: list[float]
+    bounds: tuple[float, float] = (-np.inf, np.inf)
+    write_to: str | PathLike[str] | None = None
+    order: tuple[str, ...] = ()  # the edits that made the layer that is read, the first one first
+
+    @classmethod
+    def read(
+        cls,
+        adata: AnnData,
+        space: TrainedSpace,
+        key: str,
+        strength: float | Sequence[float] = 1.0,
+        bounds: tuple[float | None, float | None] | None = None,
+        write_to: str | PathLike[str] | None = None,
+        *,
+        copy: bool = False,
+        layers: Collection[str] | None = None,
+    ) -> Self:
+        """Read what the caller asked for, once the names are free (``layers``: if others than the edit's own)."""
+        if write_to is not None and copy:
+            raise ValueError("with write_to= the edited cells go into a new store: copy cannot be given.")
+        strengths = [float(value) for value in np.atleast_1d(strength)]
+        if not strengths or not np.isfinite(strengths).all() or len(set(strengths)) < len(strengths):
+            raise ValueError(f"strength must be a finite number, or several different ones; it is {strength!r}.")
+        low, high = bounds or (None, None)
+        low, high = -np.inf if low is None else float(low), np.inf if high is None else float(high)
+        if not low < high:
+            raise ValueError(
+                f"bounds must be the lowest and the highest value, or None for either; they are {bounds!r}."
+            )
+        if key is not None and space.layer == key:
+            raise ValueError(f"key_added={key!r} is the layer that is edited; choose another.")
+        record = adata.uns.get(space.layer, {}) if space.layer is not None else {}
+        order = tuple(str(name) for name in record["order"]) if "order" in record else ()
+        output = cls(key, strengths, (low, high), write_to, order)
+        check_free(adata, key, layers=output.layers if layers is None else layers, spaces=space.keys)
+        if write_to is not None and Path(write_to).exists():
+            open_store(write_to)
+        return output
+
+    @property
+    def layers(self) -> list[str]:
+        """Return the names of the layers, that of the last strength the last."""
+        return [*(f"{self.key}_{value:g}" for value in self.strengths[:-1]), self.key]
+
+    @property
+    def strength(self) -> float:
+        """Return the last strength: the one that the record is about."""
+        return self.strengths[-1]
+
+    def to_uns(self) -> dict[str, Any]:
+        """Return what a record keeps of it."""
+        return {"layers": np.array(self.layers, dtype=str), "order": np.array([*self.order, self.key], dtype=str)}
+
+
+def open_store(path: str | PathLike[str]) -> tuple[zarr.Group, str]:
+    """Return a store that exists, and the digest of the edit that is in it."""
+    try:
+        group = zarr.open_group(path, mode="r+", use_consolidated=False)
+        return group, str(group.attrs[PROGRESS]["job"])
+    except (KeyError, OSError, TypeError, ValueError):
+        raise ValueError(f"{path} exists and is no store of ne.tl.edit; choose another write_to.") from None
+
+
+def copy_cofactor(adata: AnnData, layer: str | None, to: str | None) -> None:
+    """Write the arcsinh cofactors of a layer for one that was made of it."""
+    if _slots.cofactor(layer) in adata.var:
+        adata.var[_slots.cofactor(to)] = adata.var[_slots.cofactor(layer)]

@@ -1,0 +1,136 @@
+"""Edits within a space, as whole methods: PCA editing, constant shift, neuron editing, and the ensemble of edits."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .._docs import shared_docs
+from .._types import Map, Method, Space, within
+from ..edits import percentile, shift
+from ..ensemble import cross_validate
+from ..spaces import PCA, Autoencoder, Training
+
+FitSpace = Callable[[Tensor, Training], Space]
+"""Trains a space on cells, ``(n_cells, n_features)``."""
+
+
+@shared_docs
+def pca_edit(source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, n_components: int = 50) -> Map:
+    """Move the percentiles of the principal components ("PCA editing").
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> source = torch.randn(500, 3)
+    >>> ne.baselines.pca_edit(source, source + 1)(torch.zeros(1, 3)).round().tolist()
+    [[1.0, 1.0, 1.0]]
+
+    Parameters
+    ----------
+    %(populations)s
+    %(cells_to_train_on)s
+    n_components
+        Components at most; there are never more than features.
+
+    Returns
+    -------
+    The percentile edit within `spaces.PCA`.
+    """
+    space = PCA.of(torch.cat([source, target]) if cells is None else cells, n_components=n_components)
+    return within(space, percentile)(source, target)
+
+
+def make_autoencoder_baseline(name: str, method: Method, summary: str) -> Callable[..., Map]:
+    """Return a baseline that trains an autoencoder and runs a method on its neurons."""
+
+    def baseline(
+        source: Tensor,
+        target: Tensor,
+        /,
+        *,
+        cells: Tensor | None = None,
+        n_steps: int = 5_000,
+        rng: int = 0,
+        fit: FitSpace = Autoencoder.fit,
+    ) -> Map:
+        space = _fit_space(fit, source, target, cells, n_steps, rng)
+        return within(space, method)(source, target)
+
+    baseline.__name__ = baseline.__qualname__ = name
+    baseline.__doc__ = f"""{summary}
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> source = torch.randn(200, 3)
+    >>> ne.baselines.{name}(source, source + 1, n_steps=4)(source).shape
+    torch.Size([200, 3])
+
+    Parameters
+    ----------
+    %(populations)s
+    %(cells_to_train_on)s
+    %(autoencoder_training)s
+
+    Returns
+    -------
+    The edit within `spaces.Autoencoder`.
+    """
+    return shared_docs(baseline)
+
+
+constant_shift = make_autoencoder_baseline(
+    "constant_shift", shift, "Add the difference of the mean neurons of an autoencoder (latent arithmetic)."
+)
+
+neuron_editing = make_autoencoder_baseline(
+    "neuron_editing",
+    percentile,
+    "Move the percentiles of an autoencoder's neurons: the paper's method, as one function of cells.",
+)
+
+
+@shared_docs
+def auto_edit(
+    source: Tensor,
+    target: Tensor,
+    /,
+    *,
+    cells: Tensor | None = None,
+    query: Tensor | None = None,
+    n_steps: int = 5_000,
+    rng: int = 0,
+    fit: FitSpace = Autoencoder.fit,
+) -> Map:
+    """Average the edits that generalize best in cross-validation: what ``ne.tl.edit`` does by default, without strata.
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> source = torch.randn(200, 3)
+    >>> ne.baselines.auto_edit(source, source + 1, n_steps=4)(source).shape
+    torch.Size([200, 3])
+
+    Parameters
+    ----------
+    %(populations)s
+    %(cells_to_train_on)s
+    query
+        The cells that the map is meant for: folds that resemble them count more. `None`: the source.
+    %(autoencoder_training)s
+
+    Returns
+    -------
+    The weighted mean of the candidates' maps.
+    """
+    space = _fit_space(fit, source, target, cells, n_steps, rng)
+    with torch.no_grad():
+        ensemble = cross_validate(space, source, target, source if query is None else query, rng=rng)
+        return ensemble.fit(ensemble.populations)
+
+
+def _fit_space(fit: FitSpace, source: Tensor, target: Tensor, cells: Tensor | None, n_steps: int, rng: int) -> Space:
+    """Train a space on all cells that were given."""
+    cells = torch.cat([source, target]) if cells is None else cells
+    return fit(cells, Training(n_steps=n_steps, rng=rng, device=source.device))

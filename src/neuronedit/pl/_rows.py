@@ -1,0 +1,65 @@
+"""What plots with a named row for each thing share: the frame, and dots with intervals."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+
+from .._data.check import format_choices
+from ._figure import blank, format_number, ink
+
+ESTIMATE_AREA = 34
+"""Of the dot of an estimate, in square points: it stands out from the dots of single runs and folds."""
+
+INTERVAL: dict[str, Any] = {"linewidth": 5, "alpha": 0.35, "solid_capstyle": "butt"}
+"""The bar of an interval, wide and pale, so that the dot in it is seen."""
+
+
+def check_table(table: Any, columns: Sequence[str], tool: str) -> None:
+    """Refuse what is not the table that a tool returns."""
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"table must be what {tool} returned; it is a {type(table).__name__}.")
+    if missing := [column for column in columns if column not in table]:
+        raise KeyError(
+            f"table has no column {format_choices(missing)}; it has {format_choices(table)}. Give what {tool} returned."
+        )
+
+
+def name_ticks(axis: Axis, places: Any, names: Sequence[Any], n_hidden: int) -> None:
+    """Name the ticks of an axis; after the last one say in grey how many are not drawn."""
+    places, names = list(places), [str(name) for name in names]
+    if n_hidden:
+        places, names = [*places, places[-1] + 1], [*names, f"{n_hidden} more"]
+    axis.set_ticks(places, names)
+    for label in axis.get_ticklabels()[-1:] if n_hidden else ():  # inner panels have none
+        label.set_color(ink(0.5))
+
+
+def frame_rows(axes: Sequence[Axes], places: Any, names: Sequence[Any], n_hidden: int = 0) -> None:
+    """Name the rows of panels that stand beside each other, the first one on top, and draw a line along each."""
+    for panel in axes:
+        name_ticks(panel.yaxis, places, names, n_hidden)
+        panel.set_ylim(panel.get_yticks()[-1] + 0.6, -0.6)
+        panel.grid(axis="y", color=ink(0.92))
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right", "left"]].set_visible(False)
+        panel.tick_params(axis="y", length=0)
+    for panel in axes[1:]:
+        panel.tick_params(axis="y", labelleft=False)
+
+
+def draw_estimate(
+    panel: Axes, y: float, value: float, interval: Any, color: str, limits: tuple[float, float] = (-np.inf, np.inf)
+) -> None:
+    """Draw a dot with its interval in row y; beyond the limits a triangle at the edge, with its number."""
+    panel.plot(interval, [y, y], color=color, zorder=2, **INTERVAL)
+    edge = float(np.clip(value, *limits))
+    marker = "o" if edge == value else "<" if edge > value else ">"
+    panel.scatter(edge, y, s=ESTIMATE_AREA, marker=marker, color=color, zorder=4)
+    if edge != value:
+        side, offset = ("left", 6) if edge > value else ("right", -6)
+        style: dict[str, Any] = {"ha": side, "va": "center", "fontsize": "small", "bbox": blank(0.5)}
+        panel.annotate(format_number(value, 3), (edge, y), (offset, 0), textcoords="offset points", **style)
