@@ -8,6 +8,7 @@ of which the docs are made. ``--quick`` takes every tenth split, and writes noth
 import argparse
 import itertools
 import logging
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +30,15 @@ MIN_CELLS_PER_LINEAGE = 10
 GOOD_SHARE = 0.7
 """Share of the energy distance from which a correction is said to hold."""
 
-SPACES = {"neurons": "neuronedit", "features": "identity"}
 METHODS = {
-    "mean shift": ("features", {"edit": "shift"}),
-    "quantiles per marker": ("features", {"edit": "percentile"}),
-    "Gaussian OT": ("features", {"edit": "gaussian_ot"}),
-    "optimal transport": ("features", {"edit": "transport"}),
-    "neuron editing": ("neurons", {"edit": "percentile"}),
-    "neuron editing, within strata": ("neurons", {"edit": "percentile", "strata": "lineage"}),
-    "auto": ("neurons", {"edit": "auto"}),
-    "auto, with strata": ("neurons", {"edit": "auto", "strata": "lineage"}),
+    "mean shift": {"key": "identity", "edit": "shift"},
+    "quantiles per marker": {"key": "identity", "edit": "percentile"},
+    "Gaussian OT": {"key": "identity", "edit": "gaussian_ot"},
+    "optimal transport": {"key": "identity", "edit": "transport"},
+    "neuron editing": {"edit": "percentile"},
+    "neuron editing, within strata": {"edit": "percentile", "strata": "lineage"},
+    "auto": {"edit": "auto"},
+    "auto, with strata": {"edit": "auto", "strata": "lineage"},
 }
 
 
@@ -92,9 +92,8 @@ def run(adata, held_out, methods):
     roles["held_out_controls"] = {"individual": [*held_out[0], *held_out[1]]}
     for name in methods:
         # correct
-        space, edit = METHODS[name]
-        params = {"key": SPACES[space], "accelerator": "cpu", "progress_bar": False}
-        _, seconds = measure_time(ne.tl.correct, adata, "batch", **roles, **params, **edit)
+        params = METHODS[name] | {"accelerator": "cpu", "progress_bar": False}
+        _, seconds = measure_time(ne.tl.correct, adata, "batch", **roles, **params)
         # score
         record, corrected = adata.uns["corrected"], adata.layers["corrected"][query]
         metric, samples = ne.metrics.energy_distance, record["samples"]
@@ -113,9 +112,7 @@ def run(adata, held_out, methods):
         }
 
 
-def read(path=CSV):
-    """Return the results so far."""
-    return read_results(path)
+read = partial(read_results, CSV)
 
 
 def page(results):

@@ -6,6 +6,7 @@ Tasks, cells and scores are those of ``holdout.py``. Defaults may be set on the 
 
 import argparse
 import itertools
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ SETTINGS = {
 }
 """Steps are of 100 cells at a rate of 1e-3, widths 500-250-50, where nothing else is said. The others are compared with the first."""
 
+DEFAULT = {"n_steps": Training().n_steps, "lr": Training().peak}
 EDITS = ("neuron_editing", "principal_neurons", "local_neurons", "neurons_by_strata")
 
 
@@ -73,9 +75,7 @@ def run(task, wanted):
     return pd.DataFrame(rows)
 
 
-def read(path=CSV):
-    """Return the results."""
-    return read_results(path)
+read = partial(read_results, CSV)
 
 
 def page(results):
@@ -99,7 +99,7 @@ def page(results):
         for group, is_wanted in itertools.product(groups, (~is_auto, is_auto)):
             by_task = gain[is_wanted & (own["group"] == group)].groupby(["family", "task"]).mean()
             shown.append(f"{by_task.mean():+.3f} ± {by_task.sem():.3f}" if len(by_task) > 1 else "–")
-        rows.append([f"**{name}**" if is_default(setting) else name, *shown])
+        rows.append([f"**{name}**" if setting == DEFAULT else name, *shown])
 
     n_tasks = results.groupby("family", sort=False)["task"].nunique()
     families = ", ".join(f"{family} ({n})" for family, n in n_tasks.items())
@@ -110,12 +110,6 @@ def page(results):
     heads = ["training", "tasks x seeds", "time", "error of reconstruction"]
     heads += [f"{what}, {group}" for group in groups for what in ("edits", "auto")]
     return "\n".join([text, "", *markdown_table(heads, rows)]) + "\n"
-
-
-def is_default(setting):
-    """Return whether this is how a space is trained by default."""
-    usual = Training()
-    return setting == {"n_steps": usual.n_steps, "lr": usual.peak}
 
 
 def main():

@@ -1,11 +1,11 @@
-"""Sunglasses, learnt on some people or in some poses and put on others; and the paper's protocol on your copy of CelebA.
+"""Sunglasses, learned from some people or in some poses and put on others; and the paper's protocol on your copy of CelebA.
 
 ``python benchmarks/faces.py`` runs what ``faces.csv`` lacks (half an hour on one core; ``--jobs 2`` takes half of that); the docs
 are made of it. Every photograph without sunglasses has one with them, of the same person, pose and expression, which no method sees.
 ``python benchmarks/faces.py --celeba PATH`` learns black to blond hair on men and applies it to women, with every method and seed
 (Table 1 of the paper); it prints the table and writes ``celeba.csv`` and ``celeba.png`` where you are. ``--quick`` looks at either
 in minutes. Networks are the published ones, and how long they train was set by the time it takes; that an autoencoder which is
-stopped early predicts better was found by holding out four of the people learnt on.
+stopped early predicts better was found by holding out four of the people in source and target.
 """
 
 import argparse
@@ -33,7 +33,7 @@ STEPS, EARLY_STEPS, SLOW_STEPS, BATCH_SIZE = 1_000, 60, 300, 16
 """Of the autoencoder and of one that is stopped early, of the adversarial methods and RegAE; images a step."""
 
 EYES_SHARE = 0.08
-"""Of the pixels of each pose, those that sunglasses change most are the region of the eyes: about what a pair covers."""
+"""Of the pixels of each pose, those that sunglasses change most are the region of the eyes."""
 
 PAPER = {
     "neuron editing, decoded": 121.6, "CycleGAN": 153.0, "ResnetGAN": 184.3, "RegAE": 272.1, "GAN": 282.3,
@@ -117,15 +117,13 @@ STOPPED = {f"{name}, stopped early": EDITED[name] for name in TO_STOP}
 REFERENCE = "another photograph with sunglasses"
 """Of the same person in the same pose: how close to the truth an image can be that is right, but for what nobody can know."""
 
-TRAINED = dict(
-    zip(["GAN", "CycleGAN", "ResnetGAN", "RegAE"], [gan, cyclegan, resnet_gan, mmd_autoencoder], strict=True)
-)
+TRAINED = {"GAN": gan, "CycleGAN": cyclegan, "ResnetGAN": resnet_gan, "RegAE": mmd_autoencoder}
 METHODS = [REFERENCE, *EDITED, *STOPPED, *TRAINED]
 
 
 @cache
 def load(step=1):
-    """Load photographs, 0 to 1; ``obs["pair"]`` is the row of the same photograph with sunglasses, -1 where there is none."""
+    """Load photographs, 0 to 1; ``obs["dark"]`` is the row of the same photograph with sunglasses, -1 where there is none."""
     adata = ne.datasets.cmu_faces()
     rows, columns = adata.uns["image_shape"] // step
     images = adata.X.reshape(-1, rows, step, columns, step).mean(axis=(2, 4)) / 255
@@ -135,7 +133,7 @@ def load(step=1):
     who = [tuple(row) for row in faces.obs[["individual", "pose", "expression"]].to_numpy()]
     is_dark = has_sunglasses(faces)
     dark_row = {who[i]: i for i in np.flatnonzero(is_dark)}
-    faces.obs["pair"] = [-1 if is_dark[i] else dark_row.get(name, -1) for i, name in enumerate(who)]
+    faces.obs["dark"] = [-1 if is_dark[i] else dark_row.get(name, -1) for i, name in enumerate(who)]
     return faces
 
 
@@ -147,15 +145,15 @@ def has_sunglasses(faces):
 def roles(faces, task):
     """Return rows of source, target, query and, for each of the query, its truth."""
     is_held_out = faces.obs[task.column].isin(task.held_out).to_numpy()
-    is_dark, pair = has_sunglasses(faces), faces.obs["pair"].to_numpy()
+    is_dark, dark_row = has_sunglasses(faces), faces.obs["dark"].to_numpy()
     source, target = np.flatnonzero(~is_held_out & ~is_dark), np.flatnonzero(~is_held_out & is_dark)
-    query = np.flatnonzero(is_held_out & (pair >= 0))
-    return {"source": source, "target": target, "query": query, "truth": pair[query]}
+    query = np.flatnonzero(is_held_out & (dark_row >= 0))
+    return {"source": source, "target": target, "query": query, "truth": dark_row[query]}
 
 
-def choose_others(faces, rows, seed):
+def choose_others(faces, rows, rng):
     """Return for each truth the row of another photograph with sunglasses of the same person in the same pose."""
-    generator, is_dark = np.random.default_rng(seed), has_sunglasses(faces)
+    generator, is_dark = np.random.default_rng(rng), has_sunglasses(faces)
     who = (faces.obs["individual"].astype(str) + faces.obs["pose"].astype(str)).to_numpy()
     return [generator.choice(np.setdiff1d(np.flatnonzero(is_dark & (who == who[row])), row)) for row in rows]
 
@@ -170,13 +168,13 @@ def find_eyes(faces):
     return mask
 
 
-def extractor(images, labels, image_shape, n_steps=300, seed=0):
+def extractor(images, labels, image_shape, n_steps=300, rng=0):
     """Train a classifier on real images and return its pooled activations, 256 an image: what Fréchet distances are taken of.
 
     The published encoder, the mean over places, and one linear layer for each label.
     """
     # layers
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(rng)
     encoder = image_coder([*image_shape, 1][:3], FILTERS, rng=generator)[0][:-1]
     codes = [torch.from_numpy(labels[name].astype("category").cat.codes.to_numpy().astype(int)) for name in labels]
     heads = torch.nn.ModuleList()
@@ -214,7 +212,7 @@ def face_extractor(step):
 
 
 def predictions(
-    cells, image_shape, seed, *, methods, steps, slow_steps, batch_size=BATCH_SIZE, device="cpu", strata=None
+    cells, image_shape, rng, *, methods, steps, slow_steps, batch_size=BATCH_SIZE, device="cpu", strata=None
 ):
     """Yield each method's name and its images; the autoencoder is trained on source, target and query, without the truth."""
     cells = {role: cells[role].to(device) for role in ("source", "target", "query")}
@@ -223,13 +221,13 @@ def predictions(
 
     @cache
     def fit(n_steps):
-        settings = {"n_steps": n_steps, "batch_size": batch_size, "lr": 1e-3, "rng": seed}
+        settings = {"n_steps": n_steps, "batch_size": batch_size, "lr": 1e-3, "rng": rng}
         training = ne.spaces.Training(**settings, device=torch.device(device))
         return ne.spaces.Conv.fit(images, training, image_shape=image_shape)
 
     for name in methods:
         if name in TRAINED:
-            settings = {"image_shape": image_shape, "n_steps": slow_steps, "batch_size": batch_size, "rng": seed}
+            settings = {"image_shape": image_shape, "n_steps": slow_steps, "batch_size": batch_size, "rng": rng}
             edit = TRAINED[name](cells["source"], cells["target"], **settings)
         else:
             n_steps = EARLY_STEPS if name in STOPPED else steps
@@ -269,9 +267,7 @@ def rms(error):
     return float(np.sqrt(np.square(error).mean()))
 
 
-def read(path=CSV):
-    """Return the results so far."""
-    return read_results(path)
+read = partial(read_results, CSV)
 
 
 COLUMNS = {"eyes": "eyes", "elsewhere": "elsewhere", "pixels": "all pixels", "fd": "FD"}

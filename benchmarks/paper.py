@@ -110,9 +110,7 @@ def rank_methods(results, table, metric, paper):
     return lines
 
 
-def read(path=CSV):
-    """Return the results so far."""
-    return read_results(path)
+read = partial(read_results, CSV)
 
 
 def page(results, steps=STEPS, slow_steps=SLOW_STEPS):

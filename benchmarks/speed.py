@@ -160,9 +160,7 @@ def fit_exponent(results, what):
     return np.polyfit(np.log(own["n_cells"]), np.log(own["seconds"]), 1)[0] if len(own) > 1 else np.nan
 
 
-def read(path=CSV):
-    """Return the results."""
-    return read_results(path)
+read = partial(read_results, CSV)
 
 
 def page(results):

@@ -40,10 +40,10 @@ GATES += ["cd14-surf-", "cd4+", "cd8+", "dendritic", "igm+", "igm-", "nk"]
 PBMC = ["B cells", "CD14+ Monocytes", "CD4 T cells", "CD8 T cells", "FCGR3A+ Monocytes"]
 """Cell types of kang_counts."""
 
-STIMULI = ("PMA-ionomycin", "BCR-XL", "vanadate")
-UNSTIMULATED = {"condition": "unstimulated"}
-INTERFERON = {"before": {"condition": "control"}, "after": {"condition": "IFN-beta"}}
-ICAM2 = {"before": {"icam2": "no"}, "after": {"icam2": "yes"}}
+ICAM2 = ("icam2", "no", "yes")
+INTERFERON = ("condition", "control", "IFN-beta")
+STIMULI = {name: ("condition", "unstimulated", name) for name in ("PMA-ionomycin", "BCR-XL", "vanadate")}
+"""Changes: a column of obs, its value before and its value after."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,16 @@ class Task:
     rng: int = 0
 
     @classmethod
-    def transfer(cls, data, name, *, learn_in, predict_in, before, after, **more):
-        """Learn a change, from ``before`` to ``after``, in some cells, and predict it in others."""
-        roles = [cells | moment for cells in (learn_in, predict_in) for moment in (before, after)]
-        return cls(data, name, *roles, **more)
+    def transfer(cls, data, name, where, change, **more):
+        """Learn a change in some cells, and predict it in others.
 
-    @classmethod
-    def new_value(cls, data, name, column, value, values, **more):
-        """Learn a change in cells with all other values of a column, and predict it in those with this one."""
-        others = [other for other in values if other != value]
-        return cls.transfer(data, name, learn_in={column: others}, predict_in={column: value}, **more)
+        ``where`` is a column, its value or values to learn in, and its value to predict in; ``change`` is a column, its
+        value before and its value after.
+        """
+        column, learn_in, predict_in = where
+        changing, before, after = change
+        roles = [{column: cells, changing: value} for cells in (learn_in, predict_in) for value in (before, after)]
+        return cls(data, name, *roles, **more)
 
 
 # Data sets: each is a function of a seed, which only the simulated ones need.
@@ -142,45 +142,24 @@ def load_data(name, rng=0):
 # Tasks
 
 
-def volunteers(before, after, **more):
-    """Learn a batch effect on one volunteer, and predict it on another."""
-    batches = {"before": {"batch": before}, "after": {"batch": after}}
-    people = {"learn_in": {"individual": "Volunteer_1"}, "predict_in": {"individual": "Volunteer_2"}}
-    return Task.transfer("cytonorm_volunteers", f"{before} to {after}", **people, **batches, **more)
-
-
-def patients(name, before, after, **more):
-    """Learn a batch effect on healthy controls, and predict it on patients; the truth is other patients."""
-    batches = {"before": {"batch": before}, "after": {"batch": after}}
-    people = {"learn_in": {"role": "control"}, "predict_in": {"role": "sample"}}
-    return Task.transfer("imubac_krieg", name, **people, **batches, **more)
-
-
-def inhibitor(name, **more):
-    """Learn what an inhibitor does without ICAM2, and predict what it does with it."""
-    change = {"before": {"inhibitor": "none"}, "after": {"inhibitor": name}}
-    stimuli = {"learn_in": ICAM2["before"], "predict_in": ICAM2["after"]}
-    return Task.transfer("sachs_icam2_inhibitors", name, **stimuli, **change, **more)
-
-
-def simulated(data, name, column, values, **more):
-    """Take source, target, query and truth by the values of one column."""
-    return Task(data, name, *({column: value} for value in values), **more)
-
-
 def paper_tasks():
     """Return the tasks of the paper's tables 2 and 3, without loading data."""
-    batches = ("PTLG021", "PTLG028", "PTLG034")
-    tasks = [volunteers(a, b, table=2) for a, b in zip(batches, batches[1:] + batches[:1], strict=True)]
-    tasks.append(patients("patients", "Data23", "Data29", table=2))
-    tasks.append(simulated("simulated combination", "A on B", "condition", ("basal", "A", "B", "A+B"), table=3))
-    tasks += [inhibitor(name, table=3) for name in ("AKT-inhibitor", "U0126")]
-    stimulus = {"before": UNSTIMULATED, "after": {"condition": "PMA-ionomycin"}, "table": 3}
+    tasks = []
+    for a, b in (("PTLG021", "PTLG028"), ("PTLG028", "PTLG034"), ("PTLG034", "PTLG021")):
+        where = ("individual", "Volunteer_1", "Volunteer_2")
+        tasks.append(Task.transfer("cytonorm_volunteers", f"{a} to {b}", where, ("batch", a, b), table=2))
+    change = ("batch", "Data23", "Data29")  # the truth is other patients
+    tasks.append(Task.transfer("imubac_krieg", "patients", ("role", "control", "sample"), change, table=2))
+    conditions = [{"condition": name} for name in ("basal", "A", "B", "A+B")]
+    tasks.append(Task("simulated combination", "A on B", *conditions, table=3))
+    for name in ("AKT-inhibitor", "U0126"):
+        tasks.append(Task.transfer("sachs_icam2_inhibitors", name, ICAM2, ("inhibitor", "none", name), table=3))
     for kind in ("cd8+", "igm+", "cd14+hladrmid"):  # the largest type of T cells, B cells and monocytes
-        name = f"{kind}, PMA-ionomycin"
-        tasks.append(Task.new_value("bodenmiller_4stim", name, "cell_type", kind, GATES, **stimulus))
+        name, where = f"{kind}, PMA-ionomycin", ("cell_type", all_but(kind, GATES), kind)
+        tasks.append(Task.transfer("bodenmiller_4stim", name, where, STIMULI["PMA-ionomycin"], table=3))
     for kind in ("B cells", "CD14+ Monocytes"):
-        tasks.append(Task.new_value("kang_counts", f"{kind}, IFN-beta", "cell_type", kind, PBMC, **INTERFERON, table=3))
+        name, where = f"{kind}, IFN-beta", ("cell_type", all_but(kind, PBMC), kind)
+        tasks.append(Task.transfer("kang_counts", name, where, INTERFERON, table=3))
     return tasks
 
 
@@ -189,49 +168,54 @@ def holdout_tasks():
     for rng in range(3):
         yield from simulated_tasks(rng)
     for a, b in permutations(("PTLG021", "PTLG028", "PTLG034"), 2):
-        yield volunteers(a, b, family="cytonorm volunteers")
+        where, more = ("individual", "Volunteer_1", "Volunteer_2"), {"family": "cytonorm volunteers"}
+        yield Task.transfer("cytonorm_volunteers", f"{a} to {b}", where, ("batch", a, b), **more)
     for a, b in permutations(("Data23", "Data29")):
-        yield patients(f"{a} to {b}", a, b, family="imubac patients")
-    data = "sachs_icam2_inhibitors"
-    yield from leave_one_out("sachs inhibitor", data, "inhibitor", **ICAM2)
-    for name in find_large(data, "inhibitor", **ICAM2):
+        where, more = ("role", "control", "sample"), {"family": "imubac patients"}
+        yield Task.transfer("imubac_krieg", f"{a} to {b}", where, ("batch", a, b), **more)
+    yield from leave_one_out("sachs inhibitor", "sachs_icam2_inhibitors", "inhibitor", ICAM2)
+    for name in find_large("sachs_icam2_inhibitors", "inhibitor", ICAM2):
         if name != "none":  # one source and one target, and nothing else to say whether the change generalizes
-            yield inhibitor(name, family="sachs one pair")
-    for stimulus in STIMULI:
-        change = {"before": UNSTIMULATED, "after": {"condition": stimulus}}
-        yield from leave_one_out(f"bodenmiller {stimulus}", "bodenmiller_4stim", "cell_type", **change)
-    yield from leave_one_out("kang cell type", "kang_counts", "cell_type", **INTERFERON)
-    for a, b in permutations(find_large("kang_counts", "individual", **INTERFERON)):
-        donors = {"learn_in": {"individual": a}, "predict_in": {"individual": b}}
-        yield Task.transfer("kang_counts", f"{a} to {b}", **donors, **INTERFERON, family="kang donor")
+            change = ("inhibitor", "none", name)
+            yield Task.transfer("sachs_icam2_inhibitors", name, ICAM2, change, family="sachs one pair")
+    for stimulus, change in STIMULI.items():
+        yield from leave_one_out(f"bodenmiller {stimulus}", "bodenmiller_4stim", "cell_type", change)
+    yield from leave_one_out("kang cell type", "kang_counts", "cell_type", INTERFERON)
+    for a, b in permutations(find_large("kang_counts", "individual", INTERFERON)):
+        yield Task.transfer("kang_counts", f"{a} to {b}", ("individual", a, b), INTERFERON, family="kang donor")
 
 
 def simulated_tasks(rng):
     """Yield a sample in another batch, a combination of treatments, and two cell types in another batch."""
     more = {"strata": "cell_type", "family": "simulated", "rng": rng}
-    groups = ("control_1", "control_2", "sample_1", "truth")
-    yield simulated("simulated batches", f"batches {rng}", "group", groups, **more)
-    conditions = ("basal", "A", "B", "A+B")
-    yield simulated("larger simulated combination", f"combination {rng}", "condition", conditions, **more)
+    groups = [{"group": name} for name in ("control_1", "control_2", "sample_1", "truth")]
+    yield Task("simulated batches", f"batches {rng}", *groups, **more)
+    conditions = [{"condition": name} for name in ("basal", "A", "B", "A+B")]
+    yield Task("larger simulated combination", f"combination {rng}", *conditions, **more)
     kinds = sorted(load_data("simulated batches", rng).obs["cell_type"].unique())
     for kind in ("B", "CD4 T"):
-        others, own = {"cell_type": [other for other in kinds if other != kind]}, {"cell_type": kind}
-        roles = [cells | {"group": group} for cells, group in zip((others, others, own, own), groups, strict=True)]
+        others, own = {"cell_type": all_but(kind, kinds)}, {"cell_type": kind}
+        roles = [cells | group for cells, group in zip((others, others, own, own), groups, strict=True)]
         yield Task("simulated batches", f"{kind} {rng}", *roles, **more)
 
 
-def leave_one_out(family, data, column, *, before, after):
+def leave_one_out(family, data, column, change):
     """Yield one task for each value of a column that has enough cells: learn on the others, predict this one."""
-    values = sorted(load_data(data).obs[column].astype(str).unique())
-    more = {"before": before, "after": after, "strata": column, "family": family}
-    for value in find_large(data, column, before=before, after=after):
-        yield Task.new_value(data, value, column, value, values, **more)
+    values = load_data(data).obs[column].astype(str).unique()
+    for value in find_large(data, column, change):
+        where = (column, all_but(value, values), value)
+        yield Task.transfer(data, value, where, change, strata=column, family=family)
 
 
-def find_large(data, column, *, before, after):
+def all_but(value, values):
+    """Return all other values."""
+    return [other for other in values if other != value]
+
+
+def find_large(data, column, change):
     """Return the values of a column that have enough cells before and after a change."""
-    obs = load_data(data).obs
-    counts = [obs[column].iloc[find_rows(obs, moment)].value_counts() for moment in (before, after)]
+    obs, (changing, *moments) = load_data(data).obs, change
+    counts = [obs[column].iloc[find_rows(obs, {changing: value})].value_counts() for value in moments]
     smaller = pd.concat(counts, axis=1).fillna(0).min(axis=1)
     return sorted(smaller.index[smaller >= MIN_CELLS_TO_HOLD_OUT].astype(str))
 

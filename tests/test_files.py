@@ -135,7 +135,7 @@ def test_combinations(tmp_path):
     check_files(adata, tmp_path)
 
 
-def many_features(n, space="pca"):
+def many_features(n):
     """Few cells with many features, edited and corrected."""
     generator = np.random.default_rng(0)
     groups = np.repeat(["control_1", "control_2", "sample_1", "sample_2"], 5)
@@ -146,7 +146,7 @@ def many_features(n, space="pca"):
     names = [f"gene/{j}" for j in range(n - 2)] + ["", "_index"]
     X = generator.normal(size=(20, n)).astype(np.float32)
     adata = anndata.AnnData(X, obs=obs, var=pd.DataFrame(index=names))
-    ne.tl.train(adata, space=space, **({"n_components": 5} if space == "pca" else {}))
+    ne.tl.train(adata, space="pca", n_components=5)
     ne.tl.edit(adata, "group", **POPULATIONS, edit="percentile")
     ne.tl.bootstrap(adata, n_bootstrap=2)
     ne.tl.correct(adata, "batch", control_key="role", reference="2", edit="shift", **QUIET)
@@ -170,9 +170,8 @@ def list_sizes(path):
     return sizes
 
 
-@pytest.mark.parametrize("space", ["pca", "identity"])
-def test_many_features(tmp_path, space):
-    adata = many_features(20_000, space)
+def test_many_features(tmp_path):
+    adata = many_features(20_000)
     check_files(adata, tmp_path)
     for key in ("edited", "corrected", "synergy"):
         assert len(adata.uns[key]["features"]) == 20_000
@@ -186,7 +185,7 @@ def test_tables_have_features_as_rows_and_take_little_room(tmp_path):
         adata.write_h5ad(tmp_path / "cells.h5ad")
         sizes.append(list_sizes(tmp_path / "cells.h5ad"))
     assert sizes[0].keys() == sizes[1].keys()
-    for key, most in {"edited": 70, "corrected": 70, "synergy": 120}.items():
+    for key, most in {"edited": 70, "corrected": 85, "synergy": 105}.items():
         of_key = [sum(size for name, size in of_file.items() if name.startswith(f"{key}/")) for of_file in sizes]
         assert (of_key[1] - of_key[0]) / 2_000 < most, key  # bytes for each feature
     of_space = [sum(size for name, size in of_file.items() if name.startswith("neuronedit/")) for of_file in sizes]
@@ -261,8 +260,8 @@ def test_so_are_names_that_are_made_of_others(_edited):
     check_refused(adata, lambda: ne.tl.compare(adata, "group", **populations, **how), message)
 
 
-@pytest.mark.parametrize("key", ["edited 2", "CD4+ → 37 °C", "a.b", ".a", "x_index", "0"], ids=repr)
-def test_other_keys_are_kept(_edited, tmp_path, key):
+def test_other_keys_are_kept(_edited, tmp_path):
     adata = _edited.copy()
-    ne.tl.edit(adata, "group", **POPULATIONS, edit="shift", key_added=key)
+    for key in ("edited 2", "CD4+ → 37 °C", "a.b", ".a", "x_index", "0"):
+        ne.tl.edit(adata, "group", **POPULATIONS, edit="shift", key_added=key)
     check_files(adata, tmp_path)

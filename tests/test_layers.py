@@ -49,9 +49,9 @@ def violations(src):
     """List "file imports module" for every import that its room does not allow."""
     found = []
     for path in sorted(src.rglob("*.py")):
-        inside = path.relative_to(src).parts
-        room = inside[0].removesuffix(".py")
-        package = ("neuronedit", *inside[:-1])
+        parts = path.relative_to(src).parts
+        room = parts[0].removesuffix(".py")
+        package = ("neuronedit", *parts[:-1])
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -68,7 +68,7 @@ def violations(src):
                 top, *rest = name.split(".")
                 to = rest[0] if top == "neuronedit" and rest else top
                 if to not in ALLOWED[room] | {room} and top not in sys.stdlib_module_names and room != "__init__":
-                    found.append(f"{'/'.join(inside)} imports {name}")
+                    found.append(f"{'/'.join(parts)} imports {name}")
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 FIELD = re.compile(r"^:param (?P<name>[^:]+):(?P<text>.*)$")
 DOCUMENTED = re.findall(r"^   (\w+\.\w+)$", (Path(__file__).parents[1] / "api.md").read_text(), flags=re.MULTILINE)
+OF_PYTHON = ("builtins", "collections.abc", "types", "typing")
 SHORTER = [
     (re.compile(r"\{'\w+': Candidate\(.*\)\}"), "CANDIDATES"),
     (re.compile(r"<function (?:[\w<>]+\.)*(\w+)(?: at 0x\w+)?>"), r"\1"),
@@ -28,14 +29,22 @@ def public_names():
     return classes
 
 
-def format_type(annotation, config):
-    """Write a class by its short name; it is a link where this site has a page for it."""
-    if not inspect.isclass(annotation) or annotation.__module__ in ("builtins", "typing", "types", "collections.abc"):
-        return None
-    if annotation in public_names():
-        return f":py:class:`~{public_names()[annotation]}`"
-    package = annotation.__module__.split(".")[0]
-    return f"``{annotation.__name__}``" if package == "neuronedit" else f"``{package}.{annotation.__name__}``"
+class FormatType:
+    """Write a class by its short name; it is a link where this site has a page for it. Its pickle is kept between builds."""
+
+    def __call__(self, annotation, config):
+        if not inspect.isclass(annotation) or annotation.__module__ in OF_PYTHON:
+            return None
+        if annotation in public_names():
+            return f":py:class:`~{public_names()[annotation]}`"
+        package = annotation.__module__.split(".")[0]
+        return f"``{annotation.__name__}``" if package == "neuronedit" else f"``{package}.{annotation.__name__}``"
+
+    def __eq__(self, other):
+        return isinstance(other, FormatType)
+
+    def __hash__(self):
+        return hash(FormatType)
 
 
 def share_texts(app, what, name, obj, options, lines):
@@ -84,7 +93,7 @@ def text_of(field):
 
 def setup(app):
     """Come after numpydoc's sections are fields, and before types are written into them."""
-    app.config.typehints_formatter = format_type
+    app.config.typehints_formatter = FormatType()
     app.connect("autodoc-process-docstring", share_texts)
     app.connect("autodoc-process-docstring", shorten_defaults, priority=900)  # after the types are written
     app.connect("autodoc-process-signature", shorten_signature, priority=100)

@@ -96,7 +96,7 @@ def _demo(options: argparse.Namespace) -> None:
         print(f"{name:26}{shares[0]:17.2f}{shares[1]:17.2f}{error:17.3f}")
 
     options.output.mkdir(parents=True, exist_ok=True)
-    _write(adata, options.output / "edited.h5ad")
+    _write_file(adata, options.output / "edited.h5ad")
     _draw(adata, options.output / "biaxial.png", x="IFNg", y="CCR6", groupby="group", layers=[None, "edited", "truth"])
     print(f"\nWrote {options.output / 'edited.h5ad'} and {options.output / 'biaxial.png'}.")
 
@@ -144,7 +144,7 @@ def _edit(options: argparse.Namespace) -> None:
     print(record["verdict"])
     print(f"Edited {support.notna().sum():,} of {adata.n_obs:,} cells; mean support {support.mean():.2f}.")
     print("Means moved most: " + ", ".join(f"{name} ({change:.2f})" for name, change in moved[:5].items()) + ".")
-    _write(adata, options.output)
+    _write_file(adata, options.output)
     print(f"Wrote {options.output}.")
     if options.biaxial:
         x, y = options.x or moved.index[0], options.y or moved.index[min(1, len(moved) - 1)]
@@ -172,7 +172,7 @@ def _draw(adata: Any, path: Path, **arguments: Any) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _write(adata: Any, path: Path) -> None:
+def _write_file(adata: Any, path: Path) -> None:
     """Write a file whole or not at all, and read it back."""
     import anndata
     import numpy as np

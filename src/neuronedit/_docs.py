@@ -15,10 +15,6 @@ TEXTS = {
         source, target
             ``(n_cells, n_features)``
         """,
-    "method": """
-        method
-            An edit.
-        """,
     "n_neighbors": """
         n_neighbors
             How many source cells' moves are averaged, at most all of them. More is smoother and has less of their noise; with
@@ -94,14 +90,23 @@ TEXTS = {
             Call ``plt.show()``.
         return_fig
             Return the figure instead of its Axes.
-        """,
-    "edit_key": """
-        key
-            ``key_added`` of the edit.
-        """,
-    "plot_errors": """
+
+        Returns
+        -------
+        The Axes, or a list with one for each panel; the Figure with ``return_fig=True``.
+
+        Raises
+        ------
         KeyError, ValueError, TypeError
             When what is to be drawn is not there; the message lists what is.
+        """,
+    "most": """
+        most
+            Draw at most so many, the first ones. How many more there are stands after the last.
+        """,
+    "result_key": """
+        key
+            ``key_added`` of what is drawn.
         """,
     "image_grid": """
         cells

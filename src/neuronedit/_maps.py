@@ -23,7 +23,6 @@ class Identity:
     """Moves nothing."""
 
     def __call__(self, z: Tensor, /) -> Tensor:
-        """Return what was given."""
         return z
 
 
@@ -35,7 +34,6 @@ class Scaled:
     strength: float
 
     def __call__(self, z: Tensor, /) -> Tensor:
-        """Move cells or neurons."""
         return self.edit(z) if self.strength == 1 else z + self.strength * (self.edit(z) - z)
 
 
@@ -46,7 +44,6 @@ class Compose:
     maps: Sequence[Map]
 
     def __call__(self, z: Tensor, /) -> Tensor:
-        """Move cells or neurons."""
         for move in self.maps:
             z = move(z)
         return z
@@ -60,7 +57,6 @@ class Average:
     shares: Sequence[float]
 
     def __call__(self, z: Tensor, /) -> Tensor:
-        """Move cells or neurons."""
         moved = [share * move(z) for share, move in zip(self.shares, self.maps, strict=True)]
         return torch.stack(moved).sum(0)
 
@@ -73,7 +69,6 @@ class OnNeurons:
     neurons: Sequence[int]
 
     def __call__(self, z: Tensor, /) -> Tensor:
-        """Move neurons."""
         moved, columns = z.clone(), list(self.neurons)
         moved[:, columns] = self.edit(z)[:, columns]
         return moved
@@ -92,5 +87,4 @@ class WithNeurons:
         return EditedCells(edited, self.space.encode(x), self.space.encode(edited))
 
     def __call__(self, x: Tensor, /) -> Tensor:
-        """Return the edited cells."""
         return self.edit(x)

@@ -9,11 +9,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
 
-SLOPE = 0.2
-"""Leak of LeakyReLU, as published."""
-
-FILTERS = (64, 128, 256)
-"""Filters of the encoder's convolutions, as published; the decoder mirrors them."""
+SLOPE = 0.2  # leak of LeakyReLU, as published
+FILTERS = (64, 128, 256)  # of the encoder's convolutions, as published; the decoder mirrors them
 
 
 def dense(widths: Sequence[int], *, rng: Generator, linear_output: bool = False) -> nn.Sequential:
@@ -26,11 +23,7 @@ def dense(widths: Sequence[int], *, rng: Generator, linear_output: bool = False)
 
 
 def apply_dense(stack: nn.Sequential, x: Tensor, *, n_rows: int = 1024) -> Tensor:
-    """Apply a `dense` stack to many cells.
-
-    On the CPU and without gradients ``n_rows`` cells are computed at a time, in buffers that are used again and fit in the
-    cache.
-    """
+    """Apply a `dense` stack to many cells: on the CPU and without gradients, ``n_rows`` at a time in buffers that fit the cache."""
     if torch.is_grad_enabled() or x.device.type != "cpu":
         return stack(x)
     layers = [layer for layer in stack if isinstance(layer, nn.Linear)]
@@ -47,10 +40,7 @@ def apply_dense(stack: nn.Sequential, x: Tensor, *, n_rows: int = 1024) -> Tenso
 
 
 def conv(filters: Sequence[int], *, rng: Generator, up: bool = False, linear_output: bool = False) -> nn.Sequential:
-    """Stack convolutions of size four and stride two: each halves rows and columns, with ``up`` each doubles them.
-
-    LeakyReLU, ``linear_output`` and the weights are as in `dense`.
-    """
+    """Stack convolutions as in `dense`, of size four and stride two: each halves rows and columns, or with ``up`` doubles them."""
     kind, n_pixels = (nn.ConvTranspose2d, 4) if up else (nn.Conv2d, 16)  # of the input that reach a pixel of the output
     layers = (nn.utils.skip_init(kind, n_in, n_out, 4, stride=2, padding=1) for n_in, n_out in pairwise(filters))
     return _stack_layers(layers, [n * n_pixels for n in filters], rng, linear_output)
@@ -71,8 +61,7 @@ def _stack_layers(
 class Images(nn.Module):
     """Turn rows of features into images, ``(n, channels, rows, columns)``, whose sides ``multiple`` divides.
 
-    Features are in the order of ``numpy.ravel`` of an image ``(rows, columns, channels)``. Sides are padded with copies of
-    the last row and the last column.
+    Features are in the order of ``numpy.ravel`` of an image ``(rows, columns, channels)``. Its last row and column are repeated.
     """
 
     def __init__(self, shape: Sequence[int], multiple: int) -> None:
@@ -80,7 +69,6 @@ class Images(nn.Module):
         self.shape, self.multiple = shape, multiple
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return images."""
         n_rows, n_columns, _ = self.shape
         images = x.unflatten(1, self.shape).permute(0, 3, 1, 2)
         return pad(images, (0, -n_columns % self.multiple, 0, -n_rows % self.multiple), mode="replicate")
@@ -94,7 +82,6 @@ class ToRows(nn.Module):
         self.shape = shape
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return rows of features."""
         n_rows, n_columns, _ = self.shape
         return images[:, :, :n_rows, :n_columns].permute(0, 2, 3, 1).flatten(1)
 
@@ -115,9 +102,7 @@ def check_image_shape(shape: Any, n_features: int) -> list[int]:
     sides = [int(side) for side in ([] if shape is None else shape)]
     if len(sides) not in (2, 3) or min(sides) < 1:
         given = "missing" if shape is None else tuple(sides)
-        raise ValueError(
-            f"image_shape is {given}; it must be (rows, columns) or (rows, columns, channels), as in uns['image_shape']."
-        )
+        raise ValueError(f"image_shape is {given}; it must be (rows, columns) or (rows, columns, channels), in uns.")
     if math.prod(sides) != n_features:
         raise ValueError(
             f"image_shape {tuple(sides)} has {math.prod(sides)} values; the images have {n_features} features."

@@ -1,25 +1,12 @@
 """The names of what is written into AnnData, and nothing else."""
 
-MODEL = "neuronedit"
-"""Default key of a trained space in ``uns``."""
-
-EDITED = "edited"
-"""Default key of an edit: its layer, and its record in ``uns``."""
-
-CORRECTED = "corrected"
-"""Default key of a batch correction."""
-
-COMBINED = "combined"
-"""Default key of predicted combinations."""
-
-SYNERGY = "synergy"
-"""Default key of what measured combinations depart by from predicted ones."""
-
-IMAGE_SHAPE = "image_shape"
-"""Name in ``uns`` of the shape of images, ``(rows, columns)`` or ``(rows, columns, channels)``: X has one a row."""
-
-VERSION = "neuronedit_version"
-"""Marks a record in ``uns`` as ours, with the version that wrote it."""
+MODEL = "neuronedit"  # default key of a trained space in uns
+EDITED = "edited"  # default key of an edit: its layer, and its record in uns
+CORRECTED = "corrected"  # default key of a batch correction
+COMBINED = "combined"  # default key of predicted combinations
+SYNERGY = "synergy"  # default key of what measured combinations depart by from predicted ones
+IMAGE_SHAPE = "image_shape"  # in uns: (rows, columns) or (rows, columns, channels) of the images, which are rows of X
+VERSION = "neuronedit_version"  # marks a record in uns as ours, with the version that wrote it
 
 
 def neurons(key: str) -> str:
@@ -43,7 +30,7 @@ def distance(key: str) -> str:
 
 
 def sd(key: str) -> str:
-    """Name in ``layers`` of the standard deviation of the edited values over resamples of the pair."""
+    """Name in ``layers`` of the standard deviation of the edited values over resamples."""
     return f"{key}_sd"
 
 

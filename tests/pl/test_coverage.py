@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 
 import neuronedit as ne
 from neuronedit._data.record import Record, Tool
-from neuronedit.pl._coverage import FLAGGED_STYLE, SAMPLE_STYLE
+from neuronedit.pl._support import FLAGGED_STYLE, SAMPLE_STYLE
 
 
 def make_correction(n_batches=2, n_features=25, n_samples=4):

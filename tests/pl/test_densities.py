@@ -6,7 +6,8 @@ import pytest
 from scipy import sparse
 
 import neuronedit as ne
-from neuronedit.pl._densities import CURVE_STYLES, _estimate_density, curve_style
+from neuronedit.pl._curves import CURVE_STYLES, _estimate_density
+from neuronedit.pl._figure import ROLES, ink
 
 POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 
@@ -59,7 +60,7 @@ def test_the_curves_are_those_of_the_named_cells(adata):
     assert len(ax.lines) == 5
     for line, values, role in zip(ax.lines, cells, CURVE_STYLES, strict=True):
         np.testing.assert_allclose(line.get_xydata().T, _estimate_density(values), atol=1e-4)
-        assert line.get_color() == curve_style(role)["color"]
+        assert line.get_color() == ROLES.get(role, ink(0))
     names = [text.get_text() for text in ax.get_legend().get_texts()]
     assert names == ["source: control_1", "target: control_2", "truth: sample_2", "query: sample_1", "query, edited"]
 

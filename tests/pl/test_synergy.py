@@ -8,7 +8,7 @@ from anndata import read_h5ad
 from matplotlib.colors import to_hex
 
 import neuronedit as ne
-from neuronedit.pl._synergy import DEPARTING_COLOR, TREATMENT_STYLES
+from neuronedit.pl._combination import DEPARTING_COLOR, TREATMENT_STYLES
 
 DESIGN = {"control": "basal", "effects": ["A", "B"]}
 

@@ -215,7 +215,7 @@ def test_labels_on_the_mudata_alone_reach_its_modality_by_push_obs():
     ne.tl.train(both.mod["protein"], space="identity")
     with pytest.raises(KeyError, match="'group' is not in adata.obs; it has none; columns of a MuData's own obs reach"):
         ne.tl.edit(both.mod["protein"], "group", **PERCENTILE)
-    both.push_obs(["group"], prefixed=False)
+    both.push_obs()
     ne.tl.edit(both.mod["protein"], "group", **PERCENTILE)
 
 

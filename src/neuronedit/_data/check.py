@@ -1,6 +1,6 @@
 """Messages: what is refused before any work. Errors say what was given and what exists."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from inspect import Parameter, signature
 from typing import Any
 
@@ -77,6 +77,8 @@ def get_matrix(adata: AnnData, layer: str | None) -> Any:
 
 def get_column(adata: AnnData, column: str, argument: str = "") -> "pd.Series[Any]":
     """Return a column of obs."""
+    if not isinstance(column, Hashable):
+        raise TypeError(f"{argument or 'groupby'} must be the name of one column of obs; it is {column!r}.")
     if column in adata.obs:
         return adata.obs[column]
     hint = "" if len(adata.obs.columns) else "; columns of a MuData's own obs reach its modalities by mdata.push_obs()"
@@ -202,10 +204,12 @@ def check_parameters(
             raise TypeError(f"{name!r} is not a parameter of {what}; it has {format_choices(names)}.")
 
 
-def check_at_least(least: float, **values: float) -> None:
-    """Refuse numbers that are too small, or not finite."""
+def check_at_least(least: int, **values: Any) -> None:
+    """Refuse what is no whole number, or too small."""
     for name, value in values.items():
-        if not np.isfinite(value) or value < least:
+        if not isinstance(value, int | np.integer):
+            raise TypeError(f"{name} must be a whole number; it is {value!r}.")
+        if value < least:
             raise ValueError(f"{name} must be at least {least}; it is {value}.")
 
 

@@ -113,7 +113,7 @@ def read_query(adata: AnnData, groupby: str | None, query: Selector | None) -> n
         if not len(query):
             raise ValueError("query names no cell.")
         found = adata.obs_names.isin(list(query))
-        if unknown := sorted(set(query) - set(adata.obs_names[found])):
+        if unknown := sorted(set(query) - set(adata.obs_names[found]), key=str):
             raise ValueError(
                 f"query: {format_choices(unknown)} are not in adata.obs_names. Values of a column need groupby."
             )

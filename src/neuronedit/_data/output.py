@@ -39,14 +39,23 @@ class Output:
         write_to: str | PathLike[str] | None = None,
         *,
         copy: bool = False,
+        path: bool = False,
         layers: Collection[str] | None = None,
     ) -> Self:
-        """Read what the caller asked for, once the names are free (``layers``: if others than the edit's own)."""
+        """Read what the caller asked for, once the names are free.
+
+        ``path`` allows several strengths; ``layers`` are those that are written, if others than the edit's own.
+        """
         if write_to is not None and copy:
             raise ValueError("with write_to= the edited cells go into a new store: copy cannot be given.")
-        strengths = [float(value) for value in np.atleast_1d(strength)]
+        given = np.atleast_1d(np.asarray(strength))
+        strengths = [float(value) for value in given.ravel()] if given.dtype.kind in "iuf" and given.ndim == 1 else []
         if not strengths or not np.isfinite(strengths).all() or len(set(strengths)) < len(strengths):
             raise ValueError(f"strength must be a finite number, or several different ones; it is {strength!r}.")
+        if len(strengths) > 1 and not path:
+            raise ValueError(f"strength must be one number here; it is {strength!r}.")
+        if bounds is not None and len(bounds) != 2:
+            raise ValueError(f"bounds must be two values, the lowest and the highest; they are {bounds!r}.")
         low, high = bounds or (None, None)
         low, high = -np.inf if low is None else float(low), np.inf if high is None else float(high)
         if not low < high:

@@ -16,7 +16,7 @@ from torch import Tensor
 from .. import _slots
 from .._device import find_device
 from ..spaces import SPACES, FittedSpace
-from .check import check_same_features, describe_layer, format_choices
+from .check import check_same_features, describe_layer, format_choices, to_list
 from .reader import CellReader, check_finite, count_neurons, read_cells
 from .record import digest
 
@@ -147,7 +147,7 @@ class TrainedSpace:
         name: str = "",
     ) -> Self:
         """Read spaces, from ``model`` or from ``adata`` itself, and the cells of ``adata``, matched by the names of features."""
-        device, keys = find_device(accelerator), [key] if isinstance(key, str) else list(key)
+        device, keys = find_device(accelerator), to_list([] if key is None else key)
         if not keys:
             raise ValueError("key is empty; name at least one trained space.")
         saved = [SavedSpace.read(adata if model is None else model, one) for one in keys]

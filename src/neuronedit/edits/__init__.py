@@ -8,14 +8,12 @@ from typing import Any
 
 from .._maps import Average, Compose, Identity, OnNeurons, Scaled, WithNeurons
 from .._types import InSpace, Map, Method
-from ._affine import Stretch, affine
 from ._axes import on_neurons, on_principal_axes
-from ._gaussian_ot import Linear, gaussian_ot
 from ._local import local
+from ._moments import Linear, Shift, Stretch, affine, gaussian_ot, shift
 from ._neighbors import Nearest
 from ._pairing import by_pairing
 from ._percentile import Percentiles, percentile
-from ._shift import Shift, shift
 from ._strata import Populations, by_strata, on_all
 from ._support import Distance, Support, distance, support
 from ._transport import transport
@@ -30,21 +28,10 @@ EDITS: dict[str, Callable[..., Map]] = {
 }
 
 MAPS: dict[str, type[Any]] = {
-    "identity": Identity,
-    "shift": Shift,
-    "stretch": Stretch,
-    "linear": Linear,
-    "percentiles": Percentiles,
-    "nearest": Nearest,
-    "scaled": Scaled,
-    "on_neurons": OnNeurons,
-    "compose": Compose,
-    "average": Average,
-    "in_space": InSpace,
-    "with_neurons": WithNeurons,
-    "support": Support,
-    "distance": Distance,
-}
+    "identity": Identity, "shift": Shift, "stretch": Stretch, "linear": Linear, "percentiles": Percentiles,
+    "nearest": Nearest, "scaled": Scaled, "on_neurons": OnNeurons, "compose": Compose, "average": Average,
+    "in_space": InSpace, "with_neurons": WithNeurons, "support": Support, "distance": Distance,
+}  # fmt: skip
 """What edits return: dataclasses of tensors, numbers, spaces and each other, which is why a fitted edit can be saved."""
 
 FORMER_NAMES = {

@@ -1,14 +1,11 @@
 """The axes along which an edit moves neurons: the neurons themselves, or the principal axes of them."""
 
 import torch
-from torch import Tensor
 
-from .._docs import shared_docs
-from .._types import Map, Method, within
+from .._types import Method, within
 from ..spaces import PCA
 
 
-@shared_docs
 def on_neurons(method: Method, /) -> Method:
     """Edit neuron by neuron, as published.
 
@@ -20,7 +17,8 @@ def on_neurons(method: Method, /) -> Method:
 
     Parameters
     ----------
-    %(method)s
+    method
+        An edit.
 
     Returns
     -------
@@ -29,11 +27,8 @@ def on_neurons(method: Method, /) -> Method:
     return method
 
 
-@shared_docs
 def on_principal_axes(method: Method, /) -> Method:
     """Edit along the principal axes of the source's and target's neurons, which are not correlated as neurons are.
-
-    An edit that treats all directions alike (`shift`) is unchanged.
 
     Examples
     --------
@@ -45,15 +40,11 @@ def on_principal_axes(method: Method, /) -> Method:
 
     Parameters
     ----------
-    %(method)s
+    method
+        An edit.
 
     Returns
     -------
-    The edit that rotates neurons onto those axes, moves them there, and adds the change to the neurons.
+    The edit that moves neurons along these axes; of an edit that treats all directions alike (`shift`), the same.
     """
-
-    def fit(source: Tensor, target: Tensor, /) -> Map:
-        axes = PCA.of(torch.cat([source, target]))
-        return within(axes, method)(source, target)
-
-    return fit
+    return lambda source, target, /: within(PCA.of(torch.cat([source, target])), method)(source, target)

@@ -12,10 +12,7 @@ from ._percentile import percentile
 def local(
     source: Tensor, target: Tensor, /, *, n_neighbors: int = 30, n_bins: int = 100, max_cells: int = 10_000
 ) -> Nearest:
-    """Average the percentile shift over the source cells nearest to each cell.
-
-    A cell that differs from the source takes the shift of the source cells it resembles, not that of its own values.
-    Nearest means the Euclidean distance over all neurons.
+    """Move each cell by the percentile shift of the source cells nearest to it, averaged.
 
     Examples
     --------
@@ -35,12 +32,11 @@ def local(
 
     Returns
     -------
-    A map that computes ``n_cells x max_cells`` distances, 64 MB of them at a time.
+    A map that computes ``n_cells x max_cells`` Euclidean distances, 64 MB of them at a time.
 
     References
     ----------
-    Amodio et al. 2020, Learning general transformations of data for out-of-sample extensions, IEEE MLSP,
-    doi:10.1109/MLSP49062.2020.9231660.
+    Amodio et al. 2020, Learning general transformations of data for out-of-sample extensions, doi:10.1109/MLSP49062.2020.9231660.
     """
     shifts = percentile(source, target, n_bins=n_bins)(source) - source  # (n_cells, n_neurons)
     rows = subsample(len(source), max_cells)

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from .._maps import ShapeRepr
 
-MAX_DISTANCES_AT_ONCE = 2**24
-"""Distances that are held in memory together: 64 MB of float32."""
+MAX_DISTANCES_AT_ONCE = 2**24  # in memory together: 64 MB of float32
 
 
 @dataclass(frozen=True, eq=False, repr=False)

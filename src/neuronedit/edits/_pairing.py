@@ -11,11 +11,8 @@ from .._subsample import subsample
 from .._types import Map
 from ._strata import MIN_CELLS_PER_STRATUM, PRIOR_CELLS, Populations
 
-MAX_CELLS_FOR_DISTANCE = 1_000
-"""Cells of each population between which distances are measured: a million distances for each donor."""
-
-MIN_RELATIVE_DISTANCE = 0.01
-"""A donor at less than this share of the mean distance counts as if it were there: samples of one population are about 0 apart."""
+MAX_CELLS_FOR_DISTANCE = 1_000  # of each population: a million distances for each donor
+MIN_RELATIVE_DISTANCE = 0.01  # of the mean: lower ones count alike, as samples of one population are about 0 apart
 
 
 def by_pairing(fit: Callable[[Populations], Map], query: Tensor, /) -> Callable[[Populations], Map]:
@@ -44,8 +41,7 @@ def by_pairing(fit: Callable[[Populations], Map], query: Tensor, /) -> Callable[
 
     Returns
     -------
-    The function that fits it to `Populations`; without their pairing it raises a ValueError. Where no donor has enough
-    cells, all cells are fitted together.
+    The function that fits it to `Populations` with pairing, or else raises a ValueError; to all cells where no donor has enough.
 
     References
     ----------

@@ -39,8 +39,7 @@ def percentile(source: Tensor, target: Tensor, /, *, n_bins: int = 100) -> Perce
     --------
     >>> import torch, neuronedit as ne
     >>> source = torch.randn(500, 3)
-    >>> move = ne.edits.percentile(source, 2 * source + 1)
-    >>> move(torch.zeros(1, 3)).round().tolist()
+    >>> ne.edits.percentile(source, 2 * source + 1)(torch.zeros(1, 3)).round().tolist()
     [[1.0, 1.0, 1.0]]
 
     Parameters

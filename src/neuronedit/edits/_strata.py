@@ -12,20 +12,16 @@ from .._subsample import subsample
 from .._types import Map, Method
 from ._neighbors import Nearest
 
-MIN_CELLS_PER_STRATUM = 20
-"""Fewer cells, before or after the change, are not fitted alone: a mean of 20 has a standard error of 0.22 standard deviations."""
-
-PRIOR_CELLS = 50
-"""The edit of all cells counts as so many against a stratum's n. Of 50 cells a mean's standard error is 0.14 standard deviations."""
-
-MAX_CELLS_TO_RESEMBLE = 10_000
-"""Source cells among which a cell's neighbours are looked for: the time to edit a cell grows with it. As in `local`."""
+# a mean of 20 cells has a standard error of 0.22 standard deviations, one of 50 cells of 0.14
+MIN_CELLS_PER_STRATUM = 20  # fewer, before or after the change, are not fitted alone
+PRIOR_CELLS = 50  # the edit of all cells counts as so many against a stratum's n
+MAX_CELLS_TO_RESEMBLE = 10_000  # as in `local`: the time to edit a cell grows with it
 
 
 class Populations(NamedTuple):
     """Cells, or their neurons, before and after an observed change, ``(n_cells, n_features)``, and what is known of each.
 
-    That is the number of its stratum, -1 for none; and in which donor, say, it was observed. Each is ``(n_cells,)``.
+    Strata are numbers, -1 for none; pairing says in which donor, say, a cell was observed. Both are ``(n_cells,)``.
     """
 
     source: Tensor
@@ -47,7 +43,6 @@ class Populations(NamedTuple):
         )
 
 
-@shared_docs
 def on_all(method: Method, /) -> Callable[[Populations], Map]:
     """Fit an edit to all cells alike, whatever their strata.
 
@@ -60,7 +55,8 @@ def on_all(method: Method, /) -> Callable[[Populations], Map]:
 
     Parameters
     ----------
-    %(method)s
+    method
+        An edit.
 
     Returns
     -------
@@ -87,7 +83,8 @@ def by_strata(method: Method, /, *, n_neighbors: int = 30) -> Callable[[Populati
 
     Parameters
     ----------
-    %(method)s
+    method
+        An edit.
     %(n_neighbors)s
 
     Returns
@@ -107,7 +104,6 @@ def by_strata(method: Method, /, *, n_neighbors: int = 30) -> Callable[[Populati
             if n >= MIN_CELLS_PER_STRATUM:
                 own = method(source[s], target[t])(source[s]) - source[s]
                 moves[s] += (own - moves[s]) * (n / (n + PRIOR_CELLS))
-        # subsample
         rows = subsample(len(source), MAX_CELLS_TO_RESEMBLE)
         return Nearest(source[rows], moves[rows], n_neighbors)
 

@@ -9,11 +9,8 @@ from .._docs import shared_docs
 from .._maps import ShapeRepr
 from .._subsample import subsample
 
-CELLS_AT_ONCE = 512
-"""Their distances to 2,000 source cells are 4 MB, which a processor's cache may hold."""
-
-USUAL_SHARE = 0.99
-"""Share of the source's own cells at distances that are called usual: one in a hundred lies apart by chance."""
+CELLS_AT_ONCE = 512  # their distances to 2,000 source cells are 4 MB, which a processor's cache may hold
+USUAL_SHARE = 0.99  # of the source's own cells are at usual distances: one in a hundred lies apart by chance
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,15 +45,12 @@ class Distance(ShapeRepr):
 
 
 def support(source: Tensor, /) -> Support:
-    """Return the function that gives, for each cell, the share of its neurons within the source's range.
-
-    It looks at one neuron at a time; `distance` looks at all together.
+    """Return the function that gives, for each cell, the share of its neurons that lie, one by one, in the source's range.
 
     Examples
     --------
     >>> import torch, neuronedit as ne
-    >>> share = ne.edits.support(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
-    >>> share(torch.tensor([[0.5, 0.5], [0.5, 2.0]])).tolist()
+    >>> ne.edits.support(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))(torch.tensor([[0.5, 0.5], [0.5, 2.0]])).tolist()
     [1.0, 0.5]
 
     Parameters
@@ -79,8 +73,7 @@ def distance(source: Tensor, /, *, n_neighbors: int = 10, max_cells: int = 2_000
     --------
     >>> import torch, neuronedit as ne
     >>> source = torch.linspace(0, 1, 100)[:, None]
-    >>> distances = ne.edits.distance(source)(torch.tensor([[0.5], [3.0]]))
-    >>> (distances > 1).tolist()
+    >>> (ne.edits.distance(source)(torch.tensor([[0.5], [3.0]])) > 1).tolist()
     [False, True]
 
     Parameters

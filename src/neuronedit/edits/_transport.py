@@ -15,8 +15,6 @@ def transport(
 ) -> Nearest:
     """Match source and target cells at the least total squared distance; a cell moves as the nearest source cells do.
 
-    It follows how neurons move together, and lets each kind of cell move its own way.
-
     Examples
     --------
     >>> import torch, neuronedit as ne
@@ -34,18 +32,15 @@ def transport(
 
     Returns
     -------
-    A map that keeps a cell's own difference from its neighbours.
+    A map that follows how neurons move together, and keeps a cell's own difference from its neighbours.
 
     References
     ----------
-    Ferradans et al. 2014, Regularized discrete optimal transport, doi:10.1137/130929886 (the out-of-sample map); Crouse 2016,
-    On implementing 2D rectangular assignment algorithms, doi:10.1109/TAES.2016.140952 (the matching, in scipy).
+    Ferradans et al. 2014, doi:10.1137/130929886 (the out-of-sample map); Crouse 2016, doi:10.1109/TAES.2016.140952 (the matching).
     """
-    # subsample
     n = min(len(source), len(target), max_cells)
     before = source[subsample(len(source), n, rng)]  # (n, n_neurons)
     after = target[subsample(len(target), n, rng)]
-    # match
     cost = torch.cdist(before.cpu().double(), after.cpu().double()).square()  # (n, n)
     matched = torch.from_numpy(linear_sum_assignment(cost.numpy())[1]).to(before.device)
     moves = after[matched] - before

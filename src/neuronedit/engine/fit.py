@@ -13,7 +13,7 @@ from anndata import AnnData
 from torch import Tensor
 
 from .._blocks import encode_in_blocks
-from .._data.check import check_parameters, describe_choice, format_choices, lookup
+from .._data.check import check_parameters, describe_choice, format_choices, lookup, to_list
 from .._data.design import Design, Labels
 from .._data.reader import CellReader, chunks
 from .._data.record import Record, digest_fitted
@@ -34,7 +34,7 @@ from ..edits import (
     percentile,
     support,
 )
-from ..ensemble import Ensemble, cross_validate
+from ..ensemble import CANDIDATES, Ensemble, cross_validate
 from .report import summarize_ensemble
 from .serialize import pack, unpack
 
@@ -112,16 +112,21 @@ class Edit:
     @classmethod
     def of(cls, edit: Any, *, rng: int = 0, **params: Any) -> Self:
         """Return an edit by its name, or the caller's own, once its parameters are known to be its own."""
+        if isinstance(rng, bool) or not isinstance(rng, int | np.integer):
+            raise TypeError(f"rng must be a whole number, the seed of what is drawn at random; it is {rng!r}.")
         build = WHOLE_CELL_EDITS.get(edit, _one_edit) if isinstance(edit, str) else _one_edit
         fit_in_space = build(edit, rng, **params)
+        if "candidates" in params:  # a record keeps their names
+            params["candidates"] = list(params["candidates"])
         return cls(describe_choice(edit), params, fit_in_space, params.get("paired_by"), params.get("neurons"))
 
     def check(self, space: TrainedSpace) -> None:
         """Refuse neurons that the space does not have."""
         if self.neurons is None:
             return
-        n, columns = space.n_neurons, list(self.neurons)
-        if not columns or not all(isinstance(j, int | np.integer) and 0 <= j < n for j in columns):
+        n, columns = space.n_neurons, to_list(self.neurons)
+        are_numbers = all(isinstance(j, int | np.integer) and not isinstance(j, bool) for j in columns)
+        if not columns or not are_numbers or not all(0 <= j < n for j in columns) or not np.ndim(self.neurons):
             raise ValueError(f"neurons must be numbers from 0 to {n - 1}; they are {self.neurons!r}.")
 
     def fit(self, space: TrainedSpace, design: Design, *, targets: CellReader | None = None) -> "FittedEdit":
@@ -207,14 +212,18 @@ def unpack_edits(
     check_space_ids(about["spaces"], model, record.key)
     spaces = dict(zip(space.keys, space.spaces, strict=True))
     parts = unpack(str(stored["map"]), stored["arrays"], spaces, space.device)
-    table = record.content["features"]
     edits = {}
-    for name, summary, (cell_maps, own_support, own_distance) in zip(about["names"], about["summaries"], parts, strict=True):
-        own = table.set_index("feature")[table["batch"].to_numpy() == name] if "batch" in table else table
-        own = own.loc[space.features]
-        columns = [own[column].to_numpy() for column in ("observed_change", "mean_error", "wrong_direction")]
-        text = f"Fitted before, on other cells ({source_name}). {summary}".strip()
-        edits[name] = FittedEdit(cell_maps, own_support, own_distance, *columns, text)
+    for i, name in enumerate(about["names"]):
+        table = record.content["features"]
+        if "batch" in table:
+            table = table[table["batch"] == name].set_index("feature")
+        change, error, wrong = (
+            table[column].loc[space.features].to_numpy()
+            for column in ("observed_change", "mean_error", "wrong_direction")
+        )
+        text = f"Fitted before, on other cells ({source_name}). {about['summaries'][i]}".strip()
+        cell_maps, own_support, own_distance = parts[i]
+        edits[name] = FittedEdit(cell_maps, own_support, own_distance, change, error, wrong, text)
     if not stored["scale"]:  # fitted before the first release
         return edits, space.trained_on
     return edits, Scale(record.config["layer"], stored["scale"].get("cofactor"), stored["scale"]["quantiles"])
@@ -272,6 +281,9 @@ def _ensemble(edit: Any, rng: int, /, **params: Any) -> FitInSpace:
             " (and holds the values of strata out)."
         )
     check_parameters(cross_validate, params, "the edit 'auto'")
+    if "candidates" in params and not isinstance(params["candidates"], Mapping):
+        names = to_list(params["candidates"])
+        params["candidates"] = {name: lookup(CANDIDATES, name, "candidates") for name in names}
 
     def fit_in_space(space: Space, data: FitData) -> SpaceFit:
         ensemble = cross_validate(space, data.source, data.target, data.query, data.strata, **{"rng": rng} | params)

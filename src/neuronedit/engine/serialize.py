@@ -67,7 +67,7 @@ def unpack(packed: str, arrays: Mapping[str, Any], spaces: Mapping[str, Space], 
             space = SPACES[tree["space"]](**tree["config"])
             space.load_state_dict({name: from_tree(weight) for name, weight in tree["weights"].items()})
             return space.requires_grad_(False).to(device)
-        kind = MAPS[FORMER_NAMES.get(tree["map"], tree["map"])]
-        return kind(**{name: from_tree(value) for name, value in tree["parts"].items()})
+        name = str(tree["map"])
+        return MAPS[FORMER_NAMES.get(name, name)](**{name: from_tree(value) for name, value in tree["parts"].items()})
 
     return from_tree(json.loads(packed))

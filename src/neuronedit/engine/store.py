@@ -165,4 +165,5 @@ def _summary_to_json(summary: EditSummary | None) -> dict[str, Any] | None:
 def _summary_from_json(stored: dict[str, Any] | None) -> EditSummary | None:
     if stored is None:
         return None
-    return EditSummary(**{name: np.array(x) if isinstance(x, list) else x for name, x in stored.items()})
+    values: dict[str, Any] = {name: np.array(x) if isinstance(x, list) else x for name, x in stored.items()}
+    return EditSummary(**values)

@@ -1,7 +1,6 @@
 """Which edits generalize: K-fold cross-validation over strata, and stacking.
 
-Each stratum is left out in turn, and every candidate predicts it from the others. Stacking finds the weights with which the
-candidates predict best together. A new candidate is one row in `CANDIDATES`.
+Stacking finds the weights with which candidates predict strata best from the others. A new one is a row in `CANDIDATES`.
 """
 
 from ._candidates import CANDIDATES, Candidate

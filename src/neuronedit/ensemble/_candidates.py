@@ -10,24 +10,10 @@ from torch import Tensor
 from .._blocks import encode_in_blocks
 from .._maps import Compose, Identity
 from .._types import InSpace, Map, Space
-from ..edits import (
-    Populations,
-    Shift,
-    affine,
-    by_strata,
-    gaussian_ot,
-    local,
-    on_all,
-    on_principal_axes,
-    percentile,
-    shift,
-    transport,
-)
 
-
-def leave_alone(populations: Populations, /) -> Map:
-    """Move nothing."""
-    return Identity()
+from ..edits import (  # isort: skip
+    Populations, Shift, affine, by_strata, gaussian_ot, local, on_all, on_principal_axes, percentile, shift, transport,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,14 +22,11 @@ class Candidate:
 
     Attributes
     ----------
-    space
-        The features, their principal components, or the neurons of the trained space.
-    fit
-        Fits the edit to source and target in that space.
+    space, fit
+        Fits the edit to source and target in that space: features, their principal components, or neurons of the trained space.
     offset
-        Share of the way from the query's mean to the source's that cells are moved before the edit. It corrects a query
-        that differs from the source in the same way as the target does. Where the query differs because it is something
-        else, it does harm.
+        Share of the way from the query's mean to the source's that cells are moved before the edit. It helps where the
+        query differs from the source as the target does, and else does harm.
     """
 
     space: Literal["features", "components", "neurons"]
@@ -51,8 +34,11 @@ class Candidate:
     offset: float = 0.0
 
 
+Candidates = Mapping[str, Candidate]
+Spaces = Mapping[str, Space]
+
 WITHOUT_OFFSET: dict[str, Candidate] = {
-    "identity": Candidate("features", leave_alone),
+    "identity": Candidate("features", lambda populations: Identity()),
     "mean_shift": Candidate("features", on_all(shift)),
     "affine": Candidate("features", on_all(affine)),
     "quantile": Candidate("features", on_all(percentile)),
@@ -71,20 +57,19 @@ WITHOUT_OFFSET: dict[str, Candidate] = {
     "neurons_by_strata": Candidate("neurons", by_strata(percentile)),
 }
 
+# edits that proved different from each other, after a quarter or a half of the way to the source
 WITH_OFFSET = {
     f"{name}_offset_{offset:g}": replace(WITHOUT_OFFSET[name], offset=offset)
     for name in ("mean_shift", "quantile", "gaussian_ot", "transport", "neuron_editing")
     for offset in (0.25, 0.5)
 }
-"""Edits that proved different from each other, after a quarter or a half of the way to the source."""
-
 CANDIDATES = WITHOUT_OFFSET | WITH_OFFSET
 
+# averaged with equal weights where there are too few cells for folds
 FALLBACK = ("mean_shift", "quantile", "gaussian_ot", "neuron_editing", "local_neurons")
-"""Averaged with equal weights where there are too few cells for folds."""
 
 
-def encode_in_spaces(spaces: Mapping[str, Space], populations: Populations) -> dict[str, Populations]:
+def encode_in_spaces(spaces: Spaces, populations: Populations) -> dict[str, Populations]:
     """Return source and target in every space."""
     source, target = populations.source, populations.target
     return {
@@ -94,12 +79,9 @@ def encode_in_spaces(spaces: Mapping[str, Space], populations: Populations) -> d
 
 
 def fit_candidates(
-    candidates: Mapping[str, Candidate], spaces: Mapping[str, Space], encoded: Mapping[str, Populations], offset: Tensor
+    candidates: Candidates, spaces: Spaces, encoded: Mapping[str, Populations], offset: Tensor
 ) -> dict[str, Map]:
-    """Return the map of each candidate, given source and target in every space.
-
-    ``offset`` is the way from the query's mean to the source's, ``(n_features,)``.
-    """
+    """Return the map of each candidate; ``offset`` is the source's mean less the query's, ``(n_features,)``."""
 
     @cache  # candidates that differ in the offset alone share an edit
     def fit(space: str, fit_edit: Callable[[Populations], Map]) -> Map:

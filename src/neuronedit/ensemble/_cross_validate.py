@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,35 +15,19 @@ from .._subsample import subsample
 from .._types import Map, Space
 from ..edits import Populations
 from ..spaces import PCA, Identity
-from ._candidates import CANDIDATES, FALLBACK, Candidate, encode_in_spaces, fit_candidates
-from ._folds import (
-    CellLabels,
-    Fold,
-    FoldKind,
-    find_resembling,
-    has_enough_cells,
-    make_folds,
-    measure_novelty,
-    weigh_folds,
-)
+from ._candidates import CANDIDATES, FALLBACK, Candidate, Candidates, Spaces, encode_in_spaces, fit_candidates
+
+from ._folds import (  # isort: skip
+    CellLabels, Fold, FoldKind, find_resembling, has_enough_cells, make_folds, measure_novelty, weigh_folds,
+)  # fmt: skip
 from ._stacking import mean_and_error, score_candidates, stack
 
-MAX_CELLS_TO_TRY = 4_000
-"""Cells of source and of target on which candidates are tried, so that it takes less time than the training of the space."""
+MAX_CELLS_TO_TRY = 4_000  # of source and of target, so that it takes less time than the training of the space
+MAX_VALUES_TO_TRY = 2**24  # cells times features: 64 MB of float32; images reach it
+MAX_CELLS_TO_SCORE = 300  # of a fold: 27 candidates predict each, and all predictions are held in memory
+MIN_WEIGHT = 0.01  # candidates of less are left out of the ensemble: each one costs an edit of every cell
 
-MAX_VALUES_TO_TRY = 2**24
-"""Cells times features of these: 64 MB of float32. Images have so many features that it is their limit."""
-
-MAX_CELLS_TO_SCORE = 300
-"""Cells of a fold that are predicted and compared: 27 candidates predict each, and all predictions are held in memory."""
-
-MIN_WEIGHT = 0.01
-"""Candidates of less weight are left out of the ensemble: each one costs an edit of every cell."""
-
-
-def empty_array() -> np.ndarray:
-    """Return no values."""
-    return np.zeros(0)
+empty_array = partial(np.zeros, 0)
 
 
 @dataclass(frozen=True)
@@ -51,32 +36,24 @@ class Ensemble:
 
     Attributes
     ----------
-    fit
-        Fits it to populations: to all cells, or to a resample.
-    populations
-        All source and target cells, with the strata that were used.
+    fit, populations
+        Fits it to populations, and all source and target cells, with the strata that were used.
     fold_kind
-        ``"strata"``: folds are the given strata. ``"derived"``: clusters and mixtures of them. ``"none"``: too few cells for
-        folds; a few candidates are averaged with equal weights, and the fields from ``folds`` on say nothing.
-    candidates, weights
-        Names, and weights of sum 1.
-    strength
-        How far the ensemble goes, from 0 (cells are left alone) to 1.
+        What the folds are. With ``"none"``, a few candidates are averaged, and the fields from ``folds`` on say nothing.
+    candidates, weights, strength
+        Names, weights of sum 1, and how far the ensemble goes, from 0 (cells are left alone) to 1.
     folds, fold_weights
         Names of the folds, and what each counts; the sum is 1.
-    scores
-        ``(n_candidates, n_folds)``: share of the gap (energy distance) that each candidate closes, not below -1.
-    ensemble_scores
-        ``(n_folds,)``: what the ensemble closes, with candidates and weights fitted without that fold, not below -1.
+    scores, ensemble_scores
+        Share of the gap (energy distance) that each candidate, ``(n_candidates, n_folds)``, and the ensemble, ``(n_folds,)``,
+        closes in folds that they were not fitted to, not below -1.
     expected, expected_se
-        Weighted mean of that over folds and its standard error.
-    errors
-        ``(n_folds, n_features)``: mean of the truth less mean of the prediction.
-    wrong_direction
-        ``(n_features,)``: features whose means it moved away from the truth in most folds.
+        Weighted mean of the ensemble's over folds, and its standard error.
+    errors, wrong_direction
+        Mean of the truth less mean of the prediction, ``(n_folds, n_features)``, and whether it moved the mean away from the
+        truth in most folds, ``(n_features,)``.
     coverage
-        Share of the query that resembles a fold: of the source cells most like the query, how many are in one. The ensemble
-        goes no further than this, as nothing says how the others move.
+        Share of the source cells most like the query that are in a fold. Nothing says how others move: it bounds ``strength``.
     """
 
     fit: Callable[[Populations], Map]
@@ -121,11 +98,10 @@ def cross_validate(
     candidates: Mapping[str, Candidate] = CANDIDATES,
     rng: int = 0,
 ) -> Ensemble:
-    """Find the ensemble of candidates that predicts best from stratum to stratum.
+    """Find the ensemble of candidates that predicts best from stratum to stratum: cross-validation and stacking.
 
-    K-fold cross-validation: each stratum is left out in turn, and every candidate is fitted to the others and predicts it.
-    Then stacking: the weights are those with which the candidates' mean prediction is nearest to the truth. What to expect of
-    the ensemble in a fold is measured with weights of the other folds.
+    Each stratum is left out in turn, and every candidate is fitted to the others and predicts it. The weights are those with
+    which the mean prediction is nearest to the truth; in each fold, the ensemble is scored with weights of the others.
 
     Examples
     --------
@@ -152,30 +128,31 @@ def cross_validate(
     Returns
     -------
     The ensemble. Folds count by how much they differ from the others as the query differs from the source, and by how much
-    of the query resembles them. With fewer than two folds of at least 20 cells before and after the change, a few candidates
-    are averaged with equal weights.
+    of the query resembles them. With fewer than two folds of 20 cells, a few candidates are averaged with equal weights.
 
     References
     ----------
     Breiman 1996, Stacked regressions, doi:10.1007/BF00117832; Caruana et al. 2004, Ensemble selection from libraries of
     models, ICML, doi:10.1145/1015330.1015432.
     """
-    # spaces that candidates edit in
-    n = max_cells_to_try(source)
-    cells = torch.cat([x[subsample(len(x), n, rng)] for x in (source, target, query)])
-    components = PCA.of(cells, n_components=50)
+    # subsample, and fit the spaces that candidates edit in
+    fold_kind, populations, members = make_folds(source, target, strata, rng)
+    n = max(2, min(MAX_CELLS_TO_TRY, MAX_VALUES_TO_TRY // source.shape[1]))
+    s, t, q = (subsample(len(x), n, rng) for x in (source, target, query))
+    few = populations.subset(s, t)
+    components = PCA.of(torch.cat([few.source, few.target, query[q]]), n_components=50)
     spaces = {"features": Identity(n_features=source.shape[1]), "components": components, "neurons": space}
 
     # leave each fold out, and predict it with every candidate
-    fold_kind, populations, members = make_folds(source, target, strata, rng)
-    folds, coverage = predict_folds(members, populations, query, spaces, candidates, rng)
+    members = {name: (in_source[s], in_target[t]) for name, (in_source, in_target) in members.items()}
+    folds, coverage = predict_folds(members, few, query, spaces, candidates, rng)
 
     # too few cells
-    names, query_mean = list(candidates), query.mean(0)
+    names = list(candidates)
     if len(folds) < 2:
         weights = np.array([float(name in FALLBACK) for name in names])
         weights /= weights.sum()
-        fit = fit_together(candidates, weights, 1.0, spaces, query_mean)
+        fit = fit_together(candidates, weights, 1.0, spaces, query)
         nowhere = np.zeros(source.shape[1], dtype=bool)
         return Ensemble(fit, populations, FoldKind.NONE, names, weights, wrong_direction=nowhere)
 
@@ -185,35 +162,21 @@ def cross_validate(
     weights /= weights.sum()
     fold_weights = np.array([fold.weight for fold in folds])
     expected, expected_se = mean_and_error(stacked.scores, fold_weights)
+    fit = fit_together(candidates, weights, stacked.strength, spaces, query)
     return Ensemble(
-        fit_together(candidates, weights, stacked.strength, spaces, query_mean),
-        populations,
-        fold_kind,
-        names,
-        weights,
-        stacked.strength,
-        folds=[fold.name for fold in folds],
-        fold_weights=fold_weights,
-        scores=score_candidates(folds),
-        ensemble_scores=stacked.scores,
-        expected=expected,
-        expected_se=expected_se,
-        errors=stacked.errors,
-        wrong_direction=fold_weights @ stacked.wrong_direction > 0.5,
-        coverage=coverage,
-    )
+        fit, populations, fold_kind, names, weights, stacked.strength,
+        folds=[fold.name for fold in folds], fold_weights=fold_weights,
+        scores=score_candidates(folds), ensemble_scores=stacked.scores, expected=expected, expected_se=expected_se,
+        errors=stacked.errors, wrong_direction=fold_weights @ stacked.wrong_direction > 0.5, coverage=coverage,
+    )  # fmt: skip
 
 
 def fit_together(
-    candidates: Mapping[str, Candidate],
-    weights: np.ndarray,
-    strength: float,
-    spaces: Mapping[str, Space],
-    query_mean: Tensor,
+    candidates: Candidates, weights: np.ndarray, strength: float, spaces: Spaces, query: Tensor
 ) -> Callable[[Populations], Map]:
     """Return the function that fits candidates to populations, and returns the weighted mean of their maps."""
     shares = {name: float(weight) for name, weight in zip(candidates, weights, strict=True) if weight > 0}
-    used = {name: candidates[name] for name in shares}
+    used, query_mean = {name: candidates[name] for name in shares}, query.mean(0)
 
     def fit(populations: Populations) -> Map:
         offset = populations.source.mean(0) - query_mean
@@ -223,41 +186,18 @@ def fit_together(
     return fit
 
 
-def max_cells_to_try(cells: Tensor) -> int:
-    """Return how many cells of each population are looked at: fewer of those with many features."""
-    return max(2, min(MAX_CELLS_TO_TRY, MAX_VALUES_TO_TRY // cells.shape[1]))
-
-
 def predict_folds(
-    members: Mapping[str, CellLabels],
-    populations: Populations,
-    query: Tensor,
-    spaces: Mapping[str, Space],
-    candidates: Mapping[str, Candidate],
-    rng: int,
+    members: Mapping[str, CellLabels], few: Populations, query: Tensor, spaces: Spaces, candidates: Candidates, rng: int
 ) -> tuple[list[Fold], float]:
-    """Leave out every fold that has enough cells, and predict it from the other cells with every candidate.
-
-    Returns the folds, and the share of the query that resembles one of them.
-    """
-    # subsample
-    n = max_cells_to_try(populations.source)
-    s, t = (subsample(len(x), n, rng) for x in (populations.source, populations.target))
-    few = populations.subset(s, t)
-    encoded = encode_in_spaces(spaces, few)
-
+    """Predict each fold that has enough cells from the others; return them, and what share of the query resembles one."""
     # folds that have enough cells and leave enough others
-    own_cells, other_cells = {}, {}
-    for name, (in_source, in_target) in members.items():
-        fold = in_source[s], in_target[t]
-        others = ~fold[0], ~fold[1]
-        if has_enough_cells(fold) and has_enough_cells(others):
-            own_cells[name], other_cells[name] = fold, others
-    if not own_cells:
+    others = {name: (~in_source, ~in_target) for name, (in_source, in_target) in members.items()}
+    names = [name for name in members if has_enough_cells(members[name]) and has_enough_cells(others[name])]
+    if not names:
         return [], 0.0
 
     # what each counts
-    in_fold = np.array([in_source for in_source, _ in own_cells.values()])  # (n_folds, n_cells)
+    in_fold = np.array([members[name][0] for name in names])  # (n_folds, n_cells)
     resembling = find_resembling(query, few.source)
     shares = in_fold[:, resembling].mean(axis=(1, 2))
     coverage = float(np.any(in_fold, axis=0)[resembling].mean())
@@ -265,10 +205,11 @@ def predict_folds(
     weights = weigh_folds(novelties, measure_novelty(query, few.source), shares)
 
     # predict each from the others
+    encoded = encode_in_spaces(spaces, few)
     folds = []
-    for name, weight in zip(own_cells, weights, strict=True):
-        own, rest = few.subset(*own_cells[name]), few.subset(*other_cells[name])
-        encoded_rest = {space: cells.subset(*other_cells[name]) for space, cells in encoded.items()}
+    for name, weight in zip(names, weights, strict=True):
+        own, rest = few.subset(*members[name]), few.subset(*others[name])
+        encoded_rest = {space: cells.subset(*others[name]) for space, cells in encoded.items()}
         maps = fit_candidates(candidates, spaces, encoded_rest, rest.source.mean(0) - own.source.mean(0))
         before, truth = (x[subsample(len(x), MAX_CELLS_TO_SCORE, rng)] for x in (own.source, own.target))
         predicted = torch.stack([edit(before) for edit in maps.values()])  # (n_candidates, n_cells, n_features)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import torch
 from scipy.stats import wasserstein_distance
 from sklearn.cluster import KMeans
 from torch import Tensor
@@ -15,61 +14,32 @@ from ..edits import Populations
 from ..edits._neighbors import find_nearest
 from ..edits._strata import MIN_CELLS_PER_STRATUM
 
-MAX_CELLS_TO_CLUSTER = 5_000
-"""Cells of source and of target that clusters are found on: centers of six clusters need no more."""
+MAX_CELLS_TO_CLUSTER = 5_000  # of source and of target: the centers of six clusters need no more
+MAX_CELLS_TO_COMPARE = 1_000  # all references are cut to it, as distances depend on how dense cells lie
+NOVELTY_WIDTH = 0.35  # in logarithms: a fold 1.4 times as novel as the query counts 0.6 of one that is as novel
+MIN_RESEMBLANCE = 0.2  # added to every share: a fold that the query does not resemble is still evidence
 
-MAX_CELLS_TO_COMPARE = 1_000
-"""Cells between which distances are measured. All references are cut to it, as distances depend on how dense cells lie."""
-
-NOVELTY_WIDTH = 0.35
-"""Standard deviation, in logarithms. A fold that is 1.4 times as novel as the query counts 0.6 of one that is as novel."""
-
-MIN_RESEMBLANCE = 0.2
-"""Added to the share of the query that resembles a fold: a fold that the query does not resemble is still some evidence."""
-
-CellLabels = tuple[np.ndarray, np.ndarray]
-"""A value of every source and every target cell: its cluster, or whether it is in a fold."""
+CellLabels = tuple[np.ndarray, np.ndarray]  # of every source and target cell: its cluster, or whether it is in a fold
 
 
 class FoldKind(StrEnum):
-    """What the folds are."""
+    """What the folds are: the strata given; derived clusters and mixtures of them; none, as there are too few cells."""
 
     STRATA = "strata"
-    """The strata that were given."""
     DERIVED = "derived"
-    """Clusters, and mixtures of them."""
     NONE = "none"
-    """Too few cells for folds."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Cells that were left out, and what each candidate predicts for them from the others.
-
-    Attributes
-    ----------
-    name
-        Of the stratum, cluster or mixture.
-    weight
-        What it counts; the weights of all folds sum to 1.
-    query, truth
-        Its cells before and after the change, ``(n_cells, n_features)``.
-    predicted
-        ``(n_candidates, n_cells, n_features)``
-    gap
-        Energy distance from query to truth.
-    """
+    """Cells that were left out, and what each candidate predicts for them from the others."""
 
     name: str
-    weight: float
-    query: Tensor
-    truth: Tensor
-    predicted: Tensor
-    gap: float
-
-    def blend(self, weights: Tensor) -> Tensor:
-        """Return the weighted mean of the predictions, ``(n_cells, n_features)``."""
-        return torch.einsum("k,knd->nd", weights, self.predicted)
+    weight: float  # the weights of all folds sum to 1
+    query: Tensor  # its cells before the change, (n_cells, n_features)
+    truth: Tensor  # and after it
+    predicted: Tensor  # (n_candidates, n_cells, n_features)
+    gap: float  # energy distance from query to truth
 
 
 def make_folds(
@@ -77,28 +47,22 @@ def make_folds(
 ) -> tuple[FoldKind, Populations, dict[str, CellLabels]]:
     """Return what the folds are, the populations with their strata, and for each fold which cells are in it.
 
-    The strata that are given are the folds if at least two have enough cells. Else clusters are the strata, and clusters and
-    mixtures of them are the folds.
+    They are the strata that are given, if two have enough cells. Else clusters are strata and folds, and mixtures are folds.
     """
     # the strata that are given
     if strata is not None:
         names, codes = np.unique(np.concatenate(strata), return_inverse=True)
-        labels = codes[: len(source)], codes[len(source) :]
-        folds = {str(name): find_members(labels, code) for code, name in enumerate(names)}
-        n_usable = sum(has_enough_cells(members) for members in folds.values())
-        if n_usable >= 2:
-            return FoldKind.STRATA, Populations(source, target, *labels), folds
+        s, t = codes[: len(source)], codes[len(source) :]
+        given = {str(name): (s == code, t == code) for code, name in enumerate(names)}
+        if sum(map(has_enough_cells, given.values())) >= 2:
+            return FoldKind.STRATA, Populations(source, target, s, t), given
     # derived ones
-    labels = derive_clusters(source, target, rng=rng)
-    mixtures = derive_mixtures(labels, rng=rng)
-    folds = {f"cluster {code + 1}": find_members(labels, code) for code in np.unique(labels[0])}
-    folds |= {f"mixture {code + 1}": find_members(mixtures, code) for code in np.unique(mixtures[0])}
-    return FoldKind.DERIVED, Populations(source, target, *labels), folds
-
-
-def find_members(labels: CellLabels, code: int) -> CellLabels:
-    """Return which source and which target cells have a label."""
-    return labels[0] == code, labels[1] == code
+    clusters = derive_clusters(source, target, rng=rng)
+    mixtures = derive_mixtures(clusters, rng=rng)
+    folds: dict[str, CellLabels] = {}
+    for kind, (s, t) in (("cluster", clusters), ("mixture", mixtures)):
+        folds |= {f"{kind} {code + 1}": (s == code, t == code) for code in np.unique(s)}
+    return FoldKind.DERIVED, Populations(source, target, *clusters), folds
 
 
 def has_enough_cells(members: CellLabels) -> bool:
@@ -107,11 +71,8 @@ def has_enough_cells(members: CellLabels) -> bool:
 
 
 def derive_clusters(source: Tensor, target: Tensor, *, n: int = 6, rng: int = 0) -> CellLabels:
-    """Cluster the source on the features that change least, and assign the target's cells to these clusters.
-
-    These are half of the features, by the Wasserstein distance between source and target in standard deviations.
-    """
-    # how much each feature changes
+    """Cluster the source on the half of the features that change least, and assign the target's cells to these clusters."""
+    # how much each feature changes, in standard deviations
     before, after = (x[subsample(len(x), MAX_CELLS_TO_CLUSTER, rng)].cpu().numpy() for x in (source, target))
     spread = np.concatenate([before, after]).std(axis=0)
     distances = [wasserstein_distance(b, a) for b, a in zip(before.T, after.T, strict=True)]
@@ -125,10 +86,7 @@ def derive_clusters(source: Tensor, target: Tensor, *, n: int = 6, rng: int = 0)
 
 
 def derive_mixtures(labels: CellLabels, *, n: int = 4, rng: int = 0) -> CellLabels:
-    """Divide the cells of every cluster among ``n`` mixtures in unequal shares, the same before and after the change.
-
-    A mixture differs from the other cells as one sample differs from others of its kind: in composition.
-    """
+    """Divide every cluster among ``n`` mixtures in unequal shares, the same before and after: as samples differ in composition."""
     generator = np.random.default_rng(rng)
     mixtures = np.empty(len(labels[0]), dtype=int), np.empty(len(labels[1]), dtype=int)
     for cluster in np.unique(np.concatenate(labels)):
@@ -140,28 +98,20 @@ def derive_mixtures(labels: CellLabels, *, n: int = 4, rng: int = 0) -> CellLabe
 
 
 def measure_novelty(cells: Tensor, reference: Tensor, *, n_neighbors: int = 10, rng: int = 0) -> float:
-    """Return the mean distance of cells to the nearest of the reference cells. Both are subsampled.
-
-    It depends on how dense the reference is: compare only with references of equal size.
-    """
+    """Return the mean distance of cells to the nearest of the reference cells, both subsampled."""
     cells = cells[subsample(len(cells), MAX_CELLS_TO_COMPARE, rng)]
     reference = reference[subsample(len(reference), MAX_CELLS_TO_COMPARE, rng + 1)]
-    distances, _ = find_nearest(cells, reference, n_neighbors)
-    return float(distances.mean())
+    return float(find_nearest(cells, reference, n_neighbors)[0].mean())
 
 
 def find_resembling(cells: Tensor, reference: Tensor, *, n_neighbors: int = 15, rng: int = 0) -> np.ndarray:
     """Return, for a subsample of cells, the row numbers of the reference cells nearest to each: ``(n, n_neighbors)``."""
     cells = cells[subsample(len(cells), MAX_CELLS_TO_COMPARE, rng)]
-    _, rows = find_nearest(cells, reference, n_neighbors)
-    return rows.cpu().numpy()
+    return find_nearest(cells, reference, n_neighbors)[1].cpu().numpy()
 
 
 def weigh_folds(novelties: Sequence[float], query_novelty: float, shares: np.ndarray) -> np.ndarray:
-    """Weigh folds by how much they are as novel as the query, and by the share of the query that resembles each.
-
-    All are ``(n_folds,)``, and the weights sum to 1.
-    """
+    """Weigh folds by how nearly they are as novel as the query, and by the share of it that resembles each: ``(n_folds,)``."""
     apart = np.log(np.maximum(novelties, 1e-9) / max(query_novelty, 1e-9)) / NOVELTY_WIDTH
     alike = np.exp(-(apart**2 - (apart**2).min()) / 2) + 1e-3
     weights = alike * (shares + MIN_RESEMBLANCE)

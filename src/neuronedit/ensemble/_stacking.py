@@ -10,49 +10,28 @@ from torch import Tensor
 from .._energy import energy
 from ._folds import Fold
 
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""How far the ensemble may go, from leaving cells alone to all the way. A handful of folds cannot tell finer steps apart."""
-
-TOLERATED_MOVE = 0.1
-"""Share of a standard deviation by which a mean may end further from the truth: the standard error of a mean of 100 cells."""
-
-MIN_SCORE = -1.0
-"""Below this a score counts no further: one fold must not decide alone."""
-
-MIN_RELATIVE_GAP = 0.1
-"""Gaps below this share of their mean are divided by it instead: a fold that hardly changes must not count most."""
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # a handful of folds cannot tell finer steps apart
+TOLERATED_MOVE = 0.1  # standard deviations that a mean may end further from the truth: the error of a mean of 100 cells
+MIN_SCORE = -1.0  # below this a score counts no further: one fold must not decide alone
+MIN_RELATIVE_GAP = 0.1  # of the mean gap: lower ones count as this, as a fold that hardly changes must not count most
 
 
 @dataclass(frozen=True)
 class Stack:
-    """How candidates are combined, and what to expect of it.
+    """How candidates are combined, and how well that predicts each fold, made without it."""
 
-    Attributes
-    ----------
-    weights
-        Of the candidates; their sum is 1.
-    strength
-        How far the ensemble goes, from 0 to 1.
-    scores
-        ``(n_folds,)``: share of the gap that it closes in each fold, predicted without that fold.
-    errors
-        ``(n_folds, n_features)``: mean of the truth less that of the prediction, made without that fold.
-    wrong_direction
-        ``(n_folds, n_features)``: whether it moved the mean away from the truth's.
-    """
-
-    weights: np.ndarray
-    strength: float
-    scores: np.ndarray
-    errors: np.ndarray
-    wrong_direction: np.ndarray
+    weights: np.ndarray  # of the candidates; their sum is 1
+    strength: float  # how far the ensemble goes, from 0 to 1
+    scores: np.ndarray  # (n_folds,): share of the gap that it closes
+    errors: np.ndarray  # (n_folds, n_features): mean of the truth less that of the prediction
+    wrong_direction: np.ndarray  # (n_folds, n_features): whether it moved the mean away from the truth's
 
 
 def stack(folds: Sequence[Fold], max_strength: float = 1.0) -> Stack:
     """Fit the weights on all folds; score them, and choose the strength, by fits that leave the fold out.
 
-    The strength is the one with the best mean score, and 0 where that score is not above its standard error: where nothing
-    generalizes from fold to fold, cells are left alone. It is never more than ``max_strength``.
+    The strength, at most ``max_strength``, is the one with the best mean score, and 0 where that is not above its standard
+    error: where nothing generalizes from fold to fold, cells are left alone.
     """
     fold_weights = np.array([fold.weight for fold in folds])
 
@@ -60,7 +39,7 @@ def stack(folds: Sequence[Fold], max_strength: float = 1.0) -> Stack:
     held_out = []
     for i, fold in enumerate(folds):
         weights = fit_weights([*folds[:i], *folds[i + 1 :]])
-        held_out.append(fold.blend(weights))
+        held_out.append(torch.einsum("k,knd->nd", weights, fold.predicted))  # (n_cells, n_features)
 
     # choose the strength
     strengths = sorted({min(strength, max_strength) for strength in STRENGTHS})

@@ -14,13 +14,11 @@ from anndata import AnnData
 from .. import _slots
 from .._data.check import describe_layer
 from .._data.record import Record, Tool, digest_fitted
-from .._data.space import SavedSpace, check_space_ids
+from .._data.space import PACKAGES, SavedSpace, check_space_ids
 from ._atomic import replacing
 
 SCHEMA = 2
 """Of the files that are written. Every schema up to this one is read."""
-
-PACKAGES = ("neuronedit", "torch", "anndata", "numpy")
 
 
 def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = None, key: str | None = None) -> None:
@@ -67,18 +65,21 @@ def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = 
     # read
     usual = [name for name in (_slots.EDITED, _slots.CORRECTED) if name in adata.uns]
     edit = usual[0] if edit is None and key is None and usual else edit
-    record = None if edit is None else _read_fitted(adata, edit)
+    record = None if edit is None else _read_whole_edit(adata, edit)
     keys = [key or _slots.MODEL] if record is None else list(record.config["key"])
     spaces = [SavedSpace.read(adata, name) for name in keys]
     kept: dict[str, Any] = {name: {k: v for k, v in adata.uns[name].items() if k != "embedded"} for name in keys}
     if record is not None:
         check_space_ids(record.space_ids, adata, record.key)
-        content = {name: record.content[name] for name in ("features", "fitted", "batches") if name in record.content}
+        content: dict[str, Any] = {
+            name: record.content[name] for name in ("features", "fitted", "batches") if name in record.content
+        }
         kept[record.key] = Record(record.key, record.tool, record.config, content).to_uns()
 
     # write
     layer = spaces[0].scale.layer if record is None else record.config["layer"]
-    cofactor, arrays = _slots.cofactor(layer), {}
+    cofactor = _slots.cofactor(layer)
+    arrays: dict[str, np.ndarray] = {}
     is_arcsinh = cofactor in adata.var
     metadata = {
         "schema": SCHEMA,
@@ -149,7 +150,7 @@ def load_model(path: str | PathLike[str]) -> AnnData:
     return adata
 
 
-def _read_fitted(adata: AnnData, key: str) -> Record:
+def _read_whole_edit(adata: AnnData, key: str) -> Record:
     """Return the record of an edit that can be saved, once it is known to be whole."""
     record = Record.read(adata, key, Tool.EDIT, Tool.CORRECT)
     if "fitted" not in record.content:

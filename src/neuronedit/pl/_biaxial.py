@@ -18,14 +18,9 @@ Kind = Literal["points", "contours"]
 GroupedCells = tuple[np.ndarray, np.ndarray]
 """Two features of each cell, ``(n_cells, 2)``, and the number of its group, ``(n_cells,)``."""
 
-MAX_CELLS_AS_POINTS = 10_000
-"""GroupedCells in a panel above which contours are clearer than points."""
-
-MIN_CELLS_FOR_DENSITY = 10
-"""GroupedCells of a group below which a density means nothing: they are shown as they are."""
-
-CONTOUR_SHARES = (0.9, 0.6, 0.3)
-"""Shares of a group's cells that its contours enclose."""
+MAX_CELLS_AS_POINTS = 10_000  # in a panel, above which contours are clearer than points
+MIN_CELLS_FOR_DENSITY = 10  # of a group, below which a density means nothing: they are shown as they are
+CONTOUR_SHARES = (0.9, 0.6, 0.3)  # of a group's cells, that its contours enclose
 
 
 @shared_docs
@@ -58,7 +53,7 @@ def biaxial(
     Parameters
     ----------
     adata
-        GroupedCells by features, usually after :func:`neuronedit.tl.edit`.
+        Cells by features, usually after :func:`neuronedit.tl.edit`.
     x, y
         Two of ``var_names``.
     groupby
@@ -70,14 +65,6 @@ def biaxial(
     %(points)s
     %(palette)s
     %(figure)s
-
-    Returns
-    -------
-    The Axes, or a list with one for each layer; the Figure with ``return_fig=True``.
-
-    Raises
-    ------
-    %(plot_errors)s
     """
     # read
     check_features(adata, x, y)
@@ -87,20 +74,22 @@ def biaxial(
     cells = [(get_values(adata, layer, names=(x, y))[shown], numbers[shown]) for layer in layers]
 
     # draw
-    axes = draw_populations(cells, list(colors.values()), kind, {"s": point_size, "alpha": alpha}, ax=ax)
-    for layer, panel in zip(layers, axes, strict=True):
-        panel.set_title("measured" if layer is None else layer)
-        panel.set_xlabel(name_axis(adata, layer, x))
-        panel.label_outer()
-    axes[0].set_ylabel(name_axis(adata, layers[0], y))
-    name_groups(axes, colors, title=groupby)
+    axes = draw_populations(cells, colors, kind, {"s": point_size, "alpha": alpha}, title=groupby, ax=ax)
+    titles = ["measured" if layer is None else layer for layer in layers]
+    name_markers(axes, adata, x, y, titles, layers)
     return finish(axes, show=show, return_fig=return_fig)
 
 
 def draw_populations(
-    cells: Sequence[GroupedCells], colors: Sequence[str], kind: Kind | None, style: dict[str, Any], **layout: Any
+    cells: Sequence[GroupedCells],
+    colors: Mapping[Any, str],
+    kind: Kind | None,
+    style: dict[str, Any],
+    *,
+    title: str | None = None,
+    **layout: Any,
 ) -> list[Axes]:
-    """Draw the cells of each panel, all to the same scale."""
+    """Draw the cells of each panel, all to the same scale, and name the groups, halfway up."""
     n_cells = max(len(numbers) for _, numbers in cells)
     kind = kind or ("points" if n_cells <= MAX_CELLS_AS_POINTS else "contours")
     draw, share_shown = lookup(KINDS, kind, "kind")
@@ -112,15 +101,20 @@ def draw_populations(
     style = style | {"s": style["s"] or np.clip(40_000 / n_cells, 1.0, 12.0)}
     for of_panel, panel in zip(cells, axes, strict=True):
         panel.set(xlim=limits[:, 0], ylim=limits[:, 1])
-        draw(panel, of_panel, colors, style)
-        panel.spines[["top", "right"]].set_visible(False)
+        draw(panel, of_panel, list(colors.values()), style)
+    styles = {name: DOT | {"color": color} for name, color in colors.items()}
+    legend_beside(axes, styles, loc="center left", bbox_to_anchor=(1.02, 0.5), title=title)
     return axes
 
 
-def name_groups(axes: Sequence[Axes], colors: Mapping[Any, str], **options: Any) -> None:
-    """Name the groups beside the last panel, halfway up."""
-    styles = {name: DOT | {"color": color} for name, color in colors.items()}
-    legend_beside(axes, styles, loc="center left", bbox_to_anchor=(1.02, 0.5), **options)
+def name_markers(
+    axes: Sequence[Axes], adata: AnnData, x: str, y: str, titles: Sequence[str], layers: Sequence[str | None]
+) -> None:
+    """Name the panels, and the two markers where an outer panel shows them."""
+    for panel, title, layer in zip(axes, titles, layers, strict=True):
+        panel.set(title=title, xlabel=name_axis(adata, layer, x))
+        panel.label_outer()
+    axes[0].set_ylabel(name_axis(adata, layers[0], y))
 
 
 def _draw_points(panel: Axes, cells: GroupedCells, colors: Sequence[str], style: dict[str, Any]) -> None:

@@ -1,21 +1,36 @@
-"""Two treatments, each alone and both together, measured and predicted: Figure 4c-d of the paper."""
+"""Two treatments together: measured and predicted (Figure 4c-d of the paper), where these differ, and how combinations rank."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 
 from .. import _slots
-from .._data.check import check_features, format_choices, get_column, select_cells
+from .._data.check import check_at_least, check_features, describe_choice, format_choices, get_column, select_cells
 from .._data.record import Record, Tool
 from .._docs import shared_docs
-from ._biaxial import Kind, draw_populations, name_groups
-from ._figure import OKABE_ITO, ROLES, finish, get_values, name_axis
+from ._biaxial import Kind, draw_populations, name_markers
+from ._figure import DOT, OKABE_ITO, ROLES, finish, get_values, ideal_line, ink, legend_beside, panels, zero_line
+from ._rows import INTERVAL, check_table, draw_estimate, format_number, format_percent, frame_rows
 
 TREATMENTS = {"control": "#B0B0B0", "a": OKABE_ITO[4], "b": OKABE_ITO[5], "both": ROLES["edited"]}
 """Light colours for what was measured alone, a dark one for what is to be compared."""
+
+DEPARTING_COLOR, STAYING_COLOR = TREATMENTS["both"], "0.55"
+TREATMENT_STYLES: dict[str, dict[str, Any]] = {
+    "a": {"marker": "^", "color": TREATMENTS["a"]},
+    "b": {"marker": "v", "color": TREATMENTS["b"]},
+}
+
+DOES_NOT_GENERALIZE = "does not generalize"  # verdict of ne.tl.synergy on an effect that does not recur
+MAX_LETTERS_IN_TITLE = 72  # in a line, of synergy: both panels are as wide
+MAX_LETTERS_IN_LABEL = 44  # in a line of the name of a score: the panel is as wide
+RANKING_COLUMNS = ["predicted", "low", "high", "score_a", "score_b", "control"]
 
 
 @shared_docs
@@ -37,9 +52,8 @@ def combination(
 ) -> Any:
     """Draw two markers against each other for a combination of two treatments, once as measured and once as predicted.
 
-    Both panels show the control and the cells under either treatment. In the first one stand the cells that were measured
-    under both treatments, if there are any; in the second one, in the same colour, those that were predicted, in both orders
-    together.
+    Both panels show the control and the cells under either treatment. In the same colour stand, in the first one, the cells
+    that were measured under both treatments, if there are any; in the second one those that were predicted, in both orders.
 
     Examples
     --------
@@ -63,18 +77,9 @@ def combination(
         Two of those that were combined. `None`: the first two.
     measured
         Value of the column of treatments for cells that were measured under both. `None`: there are none.
-    key
-        ``key_added`` of the prediction.
+    %(result_key)s
     %(points)s
     %(figure)s
-
-    Returns
-    -------
-    A list of the two Axes; the Figure with ``return_fig=True``.
-
-    Raises
-    ------
-    %(plot_errors)s
     """
     # read
     config = Record.read(predicted, key, Tool.COMBINE).config
@@ -96,14 +101,14 @@ def combination(
     colors = dict(zip(map(str, names), TREATMENTS.values(), strict=True))
 
     # draw
-    populations = [_stack_populations(of_measured), _stack_populations([*of_measured[:3], of_predicted])]
+    populations = []
+    for both_treatments in (of_measured[3:], [of_predicted]):
+        parts = [*of_measured[:3], *both_treatments]
+        numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        populations.append((np.concatenate(parts), numbers))
     style = {"s": point_size, "alpha": alpha}
-    axes = draw_populations(populations, list(colors.values()), kind, style, ax=ax, room=0.9, names=colors)
-    for panel, title in zip(axes, ("measured", "predicted"), strict=True):
-        panel.set(title=title, xlabel=name_axis(adata, config["layer"], x))
-        panel.label_outer()
-    axes[0].set_ylabel(name_axis(adata, config["layer"], y))
-    name_groups(axes, colors)
+    axes = draw_populations(populations, colors, kind, style, ax=ax, room=0.9, names=colors)
+    name_markers(axes, adata, x, y, ("measured", "predicted"), [config["layer"]] * 2)
     return finish(axes, show=show, return_fig=return_fig)
 
 
@@ -117,6 +122,168 @@ def _find_predicted(predicted: AnnData, key: str, effects: Sequence[Any]) -> np.
     return is_predicted.to_numpy()
 
 
-def _stack_populations(populations: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cells of all populations, and the number of the population of each."""
-    return np.concatenate(populations), np.repeat(np.arange(len(populations)), [*map(len, populations)])
+@shared_docs
+def synergy(
+    adata: AnnData,
+    *,
+    key: str = _slots.SYNERGY,
+    most: int = 20,
+    ax: Sequence[Axes] | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Any:
+    """Draw where a measured combination of two treatments departs from the predicted one.
+
+    On the left, for each feature, by how many standard deviations its measured mean is above the predicted one, with 95 %
+    interval: first those that depart, then those that differ most. Only what lies beyond the band, the margin, can depart.
+    On the right, what each treatment alone does to the same feature. Where an effect does not generalize to the cells of the
+    other treatment the title says so: then what departs is no interaction of single features.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_combination(n_cells=300, interaction=2.0)
+    >>> ne.tl.train(adata, space="identity")
+    >>> ne.tl.synergy(adata, "condition", control="basal", effects=["A", "B"], measured="A+B")
+    >>> differences, effects = ne.pl.synergy(adata, most=5)
+    >>> [label.get_text() for label in differences.get_yticklabels()][:2]
+    ['p4EBP1', 'pERK']
+
+    Parameters
+    ----------
+    adata
+        After :func:`neuronedit.tl.synergy`.
+    %(result_key)s
+    %(most)s
+    %(figure)s
+    """
+    # read
+    record = Record.read(adata, key, Tool.SYNERGY)
+    check_at_least(1, most=most)
+    rows, n_hidden = _choose_features(record.content["features"], most)
+    margin, fdr, effects = record.config["margin"], format_percent(record.config["fdr"]), record.config["effects"]
+    places, departs = np.arange(len(rows)), rows["departs"]
+    line: dict[str, Any] = {"marker": "o", "markeredgewidth": 1.4, "linewidth": 1.6, "markersize": 5.5}
+    styles: dict[str, Any] = {f"departs (FDR {fdr})": line | {"color": DEPARTING_COLOR}}
+    styles["does not depart"] = line | {"color": STAYING_COLOR, "markerfacecolor": ink(1)}
+    styles[f"± {margin:g} sd, the margin"] = Patch(facecolor=ink(0.9))
+    for role, effect in zip("ab", effects, strict=True):
+        styles[f"{effect} alone"] = TREATMENT_STYLES[role] | {"linestyle": "", "markeredgewidth": 0}
+
+    # frame
+    size = (2.3, 0.26 * (len(rows) + (n_hidden > 0)) + 0.7)
+    beside = [f"{name}{max(styles, key=len)}" for name in rows.index]  # on the left, and on the right
+    left, right = axes = panels(2, ax, size=size, room=1.2, names=beside, sharey=True, width_ratios=(1.4, 1))
+    frame_rows(axes, places, rows.index, n_hidden)
+    left.set_xlabel("measured − predicted\n(standard deviations)")
+    right.set_xlabel("effect alone\n(standard deviations)")
+    left.set_title(_describe_failures(record.content["generalizes"]), loc="left", fontsize="medium")
+    legend_beside(axes, styles)
+
+    # draw
+    left.axvspan(-margin, margin, color=ink(0.9), linewidth=0, zorder=0)
+    for which, color, fill in ((~departs, STAYING_COLOR, ink(1)), (departs, DEPARTING_COLOR, DEPARTING_COLOR)):
+        own, y = rows[which], places[which]
+        left.hlines(y, own["low"], own["high"], color=color, linewidth=1.6, zorder=2)
+        left.scatter(own["difference"], y, s=30, facecolors=fill, edgecolors=color, linewidths=1.4, zorder=3)
+    for role, style in TREATMENT_STYLES.items():
+        right.scatter(rows[f"effect_{role}"], places, s=30, alpha=0.9, linewidths=0, zorder=3, **style)
+    left.axvline(0, zorder=1, **zero_line())
+    right.axvline(0, zorder=1, **zero_line())
+    return finish(axes, show=show, return_fig=return_fig)
+
+
+def _choose_features(table: pd.DataFrame, most: int) -> tuple[pd.DataFrame, int]:
+    """Return the features that are drawn, in standard deviations, and how many are not."""
+    sd = table["sd"].where(table["sd"] > 0)  # where nothing varies there is no scale
+    scaled = table[["difference", "low", "high", "effect_a", "effect_b"]].div(sd, axis=0).fillna(0.0)
+    scaled["departs"] = table["departs"].to_numpy(dtype=bool)
+    order = np.lexsort((-scaled["difference"].abs(), ~scaled["departs"]))
+    return scaled.iloc[order[:most]], max(len(table) - most, 0)
+
+
+def _describe_failures(generalizes: pd.DataFrame) -> str:
+    """Say which effects do not generalize."""
+    lines = []
+    for _, row in generalizes[generalizes["verdict"] == DOES_NOT_GENERALIZE].iterrows():
+        share = format_percent(round(row["recurs"], 2))
+        text = f"{row['effect']} does not generalize to cells of {row['given']}: {share} recurs"
+        lines += textwrap.wrap(text, MAX_LETTERS_IN_TITLE, break_on_hyphens=False)
+    return "\n".join(lines)
+
+
+@shared_docs
+def rank_combinations(
+    table: pd.DataFrame,
+    *,
+    score: Any = None,
+    most: int = 20,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Any:
+    """Draw how predicted combinations of two treatments rank.
+
+    A row for each combination, the best one first: its predicted score with 95 % interval and, below, the scores of its two
+    treatments alone.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_combination(n_cells=300)
+    >>> ne.tl.train(adata, space="identity")
+    >>> ranked = ne.tl.rank_combinations(adata, "condition", control="basal", effects=["A", "B", "A+B"], score="CD38")
+    >>> ax = ne.pl.rank_combinations(ranked, score="CD38")
+    >>> len(ax.get_yticks()), ax.get_xlabel()
+    (3, 'mean CD38')
+
+    Parameters
+    ----------
+    table
+        What :func:`neuronedit.tl.rank_combinations` returned.
+    score
+        What it was ranked by, to name the axis. `None`: "score".
+    %(most)s
+    %(figure)s
+    """
+    # read
+    check_table(table, RANKING_COLUMNS, "ne.tl.rank_combinations")
+    check_at_least(1, most=most)
+    rows, n_hidden = table.iloc[:most], max(len(table) - most, 0)
+
+    # draw
+    size = (2.8, 0.32 * (len(rows) + (n_hidden > 0)) + 0.8)
+    (panel,) = panels(1, ax, size=size, room=2.6, names=rows.index)
+    panel.axvline(rows["control"].iloc[0], zorder=1, **ideal_line())
+    places, color = range(len(rows)), TREATMENTS["both"]
+    for y, (_, row) in zip(places, rows.iterrows(), strict=True):
+        draw_estimate(panel, y, row["predicted"], (row["low"], row["high"]), color)
+    styles: dict[str, Any] = {"predicted": DOT | {"color": color}, "95 % interval": INTERVAL | {"color": color}}
+    hollow: dict[str, Any] = {"linestyle": "", "markerfacecolor": ink(1), "markeredgewidth": 1.2, "markersize": 5}
+    for (role, style), name in zip(TREATMENT_STYLES.items(), ("first alone", "second alone"), strict=True):
+        edges: dict[str, Any] = {"marker": style["marker"], "facecolors": ink(1), "edgecolors": style["color"]}
+        panel.scatter(rows[f"score_{role}"], [y + 0.3 for y in places], s=20, linewidths=1.2, zorder=3, **edges)
+        styles[name] = hollow | style
+    styles["control"] = ideal_line()
+    frame_rows([panel], places, rows.index, n_hidden)
+    panel.set_xlabel(_name_score(score))
+    legend_beside([panel], styles)
+    return finish([panel], show=show, return_fig=return_fig)
+
+
+def _name_score(score: Any) -> str:
+    """Name a score: the mean of a feature, the limits of a gate, or a function's name."""
+    if score is None:
+        return "score"
+    if isinstance(score, Mapping):
+        gate = ", ".join(_describe_limits(name, *limits) for name, limits in score.items())
+        return "\n".join(textwrap.wrap(f"share of cells with {gate}", MAX_LETTERS_IN_LABEL, break_on_hyphens=False))
+    return f"mean {score}" if isinstance(score, str) else describe_choice(score)
+
+
+def _describe_limits(name: str, low: float | None, high: float | None) -> str:
+    """Write the limits of a gate."""
+    lower, upper = (None if limit is None else format_number(limit) for limit in (low, high))
+    if lower and upper:
+        return f"{lower} ≤ {name} ≤ {upper}"
+    return f"{name} ≥ {lower}" if lower else f"{name} ≤ {upper}" if upper else name

@@ -1,4 +1,4 @@
-"""What every plot shares: what is read, colours, panels, legends, numbers as text, and what is returned."""
+"""What every plot shares: what is read, colours, panels, legends, and what is returned."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,13 +20,8 @@ OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "
 ROLES = {"source": "#92C5DE", "target": "#F4A582", "query": "#0571B0", "edited": "#B2182B"}
 """The paper's colours, light for source and target and dark for the query, in shades that differ without red and green."""
 
-DOT: dict[str, Any] = {"marker": "o", "linestyle": ""}
-"""A dot in a legend, besides its colour."""
-
-Inches = tuple[float, float]
-
-INCHES_PER_LETTER = 0.075
-"""Mean width of a letter in matplotlib's font at its usual size."""
+DOT: dict[str, Any] = {"marker": "o", "linestyle": ""}  # in a legend, besides its colour
+INCHES_PER_LETTER = 0.075  # mean width of a letter in matplotlib's font at its usual size
 
 
 def ink(shade: float) -> str:
@@ -72,18 +67,8 @@ def name_axis(adata: AnnData, layer: str | None, name: str) -> str:
     return f"{name} ({unit})" if unit else name
 
 
-def format_number(value: float, digits: int = 6) -> str:
-    """Write a number with so many digits at most, and a minus that is as wide as a plus."""
-    return f"{value:.{digits}g}".replace("-", "−")
-
-
-def format_percent(share: float, _: Any = None) -> str:
-    """Write a share; matplotlib gives the place on the axis, too."""
-    return f"{format_number(100 * share)} %"
-
-
 def panels(
-    n: int, ax: Any, *, size: Inches = (2.9, 2.9), room: float = 1.4, names: Any = (), n_columns: int = 0, **grid: Any
+    n: int, ax: Any, *, size: Any = (2.9, 2.9), room: float = 1.4, names: Any = (), n_columns: int = 0, **grid: Any
 ) -> list[Axes]:
     """Return n axes, row by row: the caller's own, or new ones of this size, in inches, with room for names and more beside."""
     if ax is None:
@@ -91,14 +76,16 @@ def panels(
         n_columns = min(n_columns or n, n)
         n_rows = -(-n // n_columns)
         figsize = (size[0] * n_columns + room, size[1] * n_rows + 0.4)
-        _, axes = plt.subplots(n_rows, n_columns, figsize=figsize, squeeze=False, layout="constrained", **grid)
-        for spare in axes.flat[n:]:
+        _, ax = plt.subplots(n_rows, n_columns, figsize=figsize, squeeze=False, layout="constrained", **grid)
+        for spare in ax.flat[n:]:
             spare.remove()
-        return list(axes.flat[:n])
-    given = [ax] if isinstance(ax, Axes) else list(np.ravel(np.asarray(ax, dtype=object)))
-    if len(given) != n:
-        raise ValueError(f"ax holds {len(given)} axes; {n} panels are to be drawn.")
-    return given
+        ax = ax.flat[:n]
+    axes = list(np.ravel(np.asarray(ax, dtype=object)))
+    if len(axes) != n:
+        raise ValueError(f"ax holds {len(axes)} axes; {n} panels are to be drawn.")
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+    return axes
 
 
 def legend_beside(axes: Sequence[Axes], styles: Mapping[Any, Any], n_columns: int | None = None, **place: Any) -> None:

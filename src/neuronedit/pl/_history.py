@@ -24,7 +24,7 @@ def history(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Any:
-    """Draw the reconstruction error against the epochs of training.
+    """Draw the reconstruction error against the epochs of training, and that of cells which were kept aside for validation.
 
     Examples
     --------
@@ -41,14 +41,6 @@ def history(
     key
         Where the trained space is kept in ``uns``.
     %(figure)s
-
-    Returns
-    -------
-    The Axes, with a line for training and, where cells were kept aside, one for validation.
-
-    Raises
-    ------
-    %(plot_errors)s
     """
     space = adata.uns.get(key)
     if not isinstance(space, Mapping) or "history" not in space:
@@ -64,6 +56,5 @@ def history(
             panel.plot(np.arange(1, curve.size + 1), curve, color=color, label=label, marker=marker)
     panel.set(xlabel="epoch", ylabel="mean squared error (scaled units)", yscale="log")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False)
     return finish([panel], show=show, return_fig=return_fig)

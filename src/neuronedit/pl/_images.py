@@ -13,11 +13,8 @@ from .._docs import shared_docs
 from ._figure import finish, get_values, panels
 from ._record import read_edit
 
-IMAGE_GAP = 0.06
-"""Space between two images, as a share of their width."""
-
-INCHES_PER_IMAGE = 0.95
-"""Width of an image: eight of them, as many as are drawn when none are named, fill a page."""
+IMAGE_GAP = 0.06  # space between two images, as a share of their width
+INCHES_PER_IMAGE = 0.95  # its width: eight of them, as many as are drawn when none are named, fill a page
 
 
 @shared_docs
@@ -58,14 +55,6 @@ def images(
         ``key_added`` of the edit whose images are drawn, when none are named.
     %(image_grid)s
     %(figure)s
-
-    Returns
-    -------
-    The Axes, or a list with one for each row; the Figure with ``return_fig=True``.
-
-    Raises
-    ------
-    %(plot_errors)s
     """
     # read
     shape = _get_image_shape(adata, image_shape)
@@ -98,7 +87,7 @@ def image_path(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Any:
-    """Draw images on the way from none of an edit to all of it, a row each.
+    """Draw images on the way from none of an edit to all of it, a row each: strengths increase from left to right.
 
     Examples
     --------
@@ -116,18 +105,9 @@ def image_path(
     ----------
     adata
         After :func:`neuronedit.tl.edit` of images with several strengths, such as ``strength=[0.25, 0.5, 0.75, 1]``.
-    %(edit_key)s
+    %(result_key)s
     %(image_grid)s
     %(figure)s
-
-    Returns
-    -------
-    The Axes, or a list with one for each image; the Figure with ``return_fig=True``. Strengths increase from left to right,
-    with the image before the edit at 0.
-
-    Raises
-    ------
-    %(plot_errors)s
     """
     # read
     config = read_edit(adata, key).config

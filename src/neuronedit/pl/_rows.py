@@ -1,4 +1,4 @@
-"""What plots with a named row for each thing share: the frame, and dots with intervals."""
+"""What plots with a named row for each thing share: the frame, dots with intervals, and numbers as text."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,13 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 
 from .._data.check import format_choices
-from ._figure import blank, format_number, ink
+from ._figure import blank, ink
 
-ESTIMATE_AREA = 34
-"""Of the dot of an estimate, in square points: it stands out from the dots of single runs and folds."""
+ESTIMATE_AREA = 34  # of an estimate's dot, in square points: it stands out from the dots of single runs and folds
 
 INTERVAL: dict[str, Any] = {"linewidth": 5, "alpha": 0.35, "solid_capstyle": "butt"}
 """The bar of an interval, wide and pale, so that the dot in it is seen."""
+
+
+def format_number(value: float, _: Any = None, *, digits: int = 6) -> str:
+    """Write a number, with a minus that is as wide as a plus; matplotlib gives its place on the axis, too."""
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def format_percent(share: float, _: Any = None) -> str:
+    """Write a share; matplotlib gives its place on the axis, too."""
+    return f"{format_number(100 * share)} %"
 
 
 def check_table(table: Any, columns: Sequence[str], tool: str) -> None:
@@ -40,15 +49,15 @@ def name_ticks(axis: Axis, places: Any, names: Sequence[Any], n_hidden: int) -> 
 
 def frame_rows(axes: Sequence[Axes], places: Any, names: Sequence[Any], n_hidden: int = 0) -> None:
     """Name the rows of panels that stand beside each other, the first one on top, and draw a line along each."""
-    for panel in axes:
+    for i, panel in enumerate(axes):
         name_ticks(panel.yaxis, places, names, n_hidden)
         panel.set_ylim(panel.get_yticks()[-1] + 0.6, -0.6)
         panel.grid(axis="y", color=ink(0.92))
         panel.set_axisbelow(True)
-        panel.spines[["top", "right", "left"]].set_visible(False)
+        panel.spines["left"].set_visible(False)
         panel.tick_params(axis="y", length=0)
-    for panel in axes[1:]:
-        panel.tick_params(axis="y", labelleft=False)
+        if i > 0:
+            panel.tick_params(axis="y", labelleft=False)
 
 
 def draw_estimate(
@@ -62,4 +71,4 @@ def draw_estimate(
     if edge != value:
         side, offset = ("left", 6) if edge > value else ("right", -6)
         style: dict[str, Any] = {"ha": side, "va": "center", "fontsize": "small", "bbox": blank(0.5)}
-        panel.annotate(format_number(value, 3), (edge, y), (offset, 0), textcoords="offset points", **style)
+        panel.annotate(format_number(value, digits=3), (edge, y), (offset, 0), textcoords="offset points", **style)

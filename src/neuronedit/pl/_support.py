@@ -1,5 +1,6 @@
-"""How far the query lies from the source on which the edit was fitted."""
+"""What lies outside that on which an edit, or a correction, was fitted."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,26 +8,31 @@ import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from scipy import ndimage
 
 from .. import _slots
-from .._data.check import get_column, get_labels
+from .._data.check import check_at_least, get_column, get_labels
+from .._data.record import Record, Tool
 from .._docs import shared_docs
-from ._figure import OKABE_ITO, finish, format_number, format_percent, ideal_line, ink, legend_beside, panels
+from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels
 from ._record import read_edit
+from ._rows import format_number, format_percent, frame_rows, name_ticks
 
 WITHIN_COLOR, OUTSIDE_COLOR = OKABE_ITO[4], OKABE_ITO[1]
 MEDIAN_STYLE: dict[str, Any] = {"linewidth": 1.6, "solid_capstyle": "butt"}
 
-MIN_DISTANCE_DRAWN = 0.01
-"""Distances below this are drawn here: a cell that stands in the source as well has none at all."""
+MIN_DISTANCE_DRAWN = 0.01  # smaller ones are drawn here: a cell that stands in the source as well has none at all
+HILL_HEIGHT = 0.8  # of the highest point of a distribution, in rows: no hill reaches into the row above
 
 TICKS_PER_DECADE = {1: (1, 1.5, 2, 3, 5, 7), 2: (1, 2, 5), np.inf: (1,)}
 """What is labelled in each decade, by how many decades the axis has at most."""
+SAMPLE_STYLE: dict[str, Any] = {"marker": "o", "color": OKABE_ITO[0]}
+FLAGGED_STYLE: dict[str, Any] = {"marker": "D", "color": OKABE_ITO[1]}
 
-HILL_HEIGHT = 0.8
-"""Of the highest point of a distribution, in rows: no hill reaches into the row above."""
+MIN_END_OF_SCALE = 0.05  # share of cells that the colours reach at least, so that the usual 1 % is never dark
+MIN_END_OF_AXIS = 0.02  # share of cells that the axis of samples reaches at least: the usual 1 % is not at its end
+INCHES_PER_FEATURE = 0.21  # width of a column, enough for a name written upwards; a batch is a little higher
 
 
 @shared_docs
@@ -41,8 +47,8 @@ def support(
 ) -> Any:
     """Draw how far the query lies from the source on which the edit was fitted: the further, the less is known.
 
-    A row for each group of query cells: how their distances from the source are distributed, with their median, and the share
-    of them that lies outside. 99 % of the source's own cells stay below a distance of 1, the dashed line.
+    A row for each group of query cells, the one with the largest share outside on top: how their distances from the source are
+    distributed, each curve equally high, and their median. 99 % of the source's own cells stay below a distance of 1.
 
     Examples
     --------
@@ -60,17 +66,8 @@ def support(
         After :func:`neuronedit.tl.edit`.
     groupby
         Column of ``obs``, such as cell types or samples. `None`: one row for all query cells.
-    %(edit_key)s
+    %(result_key)s
     %(figure)s
-
-    Returns
-    -------
-    The Axes; the Figure with ``return_fig=True``. The group with the largest share outside is on top. All distributions
-    are equally high, whatever the number of cells, which stands beside them.
-
-    Raises
-    ------
-    %(plot_errors)s
     """
     # read
     read_edit(adata, key)
@@ -78,8 +75,11 @@ def support(
     is_query = ~np.isnan(distances)
     if not is_query.any():
         raise ValueError("none of these cells was edited.")
-    labels = None if groupby is None else get_labels(adata[is_query], groupby)
-    rows = _sort_groups(distances[is_query], labels)
+    distances, everyone = distances[is_query], pd.Series("all query cells", np.flatnonzero(is_query))
+    labels = everyone if groupby is None else get_labels(adata[is_query], groupby)
+    groups = {str(name): distances[(labels == name).to_numpy()] for name in labels.unique()}
+    # the largest share outside on top
+    rows = dict(sorted(groups.items(), key=lambda group: (-(group[1] > 1).mean(), -np.median(group[1]), group[0])))
 
     # frame
     (panel,) = panels(1, ax, size=(2.8, 0.42 * len(rows) + 0.8), room=2.0, names=rows)
@@ -92,9 +92,9 @@ def support(
     panel.set_xlabel("distance from the source\n(1: 99 % of its own cells are nearer)")
     ticks = next(ticks for n_decades, ticks in TICKS_PER_DECADE.items() if high - low < n_decades)
     panel.xaxis.set_major_locator(LogLocator(subs=ticks))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_number(value)))
+    panel.xaxis.set_major_formatter(format_number)
     panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.spines[["top", "right", "left"]].set_visible(False)
+    panel.spines["left"].set_visible(False)
 
     # draw
     panel.axvline(1, zorder=4, **ideal_line())
@@ -106,14 +106,6 @@ def support(
     styles["outside"] = Patch(facecolor=OUTSIDE_COLOR, alpha=0.8)
     legend_beside([panel], styles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return finish([panel], show=show, return_fig=return_fig)
-
-
-def _sort_groups(distances: np.ndarray, labels: "pd.Series[Any] | None") -> dict[str, np.ndarray]:
-    """Return the distances of each group, the one with the largest share of cells outside first."""
-    if labels is None:
-        return {"all query cells": distances}
-    groups = {str(name): distances[(labels == name).to_numpy()] for name in labels.unique()}
-    return dict(sorted(groups.items(), key=lambda group: (-(group[1] > 1).mean(), -np.median(group[1]), group[0])))
 
 
 def _draw_hill(panel: Axes, y: float, distances: np.ndarray) -> None:
@@ -141,3 +133,118 @@ def _round_percent(share: float) -> str:
     if 0 < share < 0.005:
         return "<1 %"
     return ">99 %" if 0.995 <= share < 1 else format_percent(round(share, 2))
+
+
+@shared_docs
+def coverage(
+    adata: AnnData,
+    *,
+    key: str = _slots.CORRECTED,
+    most: int = 30,
+    ax: Sequence[Axes] | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Any:
+    """Draw what the samples of each batch hold that the batch's controls do not: there a correction extrapolates.
+
+    On the left, for each batch and feature, the share of the samples' cells beyond the central 99 % of the control's; 1 %
+    is usual, and the largest come first. On the right, a dot for each sample: how far its composition is from the controls',
+    as a share of how far one control is from the others at most; samples that are further are flagged. Where no batch has
+    three controls that is not known, and the share of each sample's cells that lie outside the control stands there instead.
+    The reference, batches that were left alone and those without samples are not drawn.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> ne.tl.train(adata, space="identity")
+    >>> ne.tl.correct(adata, "batch", control_key="role", edit="percentile")
+    >>> features, samples = ne.pl.coverage(adata, most=10)
+    >>> [label.get_text() for label in features.get_yticklabels()], features.get_xticklabels()[-1].get_text()
+    (['batch_1', 'batch_2'], '25 more')
+
+    Parameters
+    ----------
+    adata
+        After :func:`neuronedit.tl.correct`.
+    %(result_key)s
+    %(most)s
+    %(figure)s
+    """
+    # read
+    record = Record.read(adata, key, Tool.CORRECT, fitted_here=True)
+    shares = _pivot_shares(record.content["features"])
+    if shares.empty:
+        raise ValueError(f"uns[{key!r}] has no batch with both controls and samples: there is nothing to compare.")
+    check_at_least(1, most=most)
+    order = np.argsort(-shares.max().fillna(0).to_numpy(), kind="stable")
+    drawn, n_hidden = shares.iloc[:, order[:most]], max(len(order) - most, 0)
+
+    # draw
+    n, width = len(drawn), INCHES_PER_FEATURE * (drawn.shape[1] + (n_hidden > 0))
+    layout: dict[str, Any] = {"size": ((width + 2) / 2, 0.26 * n + 1.3), "sharey": True, "width_ratios": (width, 2)}
+    left, right = axes = panels(2, ax, room=2.7, names=drawn.index, **layout)
+    _draw_shares(axes, drawn, n_hidden, 2 / (width + 2))
+    frame_rows(axes, range(n), drawn.index)
+    left.grid(visible=False)
+    left.spines["bottom"].set_visible(False)
+    for panel in axes:
+        panel.set_ylim(n - 0.5, -0.5)
+    _draw_sample_dots(right, record.content["samples"], list(drawn.index))
+    return finish(axes, show=show, return_fig=return_fig)
+
+
+def _pivot_shares(features: pd.DataFrame) -> pd.DataFrame:
+    """Return the share of cells beyond the control's range, batches by features; without batches that were not compared."""
+    if "outside_control" not in features:
+        return pd.DataFrame()
+    features = features.astype({"batch": str, "feature": str})
+    shares = features.pivot(index="batch", columns="feature", values="outside_control")
+    return shares[features["feature"].unique()].dropna(how="all")
+
+
+def _draw_shares(axes: Sequence[Axes], shares: pd.DataFrame, n_hidden: int, length: float) -> None:
+    """Draw batches by features, and the scale of colours above all panels, whose rows stay beside each other."""
+    panel, (n, n_features) = axes[0], shares.shape
+    edges = np.arange(n_features + 1) - 0.5, np.arange(n + 1) - 0.5
+    end = max(MIN_END_OF_SCALE, float(np.nanmax(shares.to_numpy(), initial=0)))
+    style: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "vmax": end, "edgecolors": ink(1), "linewidth": 0.5}
+    mesh = panel.pcolormesh(*edges, shares.to_numpy(dtype=float), **style)
+    name_ticks(panel.xaxis, range(n_features), shares.columns, n_hidden)
+    panel.set_xlim(-0.5, panel.get_xticks()[-1] + 0.5)
+    panel.tick_params(axis="x", length=0, labelrotation=90)
+    ticks: dict[str, Any] = {"ticks": MaxNLocator(4, steps=[1, 2, 5, 10]), "format": FuncFormatter(format_percent)}
+    bar = panel.figure.colorbar(mesh, ax=axes, location="top", shrink=length, aspect=15, anchor=(0, 0), **ticks)
+    bar.set_label("share of cells beyond the control's range", loc="left")
+    bar.outline.set_visible(False)
+
+
+def _draw_sample_dots(panel: Axes, samples: pd.DataFrame, batches: list[Any]) -> None:
+    """Draw each sample's composition, or where no batch has three controls the share of its cells outside."""
+    # samples
+    has_composition = bool(samples["composition"].notna().any())
+    values = samples["composition" if has_composition else "outside"].to_numpy(dtype=float)
+    is_flagged = samples["flagged"].to_numpy(dtype=bool)
+    rows = samples["batch"].map({batch: y for y, batch in enumerate(batches)}).to_numpy(dtype=float)
+    styles = {}
+    kinds = {"sample": (~is_flagged, SAMPLE_STYLE), "flagged sample": (is_flagged, FLAGGED_STYLE)}
+    for name, (which, style) in kinds.items():
+        if (which & ~np.isnan(values)).any():
+            panel.scatter(values[which], rows[which], s=26, alpha=0.75, linewidths=0.4, edgecolors=ink(1), **style)
+            styles[name] = DOT | style | {"alpha": 0.75, "markeredgewidth": 0}
+
+    # axis
+    end = max(np.nanmax(values), float(has_composition), MIN_END_OF_AXIS)
+    panel.set_xlim(-0.04 * end, 1.06 * end)
+    panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    if has_composition:
+        panel.set_xlabel("distance of composition\nfrom the controls'")
+        panel.axvline(1, zorder=1, **ideal_line())
+        styles["controls from each other\nat most"] = ideal_line()
+        style = {"color": ink(0.5), "fontsize": "small", "va": "center", "bbox": blank()}
+        for y in set(range(len(batches))) - set(rows[~np.isnan(values)]):
+            panel.annotate("fewer than 3 controls", (0.03, y), xycoords=panel.get_yaxis_transform(), **style)
+    else:
+        panel.set_xlabel("share of cells outside\nthe control")
+        panel.xaxis.set_major_formatter(format_percent)
+    legend_beside([panel], styles)

@@ -80,7 +80,7 @@ def arcsinh(
     adata = adata.copy() if copy else adata
     into = layer if key_added is None else key_added
     adata.var = adata.var.assign(**{_slots.cofactor(into): cofactors})
-    _write(adata, into, _transform(cells.matrix, cofactors, lambda x, c: np.arcsinh(x / c)))
+    _write_layer(adata, into, _transform(cells.matrix, cofactors, lambda x, c: np.arcsinh(x / c)))
     return adata if copy else None
 
 
@@ -143,7 +143,7 @@ def inverse_arcsinh(
     into = layer if key_added is None else key_added
     if into == layer:
         adata.var = adata.var.drop(columns=column, errors="ignore")
-    _write(adata, into, _transform(cells.matrix, cofactors, lambda x, c: np.sinh(x) * c))
+    _write_layer(adata, into, _transform(cells.matrix, cofactors, lambda x, c: np.sinh(x) * c))
     return adata if copy else None
 
 
@@ -207,7 +207,7 @@ def _transform(matrix: Any, cofactors: np.ndarray, function: Callable[[Any, Any]
     return result
 
 
-def _write(adata: AnnData, layer: str | None, matrix: Any) -> None:
+def _write_layer(adata: AnnData, layer: str | None, matrix: Any) -> None:
     """Write X or a layer. ``adata`` is no view any more: var was set before, and X of a view is its parent's."""
     if layer is None:
         adata.X = matrix

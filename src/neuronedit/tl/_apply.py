@@ -99,12 +99,12 @@ def apply(
     fitted_record = _read_fitted(holder, name, key, key_added)
     config, layer = fitted_record.config, fitted_record.config["layer"] if layer is None else layer
     space = TrainedSpace.read(adata, config["key"], layer, accelerator, model=holder, name=f"the model ({name})")
-    output = Output.read(adata, space, key_added, strength, bounds, write_to, copy=copy)
+    output = Output.read(adata, space, key_added, strength, bounds, write_to, copy=copy, path=True)
     edits, scale = unpack_edits(fitted_record, holder, space, name)
     is_correction = fitted_record.tool is Tool.CORRECT
     rows = read_query(adata, groupby, query)
     groupby = config["batch_key"] if is_correction and groupby is None else groupby
-    batches = _read_batches(adata, groupby, rows, fitted_record, output) if is_correction else {}
+    batches = _read_query_batches(adata, groupby, rows, fitted_record, output) if is_correction else {}
     space.check_cells(fitted_on=scale)
 
     # compute and write
@@ -120,25 +120,27 @@ def apply(
 
 def open_model(model: AnnData | str | PathLike[str]) -> tuple[AnnData, str]:
     """Return the AnnData that holds a model, and its name for errors."""
-    return (model, "AnnData") if isinstance(model, AnnData) else (load_model(model), str(Path(model)))
+    if isinstance(model, str | PathLike):
+        return load_model(model), str(Path(model))
+    return open_adata(model), "AnnData"
 
 
 def _read_fitted(model: AnnData, name: str, key: str | None, key_added: str) -> Record:
     """Return the record of an edit or a correction that can be applied."""
     found = [k for k, held in model.uns.items() if isinstance(held, Mapping) and {"fitted", "learnt"} & set(held)]
-    key = key or (key_added if key_added in found else found[0] if len(found) == 1 else None)
-    if key not in found:
-        many = (
+    candidates = [key] if key is not None else [key_added] if key_added in found else found
+    if len(candidates) != 1 or candidates[0] not in found:
+        what = (
             f"holds several edits, {format_choices(found)}: name one by key"
             if found
             else "holds no edit that can be applied"
         )
-        raise ValueError(f"model ({name}) {many}; ne.tl.edit and ne.tl.correct write one, ne.io.save_model saves it.")
-    return Record.read(model, key, Tool.EDIT, Tool.CORRECT)
+        raise ValueError(f"model ({name}) {what}; ne.tl.edit and ne.tl.correct write one, ne.io.save_model saves it.")
+    return Record.read(model, candidates[0], Tool.EDIT, Tool.CORRECT)
 
 
-def _read_batches(
-    adata: AnnData, groupby: str, rows: np.ndarray, record: Record, output: Output
+def _read_query_batches(
+    adata: AnnData, groupby: Any, rows: np.ndarray, record: Record, output: Output
 ) -> dict[str, np.ndarray]:
     """Return the rows of each batch in the query, once the correction knows all of these batches."""
     if output.write_to is not None or len(output.strengths) > 1:

@@ -126,20 +126,20 @@ def combine(
     designs = read_orders(adata, rows, control, effects, strata, method.paired_by)
     layers = {effect: f"{key_added}_{effect}" for effect in effects}
     method.check(space)
-    output = Output.read(adata, space, key_added, [strength], bounds, layers=list(layers.values()) if as_layers else [])
+    output = Output.read(adata, space, key_added, strength, bounds, layers=list(layers.values()) if as_layers else [])
     space.check_cells()
 
     # compute: each combination in each order
     predictions = {}
     with computing():
         for order, design in tqdm(designs.items(), unit="order", disable=not show_progress(progress_bar)):
-            predictions[order] = _predict(method, space, design, output, adata.n_vars)
+            predictions[order] = _predict_order(method, space, design, output, adata.n_vars)
     few = rows[control][subsample(len(rows[control]), MAX_CELLS_FOR_AGREEMENT)]
     untreated = space.cells.to_matrix_order(space.cells[few].numpy())
     agreements = {}
     for a, b in itertools.combinations(effects, 2):
-        both = (predictions[order].edited.layers[0] for order in ((a, b), (b, a)))
-        agreements[name_combination(a, b)] = _measure_agreement(*both, untreated)
+        one, other = (predictions[order].edited.layers[0] for order in ((a, b), (b, a)))
+        agreements[name_combination(a, b)] = _measure_agreement(one, other, untreated)
     _log_agreements(agreements)
 
     # write
@@ -193,7 +193,7 @@ class Prediction:
     row: dict[str, Any]
 
 
-def _predict(method: Edit, space: TrainedSpace, design: Design, output: Output, n_vars: int) -> Prediction:
+def _predict_order(method: Edit, space: TrainedSpace, design: Design, output: Output, n_vars: int) -> Prediction:
     """Fit an effect, and apply it to the cells that took another."""
     fitted, n_cells = method.fit(space, design), len(design.query)
     edited = EditedLayers.of([np.empty((n_cells, n_vars), dtype=space.cells.dtype)], space.n_neurons)

@@ -29,7 +29,7 @@ from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
 
-MAX_CELLS_FOR_DISTANCE = 2_000
+MAX_CELLS_TO_SCORE = 2_000
 """Cells between which distances are measured: all pairs of them take a second."""
 
 MAX_SAMPLES_NAMED = 3
@@ -167,7 +167,7 @@ def correct(
     if method.paired_by is not None:
         raise TypeError("'paired_by' is not a parameter of ne.tl.correct: every batch has one control.")
     space = TrainedSpace.read(adata, key, layer, accelerator)
-    output = Output.read(adata, space, key_added, [strength], bounds)
+    output = Output.read(adata, space, key_added, strength, bounds)
     asked: dict[str, Any] = {"control_key": control_key, "control": control, "reference": reference}
     asked |= {"bridge": bridge or {}, "held_out_controls": held_out_controls, "strata": strata}
     corrections, held_out = read_batches(adata, batch_key, **asked)
@@ -192,7 +192,7 @@ def correct(
 
     # report
     tables = _make_tables(reports, list(adata.var_names))
-    verdict = _write_verdict(tables["batches"], tables["samples"], scores)
+    verdict = _summarize_batches(tables["batches"], tables["samples"], scores)
     log_batches(verdict, tables)
 
     # write
@@ -304,7 +304,7 @@ def _score_held_out(
             continue
         before, after, truth = cells[own].numpy(), corrected[own].numpy(), corrected[theirs].numpy()
         row = {"n_cells": len(own), "before": energy_distance(before, truth), "after": energy_distance(after, truth)}
-        few = [x[subsample(len(x), MAX_CELLS_FOR_DISTANCE)] for x in (before, truth, after)]
+        few = [x[subsample(len(x), MAX_CELLS_TO_SCORE)] for x in (before, truth, after)]
         rows[one.batch] = row | {"closed": gap_closed(energy_distance, *few, n_splits=20)}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["n_cells", "before", "after", "closed"])
 
@@ -321,7 +321,7 @@ def _make_tables(reports: Sequence[BatchReport], names: Sequence[str]) -> dict[s
     return {"batches": batches, "samples": samples, "features": features}
 
 
-def _write_verdict(batches: pd.DataFrame, samples: pd.DataFrame, scores: pd.DataFrame) -> str:
+def _summarize_batches(batches: pd.DataFrame, samples: pd.DataFrame, scores: pd.DataFrame) -> str:
     """Say what was corrected, what was not, and where the control says too little."""
     untouched = batches["status"].isin([BatchStatus.REFERENCE, BatchStatus.LEFT_ALONE])
     sentences = [f"{(~untouched).sum()} of {len(batches)} batches corrected."]

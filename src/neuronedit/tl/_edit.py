@@ -177,7 +177,7 @@ def edit(
     adata = open_adata(adata, copy=copy)
     method = Edit.of(edit, rng=rng, **edit_params)
     space = TrainedSpace.read(adata, key, layer, accelerator)
-    output = Output.read(adata, space, key_added, strength, bounds, write_to, copy=copy)
+    output = Output.read(adata, space, key_added, strength, bounds, write_to, copy=copy, path=True)
     populations: dict[str, Any] = {"source": source, "target": target, "query": query}
     design = Design.read(adata, groupby, **populations, strata=strata, paired_by=method.paired_by)
     method.check(space)

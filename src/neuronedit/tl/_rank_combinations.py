@@ -80,13 +80,19 @@ def rank_combinations(
     # read
     adata = open_adata(adata)
     check_at_least(2, n_bootstrap=n_bootstrap)
-    if not callable(score):
-        check_features(adata, *([score] if isinstance(score, str) else score))
+    _check_score(adata, score)
     space = TrainedSpace.read(adata, key, layer, accelerator)
     rows = read_treatments(adata, groupby, control, effects)
 
     # predict
-    how: dict[str, Any] = {"edit": edit, "strata": strata, "layer": layer, "key": key, "accelerator": accelerator}
+    how: dict[str, Any] = {
+        "rng": rng,
+        "edit": edit,
+        "strata": strata,
+        "layer": layer,
+        "key": key,
+        "accelerator": accelerator,
+    }
     predicted = combine(
         adata, groupby, control=control, effects=effects, progress_bar=progress_bar, **how, **edit_params
     )
@@ -117,6 +123,17 @@ def _resampled_score(
 ) -> float:
     """Return the mean score of a resample of the cells of both orders."""
     return float(np.mean([measure(cells[generator.integers(cells.n_obs, size=cells.n_obs)]) for cells in orders]))
+
+
+def _check_score(adata: AnnData, score: Any) -> None:
+    """Refuse what is no score."""
+    limits = list(score.values()) if isinstance(score, Mapping) else []
+    is_gate = bool(limits) and all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in limits)
+    if not callable(score) and not isinstance(score, str) and not is_gate:
+        raise TypeError(
+            f"score must be a feature, a gate such as {{'CD38': (1.5, None)}}, or a function; it is {score!r}."
+        )
+    check_features(adata, *([score] if isinstance(score, str) else score if is_gate else ()))
 
 
 def _score_function(score: Score) -> Callable[[AnnData], float]:

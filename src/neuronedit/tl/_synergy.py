@@ -135,7 +135,9 @@ def synergy(
     adata = open_adata(adata, copy=copy)
     _check_question(effects, edit, margin, fdr)
     check_at_least(2, n_bootstrap=n_bootstrap)
-    method = Edit.of(edit, **edit_params)
+    if not isinstance(key, str):
+        raise TypeError(f"key must name one trained space; it is {key!r}.")
+    method = Edit.of(edit, rng=rng, **edit_params)
     space = TrainedSpace.read(adata, key, layer, accelerator)
     rows = read_treatments(adata, groupby, control, effects)
     rows[measured] = _read_measured(adata, groupby, rows, measured)
@@ -157,7 +159,7 @@ def synergy(
     generalizes = measure_generalization(means, roles, margin, fdr)
 
     # write
-    verdict = _write_verdict(features, generalizes, margin, fdr)
+    verdict = _summarize_departures(features, generalizes, margin, fdr)
     fails = (generalizes["verdict"] == Generalization.FAILS).any()
     logger.log(logging.WARNING if fails else logging.INFO, "%s", verdict)
     config = {"groupby": groupby, "control": control, "effects": list(effects), "measured": measured, "margin": margin}
@@ -191,7 +193,7 @@ def _read_measured(adata: AnnData, groupby: str, rows: dict[Any, np.ndarray], me
     return of_measured
 
 
-def _write_verdict(features: pd.DataFrame, generalizes: pd.DataFrame, margin: float, fdr: float) -> str:
+def _summarize_departures(features: pd.DataFrame, generalizes: pd.DataFrame, margin: float, fdr: float) -> str:
     """Say whether the effects generalize, and which features depart from the prediction."""
     sentences = []
     for _, row in generalizes.iterrows():

@@ -126,8 +126,9 @@ def train(
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
     cells = read_cells(adata, layer)
-    kind = lookup(SPACES, space, "space")
-    if not isclass(kind) or not issubclass(kind, FittedSpace):
+    kind: Any = lookup(SPACES, space, "space")
+    is_space = isclass(kind) and issubclass(kind, FittedSpace)
+    if not is_space:
         raise TypeError(
             f"space={space!r} is no class derived from ne.spaces.FittedSpace; there are {format_choices(SPACES)}."
         )

@@ -1,36 +1,35 @@
-"""What ``edit="auto"`` tried in cross-validation, and the ensemble that it made of it."""
+"""How much of the gap was closed, in rows: by methods beside each other, and by what ``edit="auto"`` tried."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from .. import _slots
-from .._data.check import check_at_least
+from .._data.check import check_at_least, format_choices, to_list
 from .._data.record import Record
 from .._docs import shared_docs
-from ._figure import DOT, OKABE_ITO, finish, format_number, ideal_line, ink, legend_beside, panels, zero_line
-from ._rows import INTERVAL, draw_estimate, frame_rows
+from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, zero_line
+from ._rows import INTERVAL, check_table, draw_estimate, format_number, frame_rows
 
+COMPARE_COLUMNS = ["method", "seed", "metric", "value", "low", "high", "distance", "error"]
+
+METHOD_COLOR = OKABE_ITO[0]
+METHOD_PANELS_IN_A_ROW = 4
+SCORE_LIMITS = (-1.0, 2.0)  # what an axis shows at most: cells left alone, 0, to ideal, 1, is the middle third of it
 CANDIDATE_COLOR, ENSEMBLE_COLOR = OKABE_ITO[:2]
 
 CLOSED_LIMITS = (-1.0, 1.2)
 """What the axis of scores shows at most: harm as large as the gap, and a little beyond the ideal, 1, which few exceed."""
 
-MIN_WEIGHT_TO_COUNT = 0.01
-"""Weight of a fold from which it is counted."""
-
-FIRST_CANDIDATE_ROW = 1.5
-"""Row of the best candidate: the ensemble, in row 0, is set apart."""
-
-MAX_FOLD_AREA = 18.0
-"""Area of the dot of the fold that counts most, in square points; other dots are smaller in proportion."""
-
-MIN_FOLD_AREA = {"o": 3.0, "<": 9.0, ">": 9.0}
-"""Area below which a dot, or a triangle, would not be seen."""
+MIN_WEIGHT_TO_COUNT = 0.01  # of a fold that is counted
+FIRST_CANDIDATE_ROW = 1.5  # the ensemble, in row 0, is set apart
+MAX_FOLD_AREA = 18.0  # of the dot of the fold that counts most, in square points; other dots are smaller in proportion
+MIN_FOLD_AREA = {"o": 3.0, "<": 9.0, ">": 9.0}  # below which a dot, or a triangle, would not be seen
 
 FOLDS_IN_WORDS = {"strata": "{n} strata of {strata!r}", "derived": "{n} derived strata"}
 """What the folds are, by the kind of them that the edit recorded; another kind has none."""
@@ -40,6 +39,104 @@ STYLES_IN_LEGEND: dict[str, dict[str, Any]] = {
     "fold (size: weight)": DOT | {"color": CANDIDATE_COLOR, "markersize": 3.5, "markeredgewidth": 0, "alpha": 0.6},
     "± standard error": INTERVAL | {"color": CANDIDATE_COLOR},
 }
+
+
+@shared_docs
+def compare(
+    table: pd.DataFrame,
+    *,
+    metrics: Sequence[str] | None = None,
+    ax: Axes | Sequence[Axes] | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Any:
+    """Draw what :func:`neuronedit.tl.compare` found: a panel for each metric, a row for each method.
+
+    The large dot is the mean over seeds, the small ones below it are the seeds, the bar is the mean of their 95 % bootstrap
+    intervals. Methods stand in the order of their categories; those that failed are named in grey. An axis shows at most
+    -1 to 2, so that one method that does great harm does not hide how the others differ: a mean beyond is a triangle at the
+    edge, with its number.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> groups = {"source": "control_1", "target": "control_2", "query": "sample_1", "truth": "sample_2"}
+    >>> table = ne.tl.compare(adata, "group", **groups, methods=["identity", "mean_shift"], n_bootstrap=10)
+    >>> [ax.get_title() for ax in ne.pl.compare(table, metrics=["energy_distance", "variance_ratio"])]
+    ['energy distance', 'variance ratio']
+
+    Parameters
+    ----------
+    table
+        What :func:`neuronedit.tl.compare` returned.
+    metrics
+        Draw only these, in this order.
+    %(figure)s
+    """
+    # read
+    check_table(table, COMPARE_COLUMNS, "ne.tl.compare")
+    scored, methods = _list_levels(table["metric"]), _list_levels(table["method"])
+    metrics = scored if metrics is None else to_list(metrics)
+    unknown = [metric for metric in metrics if metric not in scored]
+    if unknown or not metrics:
+        raise ValueError(f"metrics={unknown} are not in the table; it has {format_choices(scored)}.")
+
+    # draw
+    size, n_columns = (1.8, 0.26 * len(methods) + 0.6), METHOD_PANELS_IN_A_ROW
+    axes = panels(len(metrics), ax, n_columns=n_columns, size=size, room=1.9, names=methods, sharey=True)
+    for metric, panel in zip(metrics, axes, strict=True):
+        _draw_metric(panel, table[table["metric"] == metric], methods)
+        panel.set_title(str(metric).replace("_", " "), fontsize="medium")
+
+    # explain
+    color, has_seeds = {"color": METHOD_COLOR}, table["seed"].nunique() > 1
+    styles = {"mean over seeds" if has_seeds else "value": DOT | color}
+    if has_seeds:
+        styles["one seed"] = DOT | color | {"markersize": 2.5}
+    if table["low"].notna().any():
+        styles["95 % interval"] = INTERVAL | color
+    styles["ideal"] = ideal_line()
+    if table["distance"].notna().any():
+        styles["cells left alone"] = zero_line()
+    legend_beside(axes, styles, n_columns)
+    return finish(axes, show=show, return_fig=return_fig)
+
+
+def _list_levels(column: Any) -> list[Any]:
+    """Return the values of a column in the order of its categories, or as they come."""
+    return list(column.cat.remove_unused_categories().cat.categories if hasattr(column, "cat") else column.unique())
+
+
+def _draw_metric(panel: Axes, rows: pd.DataFrame, methods: list[Any]) -> None:
+    """Draw one metric."""
+    # frame
+    is_distance = rows["distance"].notna().any()
+    means = rows.groupby("method", observed=True)[["value", "low", "high"]].mean().reindex(methods)
+    shown = np.concatenate([rows["value"], means.to_numpy().ravel(), [0.0, 1.0] if is_distance else [1.0]])
+    low, high = np.clip([np.nanmin(shown), np.nanmax(shown)], *SCORE_LIMITS)
+    margin = 0.08 * (high - low) or 0.1
+    panel.axvline(1, zorder=1, **ideal_line())
+    if is_distance:
+        panel.axvline(0, zorder=1, **zero_line())
+    frame_rows([panel], range(len(methods)), methods)
+    panel.set_xlim(low - margin, high + margin)
+    panel.set_xlabel("share of the gap closed" if is_distance else "score")
+    for label, value in zip(panel.get_yticklabels(), means["value"], strict=False):  # only outer panels have labels
+        if np.isnan(value):
+            label.set_color(ink(0.5))
+
+    # methods
+    for y, method in enumerate(methods):
+        own = rows[rows["method"] == method]
+        value, *interval = means.loc[method]
+        if np.isnan(value):
+            reason = "failed" if (own["error"] != "").any() else "undefined"
+            panel.text((low + high) / 2, y, reason, color=ink(0.5), ha="center", va="center", bbox=blank())
+            continue
+        if len(own) > 1:
+            panel.scatter(own["value"], np.full(len(own), y + 0.3), s=6, color=METHOD_COLOR, linewidths=0, zorder=3)
+        draw_estimate(panel, y, value, interval, METHOD_COLOR, SCORE_LIMITS)
 
 
 @shared_docs
@@ -55,13 +152,11 @@ def cross_validation(
     """Draw what ``ne.tl.edit(edit="auto")`` tried in cross-validation, and the ensemble that it made of it.
 
     On the left, how much of the gap from source to target each candidate closed in folds that were held out (the strata, or
-    some that were derived). The large dot is the mean over folds, the bar is ± its standard error, and the small dots below
-    it are the folds, the larger the more they count. On the dashed line a candidate is ideal, on the thin one it is no
-    better than leaving the cells alone. The first row is the ensemble, weighted without the fold in which it is scored.
-    The axis shows at most -1 to 1.2: what lies beyond is a triangle at the edge, a mean with its number.
-
-    On the right, the weight of each candidate in the ensemble, times its strength: what is missing to 1 leaves the cells
-    alone.
+    some that were derived): the mean over folds ± its standard error, and below it the folds, the larger the more they
+    count. The first row is the ensemble, weighted without the fold in which it is scored; then come the candidates, the best
+    one first. The axis shows at most -1 to 1.2: what lies beyond is a triangle at the edge, a mean with its number. On the
+    right, the weight of each candidate in the ensemble, times its strength: what is missing to 1 leaves the cells alone.
+    Where source and target were too small for folds, there are only the weights of a fixed average.
 
     Examples
     --------
@@ -77,19 +172,10 @@ def cross_validation(
     ----------
     adata
         After :func:`neuronedit.tl.edit` with ``edit="auto"``, which is its default.
-    %(edit_key)s
+    %(result_key)s
     most
-        Draw only so many candidates, the best ones; those that have a weight are always drawn.
+        Draw at most so many candidates, besides those that have a weight. How many more there are stands after the last.
     %(figure)s
-
-    Returns
-    -------
-    A list of the two Axes, scores and weights; the Figure with ``return_fig=True``. The best candidate is on top; how many were
-    not drawn stands below. Where source and target were too small for folds, there are only the weights of a fixed average.
-
-    Raises
-    ------
-    %(plot_errors)s
     """
     # read
     record = Record.read(adata, key)
@@ -118,7 +204,7 @@ def cross_validation(
     weighted.barh(list(bars), list(bars.values()), height=0.6, color=CANDIDATE_COLOR, zorder=2)
     weighted.set(xlabel="weight", xlim=(-0.06 * largest, 1.06 * largest))
     weighted.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-    weighted.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_number(value)))
+    weighted.xaxis.set_major_formatter(format_number)
     scored.set_title(_summarize(ensemble, record.config), loc="left", fontsize="medium")
     if has_folds:
         for panel in axes:
@@ -144,12 +230,6 @@ def _choose_candidates(ensemble: Mapping[str, Any], most: int) -> list[int]:
     return [int(i) for i in order if i in chosen]
 
 
-def mean_over_folds(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Return the weighted mean over folds and its standard error, as in `neuronedit.ensemble`."""
-    mean, n = float(weights @ values), 1 / float(weights @ weights)
-    return mean, float(np.sqrt(weights @ (values - mean) ** 2 / max(n - 1, 0.5)))
-
-
 def _summarize(ensemble: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """Say what to expect, and what it was cross-validated on."""
     kind, strength = str(ensemble["fold_kind"]), ensemble["strength"]
@@ -168,7 +248,7 @@ def _summarize(ensemble: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 def _draw_scores(panel: Axes, rows: Mapping[float, np.ndarray], fold_weights: np.ndarray) -> None:
     """Draw what was closed in each fold, the mean over folds and its standard error, by row."""
     low, high = CLOSED_LIMITS
-    shown = [0.0, 1.0]
+    shown, n_folds = [0.0, 1.0], 1 / float(fold_weights @ fold_weights)  # as many equal weights would be worth as much
     areas = MAX_FOLD_AREA * fold_weights / fold_weights.max()
     panel.axvline(1, zorder=1, **ideal_line())
     panel.axvline(0, zorder=1, **zero_line())
@@ -180,7 +260,8 @@ def _draw_scores(panel: Axes, rows: Mapping[float, np.ndarray], fold_weights: np
                 style: dict[str, Any] = {"marker": marker, "color": color, "alpha": 0.6, "linewidths": 0, "zorder": 3}
                 area = np.maximum(areas[which], MIN_FOLD_AREA[marker])
                 panel.scatter(clipped[which], np.full(which.sum(), y + 0.32), s=area, **style)
-        mean, error = mean_over_folds(values, fold_weights)
+        mean = float(fold_weights @ values)
+        error = np.sqrt(fold_weights @ (values - mean) ** 2 / max(n_folds - 1, 0.5))  # as in `neuronedit.ensemble`
         interval = np.clip([mean - error, mean + error], low, high)
         draw_estimate(panel, y, mean, interval, color, CLOSED_LIMITS)
         shown += [*interval, *clipped]

@@ -1,4 +1,4 @@
-"""Optimal transport between Gaussians: the linear map that matches means and covariances."""
+"""Edits that match moments: the means, the standard deviations, or the covariances."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +10,28 @@ from .._docs import shared_docs
 from .._maps import ShapeRepr
 from .._types import Map, within
 from ..spaces import PCA
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Shift(ShapeRepr):
+    """The map ``z -> z + vector``; ``vector`` is ``(n_neurons,)``."""
+
+    vector: Tensor
+
+    def __call__(self, z: Tensor, /) -> Tensor:
+        return z + self.vector
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Stretch(ShapeRepr):
+    """The map ``x -> (x - center) * factor + goal``, each ``(n_features,)``."""
+
+    center: Tensor
+    factor: Tensor
+    goal: Tensor
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        return (x - self.center) * self.factor + self.goal
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,11 +47,53 @@ class Linear(ShapeRepr):
 
 
 @shared_docs
+def shift(source: Tensor, target: Tensor, /) -> Shift:
+    """Move every cell by the difference between the target's and the source's mean neurons: the paper's Constant Shift.
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> ne.edits.shift(torch.zeros(4, 2), torch.ones(4, 2))(torch.full((1, 2), 5.0))
+    tensor([[6., 6.]])
+
+    Parameters
+    ----------
+    %(populations)s
+
+    Returns
+    -------
+    The map ``z -> z + mean(target) - mean(source)``.
+    """
+    return Shift(target.mean(0) - source.mean(0))
+
+
+@shared_docs
+def affine(source: Tensor, target: Tensor, /) -> Stretch:
+    """Give every feature the target's mean and standard deviation.
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> source = torch.tensor([[0.0], [2.0]])
+    >>> ne.edits.affine(source, 3 * source)(torch.tensor([[5.0]])).tolist()
+    [[15.0]]
+
+    Parameters
+    ----------
+    %(populations)s
+
+    Returns
+    -------
+    The map ``x -> (x - mean(source)) / sd(source) * sd(target) + mean(target)``. Constant features are only shifted.
+    """
+    spread = source.std(0, correction=0)
+    factor = torch.where(spread > 0, target.std(0, correction=0) / spread, 1.0)
+    return Stretch(source.mean(0), factor, target.mean(0))
+
+
+@shared_docs
 def gaussian_ot(source: Tensor, target: Tensor, /, *, ridge: float = 1e-3) -> Map:
     r"""Map cells by the optimal transport between Gaussians with the source's and target's means and covariances.
-
-    :math:`x \mapsto m_T + A (x - m_S)` with
-    :math:`A = \Sigma_S^{-1/2} (\Sigma_S^{1/2} \Sigma_T \Sigma_S^{1/2})^{1/2} \Sigma_S^{-1/2}`.
 
     Examples
     --------
@@ -46,7 +110,9 @@ def gaussian_ot(source: Tensor, target: Tensor, /, *, ridge: float = 1e-3) -> Ma
 
     Returns
     -------
-    A linear map. With fewer cells than features it moves cells along the principal axes of both populations alone.
+    The map :math:`x \mapsto m_T + A (x - m_S)`, where
+    :math:`A = \Sigma_S^{-1/2} (\Sigma_S^{1/2} \Sigma_T \Sigma_S^{1/2})^{1/2} \Sigma_S^{-1/2}`. With fewer cells than features
+    it moves cells along the principal axes of both populations alone.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Percentile curves of neurons: what the edit is fitted to in source and target, and what it does to the query."""
+"""Distributions of single features, and of single neurons, before the edit and after it."""
 
 import json
 from collections.abc import Sequence
@@ -7,13 +7,24 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 from matplotlib.axes import Axes
+from scipy import ndimage
 
 from .. import _slots
-from .._data.check import check_at_least, describe_layer, format_choices
+from .._data.check import check_at_least, check_features, describe_layer, format_choices, select_cells, to_list
 from .._docs import shared_docs
-from ._figure import ROLES, finish, legend_beside, panels
-from ._record import EditedPopulations, check_same_space
+from ._figure import ROLES, describe_units, finish, get_values, ink, legend_beside, panels
+from ._record import EditedPopulations, check_same_space, describe_selection
 
+CURVE_STYLES: dict[str, dict[str, Any]] = {
+    "source": {"linewidth": 1.0},
+    "target": {"linewidth": 1.0},
+    "truth": {"linewidth": 1.4, "linestyle": (0, (3, 1.5))},
+    "query": {"linewidth": 1.6},
+    "edited": {"linewidth": 1.6},
+}
+
+MAX_PANELS_UNASKED = 12  # features that are drawn when none are named: three rows of panels
+DENSITIES_IN_A_ROW = 4
 NEURON_STYLES: dict[str, dict[str, Any]] = {
     "source": {"linewidth": 2.0, "linestyle": (0, (1, 1))},
     "target": {"linewidth": 2.0, "linestyle": (0, (4, 1.5))},
@@ -22,12 +33,107 @@ NEURON_STYLES: dict[str, dict[str, Any]] = {
 }
 
 NEURONS_IN_A_ROW = 3
-
-RELATIVE_ROUNDING = 1e-6
-"""Standard deviation, as a share of the mean, below which a neuron is constant up to the rounding of float32."""
+RELATIVE_ROUNDING = 1e-6  # standard deviation, as a share of the mean, below which a neuron is constant but for float32
 
 SAME_NEURONS = 1e-2
 """Difference, relative and absolute, up to which two encodings of a cell are of one space; those of others differ by about 1."""
+
+
+@shared_docs
+def densities(
+    adata: AnnData,
+    features: Sequence[str] | None = None,
+    *,
+    truth: Any = None,
+    truth_layer: str | None = None,
+    source_and_target: bool = False,
+    key: str = _slots.EDITED,
+    ax: Axes | Sequence[Axes] | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Any:
+    """Draw how each marker is distributed in the query before and after the edit, and in truth where that is known.
+
+    Curves are smoothed histograms with an area of 1. None reaches beyond its smallest and largest value, so that a pile of
+    zeros stays at zero.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
+    >>> ne.tl.edit(adata, "group", source="control_1", target="control_2", query="sample_1")
+    >>> axes = ne.pl.densities(adata, ["IFNg", "CCR6"], truth_layer="truth")
+    >>> [ax.get_title() for ax in axes], len(axes[0].lines)
+    (['IFNg', 'CCR6'], 3)
+
+    Parameters
+    ----------
+    %(cells_of_edit)s
+    features
+        A panel for each. `None`: the 12 that the edit moved most, by their mean absolute change.
+    truth
+        Cells like the query's that were measured after the change: a value or values of the edit's ``groupby``, or a dict
+        of obs column -> value(s).
+    truth_layer
+        Instead, for simulated cells, the layer that holds the query's true values.
+    source_and_target
+        Draw source and target, too, as thin lines.
+    %(result_key)s
+    %(figure)s
+    """
+    # read
+    populations = EditedPopulations.read(adata, key)
+    if truth is not None and truth_layer is not None:
+        raise ValueError("truth names cells and truth_layer a layer that holds them: give one of the two.")
+    names, of_truth = populations.names | {"truth": "truth"}, populations.masks["query"]
+    if truth is not None:
+        of_truth = select_cells(adata, populations.record.config["groupby"], truth, "truth")
+        names["truth"] = f"truth: {describe_selection(truth)}"
+    if features is None:
+        change = np.abs(populations.get_values("edited") - populations.get_values("query")).mean(axis=0)
+        features = adata.var_names[np.argsort(-change, kind="stable")[:MAX_PANELS_UNASKED]]
+    features = to_list(features)
+    if not features:
+        raise ValueError("features is empty; name at least one, or leave it out.")
+    check_features(adata, *features)
+    has_truth = truth is not None or truth_layer is not None
+    roles = ["source", "target"] * source_and_target + ["truth"] * has_truth + ["query", "edited"]
+    cells = {role: populations.get_values(role, features) for role in roles if role != "truth"}
+    if has_truth:
+        cells["truth"] = get_values(adata, truth_layer or populations.layer, of_truth, features)
+
+    # draw
+    styles = {role: {"color": ROLES.get(role, ink(0))} | CURVE_STYLES[role] for role in roles}
+    in_legend = {names[role]: style for role, style in styles.items()}
+    axes = panels(len(features), ax, n_columns=DENSITIES_IN_A_ROW, size=(1.6, 1.6), room=0.8, names=in_legend)
+    for i, (feature, panel) in enumerate(zip(features, axes, strict=True)):
+        for role, style in styles.items():
+            panel.plot(*_estimate_density(cells[role][:, i]), **style)
+        low, high = np.array([np.quantile(values[:, i], [0.001, 0.999]) for values in cells.values()]).T
+        margin = 0.05 * (high.max() - low.min()) or 1.0
+        panel.set_title(feature, fontsize="medium")
+        panel.set(xlim=(low.min() - margin, high.max() + margin), yticks=[])
+        panel.set_xlabel(describe_units(adata, populations.layer, [feature]), fontsize="small")
+        panel.set_ylim(bottom=0)
+        panel.spines["left"].set_visible(False)
+    axes[0].set_ylabel("density")
+    legend_beside(axes, in_legend, DENSITIES_IN_A_ROW)
+    return finish(axes, show=show, return_fig=return_fig)
+
+
+def _estimate_density(values: np.ndarray, n_bins: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Return a smoothed histogram as a curve that starts and ends on the axis.
+
+    What smoothing moves beyond the ends is folded back, so that nothing is where no cell was.
+    """
+    counts, edges = np.histogram(values, bins=n_bins)
+    width = edges[1] - edges[0]
+    bandwidth = 0.5 * np.std(values) * len(values) ** -0.2
+    density = ndimage.gaussian_filter1d(counts / (len(values) * width), max(bandwidth / width, 1.0), mode="reflect")
+    ends = edges[[0, 0, -1, -1]]
+    x = np.concatenate([ends[:2], (edges[1:] + edges[:-1]) / 2, ends[2:]])
+    return x, np.concatenate([[0], density[:1], density, density[-1:], [0]])
 
 
 @shared_docs
@@ -44,7 +150,8 @@ def neurons(
     """Draw the percentiles of single neurons in source, target and the query before and after the edit.
 
     Percentile editing moves each value of a neuron by the distance between the curves of source and target at that value,
-    so the query's curves lie as far apart as these where query and source are alike.
+    so the query's curves lie as far apart as these where query and source are alike. Where another layer was edited than the
+    space was trained on, the query before the edit is as in the latter, which the legend says.
 
     Examples
     --------
@@ -67,15 +174,6 @@ def neurons(
     n
         How many, when none are named.
     %(figure)s
-
-    Returns
-    -------
-    The Axes, or a list with one for each neuron; the Figure with ``return_fig=True``. Where another layer was edited than
-    the space was trained on, the query before the edit is as in the latter, which the legend says.
-
-    Raises
-    ------
-    %(plot_errors)s
     """
     # read
     values, names = _read_neurons(EditedPopulations.read(adata, key))
@@ -99,7 +197,6 @@ def neurons(
             panel.set_xlabel("percentile")
         if ax is not None or i % columns == 0:
             panel.set_ylabel("value of the neuron")
-        panel.spines[["top", "right"]].set_visible(False)
     handles = {line.get_label(): line for line in axes[0].lines}
     legend_beside(axes, handles, columns, handlelength=2.6)
     return finish(axes, show=show, return_fig=return_fig)
