@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 HTML = Path(__file__).parent / "_build" / "html"
-SHOTS = Path(__file__).parent / "screenshots"
+SCREENSHOTS = Path(__file__).parent / "screenshots"
 TUTORIALS = sorted(path.stem for path in (HTML / "tutorials").glob("*.html") if path.stem != "index")
 PAGES = {
     "front": "index.html",
@@ -30,13 +30,13 @@ PAGES = {
 } | ({"tutorial": f"tutorials/{TUTORIALS[0]}.html"} if TUTORIALS else {})
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
-BROKEN = "() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
-UNNAMED = "() => [...document.querySelectorAll('.bd-article img')].filter(i => !i.alt.trim()).map(i => i.src)"
-LOAD = """async () => {
+BROKEN_IMAGES = "() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+WITHOUT_ALT_TEXT = "() => [...document.querySelectorAll('.bd-article img')].filter(i => !i.alt.trim()).map(i => i.src)"
+LOAD_IMAGES = """async () => {
     for (const image of document.images) { image.loading = 'eager'; }
     await Promise.all([...document.images].map(i => i.decode().catch(() => {})));
 }"""
-WIDER = """() => {
+TOO_WIDE = """() => {
     const width = document.documentElement.clientWidth;
     const scrolled = e => e && (['auto', 'scroll', 'hidden'].includes(getComputedStyle(e).overflowX) || scrolled(e.parentElement));
     if (document.documentElement.scrollWidth <= width) { return []; }
@@ -46,8 +46,8 @@ WIDER = """() => {
 }"""
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serve files, and say nothing."""
+class SilentHandler(http.server.SimpleHTTPRequestHandler):
+    """Serve files without logging."""
 
     def log_message(self, *args):
         pass
@@ -57,7 +57,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def site():
     """Serve the built site."""
     assert (HTML / "index.html").exists(), "There is no site: make docs."
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=HTML))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(SilentHandler, directory=HTML))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
@@ -80,39 +80,39 @@ def page(request, browser, site):
     width, scheme = request.param
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     context.add_init_script("localStorage.setItem('mode', 'auto')")
-    page, wrong, abroad = context.new_page(), [], []
+    page, errors, blocked = context.new_page(), [], []
 
     def route(route):
         if route.request.url.startswith((site, "data:", "blob:")):
             return route.continue_()
-        abroad.append(route.request.url)
+        blocked.append(route.request.url)
         return route.abort()
 
-    def said(message):
-        if message.type == "error" and not any(url == message.location.get("url") for url in abroad):
-            wrong.append(f"console: {message.text} ({message.location.get('url')})")
+    def keep_error(message):
+        if message.type == "error" and not any(url == message.location.get("url") for url in blocked):
+            errors.append(f"console: {message.text} ({message.location.get('url')})")
 
     context.route("**/*", route)
-    page.on("console", said)
-    page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
-    page.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
-    page.on("requestfailed", lambda r: wrong.append(f"{r.failure}: {r.url}") if r.url.startswith(site) else None)
-    page.shot = lambda name: page.screenshot(path=SHOTS / f"{name.replace(' ', '_')}-{width}-{scheme}.png")
-    SHOTS.mkdir(exist_ok=True)
+    page.on("console", keep_error)
+    page.on("pageerror", lambda error: errors.append(f"script: {error}"))
+    page.on("response", lambda r: errors.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+    page.on("requestfailed", lambda r: errors.append(f"{r.failure}: {r.url}") if r.url.startswith(site) else None)
+    page.shot = lambda name: page.screenshot(path=SCREENSHOTS / f"{name.replace(' ', '_')}-{width}-{scheme}.png")
+    SCREENSHOTS.mkdir(exist_ok=True)
     yield page
     context.close()
-    assert not wrong, wrong
+    assert not errors, errors
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_whole(page, site, name):
     page.goto(site + PAGES[name], wait_until="load")
-    page.evaluate(LOAD)
+    page.evaluate(LOAD_IMAGES)
     page.shot(name)
     assert page.locator("h1").count() >= 1
-    assert page.evaluate(BROKEN) == []
-    assert page.evaluate(UNNAMED) == []
-    assert page.evaluate(WIDER) == []
+    assert page.evaluate(BROKEN_IMAGES) == []
+    assert page.evaluate(WITHOUT_ALT_TEXT) == []
+    assert page.evaluate(TOO_WIDE) == []
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
@@ -123,7 +123,7 @@ def test_search_finds(page, site):
     links = page.locator("#search-results li a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
     page.shot("search")
     assert any("neuronedit.pl.biaxial" in link for link in links), links
-    assert page.evaluate(WIDER) == []
+    assert page.evaluate(TOO_WIDE) == []
 
 
 def test_front_page_leads_everywhere(page, site):

@@ -18,15 +18,14 @@ ALLOWED = {
     "_blocks": {"numpy", "torch", "_types"},
     "_device": {"torch"},
     "_energy": {"torch"},
-    "_neighbors": {"torch"},
     "_networks": {"torch"},
     "_maps": {"torch", "_types"},
     # tensors or arrays in and out: no AnnData
     "spaces": {"numpy", "torch", "tqdm", "_types", "_blocks", "_device", "_docs", "_networks"},
-    "edits": {"numpy", "scipy", "torch", "_types", "_maps", "_docs", "_energy", "_neighbors", "_subsample", "spaces"},
-    "ensemble": {"numpy", "scipy", "sklearn", "torch", "_types", "_blocks", "_maps", "_docs", "_energy", "_neighbors", "_subsample"}
+    "edits": {"numpy", "scipy", "torch", "_types", "_maps", "_docs", "_energy", "_subsample", "spaces"},
+    "ensemble": {"numpy", "scipy", "sklearn", "torch", "_types", "_blocks", "_maps", "_docs", "_energy", "_subsample"}
     | {"edits", "spaces"},
-    "baselines": {"numpy", "ot", "torch", "_types", "_device", "_docs", "_neighbors", "_networks", "edits", "ensemble", "spaces"}
+    "baselines": {"numpy", "ot", "torch", "_types", "_device", "_docs", "_networks", "edits", "ensemble", "spaces"}
     | {"anndata", "cytonormpy", "pertpy", "scvi"},  # peers' packages take cells as AnnData
     "metrics": {"numpy", "scipy", "sklearn", "_docs"} | {"torch", "torch_fidelity"},  # Inception, when it is asked for
     # the border: the only rooms below tl that know AnnData

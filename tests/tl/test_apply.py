@@ -241,7 +241,7 @@ BAD = {
     "no groupby": (None, {"query": "sample_1"}, "query='sample_1' is a value of a column: give groupby"),
     "no such cell": (None, {"query": ["sample_1"]}, "query: 'sample_1' are not in adata.obs_names"),
     "no file": (None, {"model": "nowhere.safetensors"}, "nowhere.safetensors is not a file"),
-    "no such edit": (None, {"key": "other_edit"}, "model .AnnData. holds several edits, 'edited': name one by key"),
+    "no such edit": (None, {"key": "other_edit"}, "model .AnnData. holds 'edited', not 'other_edit'"),
     "layer": (None, {"layer": "raw"}, "'raw' is not in adata.layers"),
     "bounds": (None, {"bounds": (1, 0)}, "bounds must be the lowest and the highest value"),
 }

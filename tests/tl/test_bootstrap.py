@@ -118,7 +118,6 @@ def test_a_function_of_the_user_s_own_is_given_again(trained):
     assert trained.layers["edited_sd"][is_query(trained)].max() > 0
 
 
-@pytest.mark.xfail(reason="the record holds the names of the candidates, and edit='auto' takes none", strict=True)
 def test_candidates_that_were_named_are_fitted_again(trained):
     candidates = {name: ne.ensemble.CANDIDATES[name] for name in ("mean_shift", "affine")}
     ne.tl.edit(trained, "group", **POPULATIONS, strata="cell_type", candidates=candidates)

@@ -171,7 +171,6 @@ def test_an_interrupted_write_says_how_far_it_got_and_goes_on(trained, tmp_path,
     ne.tl.edit(trained, "group", **PERCENTILE, write_to=path)  # there is nothing left to do
 
 
-@pytest.mark.xfail(reason="a store says whose it is only when there is room for all cells", strict=True)
 def test_a_store_that_was_interrupted_before_the_first_cell_is_begun_anew(trained, tmp_path, monkeypatch):
     from neuronedit.engine import store
 

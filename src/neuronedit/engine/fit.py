@@ -217,13 +217,13 @@ def unpack_edits(
         table = record.content["features"]
         if "batch" in table:
             table = table[table["batch"] == name].set_index("feature")
-        change, error, wrong = (
+        change, error, wrong_direction = (
             table[column].loc[space.features].to_numpy()
             for column in ("observed_change", "mean_error", "wrong_direction")
         )
         text = f"Fitted before, on other cells ({source_name}). {about['summaries'][i]}".strip()
         cell_maps, own_support, own_distance = parts[i]
-        edits[name] = FittedEdit(cell_maps, own_support, own_distance, change, error, wrong, text)
+        edits[name] = FittedEdit(cell_maps, own_support, own_distance, change, error, wrong_direction, text)
     if not stored["scale"]:  # fitted before the first release
         return edits, space.trained_on
     return edits, Scale(record.config["layer"], stored["scale"].get("cofactor"), stored["scale"]["quantiles"])

@@ -2,10 +2,12 @@
 
 import hashlib
 import logging
+import shutil
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -55,18 +57,20 @@ class EditStore:
                 raise ValueError(f"{path} holds another edit, or one of other cells; choose another write_to.")
             return cls(group, output.key, output.layers)
 
-        # all but the cells
+        # all but the cells, under another name: a store that is not whole is begun anew
+        unfinished = Path(f"{path}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
         obs, var = adata.obs.copy(), adata.var.copy()
         for slot in (_slots.support, _slots.distance):
             obs[slot(output.key)] = np.full(adata.n_obs, np.nan, dtype=np.float32)
         for layer in output.layers if _slots.cofactor(space.layer) in var else ():
             var[_slots.cofactor(layer)] = var[_slots.cofactor(space.layer)]
         uns = {key: adata.uns[key] for key in space.keys if key in adata.uns}
-        AnnData(var=var, uns=uns).write_zarr(path)
-        (Path(path) / ".zmetadata").unlink(missing_ok=True)  # a copy of what is about to change
+        AnnData(var=var, uns=uns).write_zarr(unfinished)
+        (unfinished / ".zmetadata").unlink(missing_ok=True)  # a copy of what is about to change
 
         # room for the cells
-        group = zarr.open_group(path, mode="r+", use_consolidated=False)
+        group = zarr.open_group(unfinished, mode="r+", use_consolidated=False)
         n_rows = min(_rows_per_block(fitted), adata.n_obs)
         write_elem(group, "obs", obs, dataset_kwargs={"chunks": (n_rows,)})  # whole, its names would fill the memory
         arrays = [("layers", layer, adata.n_vars, space.cells.dtype) for layer in output.layers]
@@ -78,7 +82,8 @@ class EditStore:
             )
             array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
         group.attrs[PROGRESS] = {"job": job, "done": 0, "of": adata.n_obs, "so_far": None}
-        return cls(group, output.key, output.layers)
+        unfinished.rename(path)
+        return cls(open_store(path)[0], output.key, output.layers)
 
     def write(self, space: TrainedSpace, is_query: np.ndarray, fitted: FittedEdit, output: Output) -> EditSummary:
         """Write all cells, a block at a time, edited where they are in the query, and return what was done to them."""
@@ -150,7 +155,8 @@ def _edit_block(
 def _digest_job(adata: AnnData, space: TrainedSpace, is_query: np.ndarray, record: Record) -> str:
     """Return what tells one edit of some cells from another: what was asked for, what was fitted, and the cells."""
     words = [str(record.to_uns()["config"]), *space.ids, *adata.var_names, space.cells.digest()]
-    words.append(str(record.content.get("fitted", {}).get("digest", "")))
+    fitted = record.content.get("fitted", {}).get("digest") or record.config.get("digest")
+    words.append(str(fitted or uuid4()))  # nothing tells one function of the caller's own from another
     sha = hashlib.sha256("\n".join(words).encode())
     sha.update(is_query.tobytes())
     return sha.hexdigest()

@@ -3,9 +3,8 @@
 from ._biaxial import biaxial
 from ._combination import combination, rank_combinations, synergy
 from ._curves import densities, neurons
-from ._history import history
 from ._images import image_path, images
-from ._scores import compare, cross_validation
+from ._scores import compare, cross_validation, history
 from ._shift import marker_shift, shift
 from ._support import coverage, support
 

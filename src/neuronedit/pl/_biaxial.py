@@ -14,10 +14,7 @@ from .._docs import shared_docs
 from ._figure import DOT, draw_cloud, finish, get_colors, get_values, legend_beside, name_axis, panels
 
 Kind = Literal["points", "contours"]
-
-GroupedCells = tuple[np.ndarray, np.ndarray]
-"""Two features of each cell, ``(n_cells, 2)``, and the number of its group, ``(n_cells,)``."""
-
+GroupedCells = tuple[np.ndarray, np.ndarray]  # two features, (n_cells, 2), and the number of its group, of each cell
 MAX_CELLS_AS_POINTS = 10_000  # in a panel, above which contours are clearer than points
 MIN_CELLS_FOR_DENSITY = 10  # of a group, below which a density means nothing: they are shown as they are
 CONTOUR_SHARES = (0.9, 0.6, 0.3)  # of a group's cells, that its contours enclose
@@ -47,8 +44,6 @@ def biaxial(
     >>> import neuronedit as ne
     >>> adata = ne.datasets.simulate_batches(n_cells=200)
     >>> axes = ne.pl.biaxial(adata, x="IFNg", y="CCR6", groupby="group", layers=[None, "truth"])
-    >>> [ax.get_title() for ax in axes]
-    ['measured', 'truth']
 
     Parameters
     ----------
@@ -68,26 +63,24 @@ def biaxial(
     """
     # read
     check_features(adata, x, y)
-    numbers, groups = _number_groups(adata, groupby, groups)
+    column = get_column(adata, groupby).astype("category").cat.remove_unused_categories()
+    for group in groups or []:
+        if group not in column.cat.categories:
+            raise ValueError(f"{group!r} is not in obs[{groupby!r}]; it has {format_choices(column.cat.categories)}.")
+    groups = list(column.cat.categories if groups is None else groups)
+    numbers = column.cat.set_categories(groups).cat.codes.to_numpy()  # -1 for cells that are not drawn
     shown = np.flatnonzero(numbers >= 0)
     colors = get_colors(adata, groupby, groups, palette)
     cells = [(get_values(adata, layer, names=(x, y))[shown], numbers[shown]) for layer in layers]
 
     # draw
-    axes = draw_populations(cells, colors, kind, {"s": point_size, "alpha": alpha}, title=groupby, ax=ax)
-    titles = ["measured" if layer is None else layer for layer in layers]
-    name_markers(axes, adata, x, y, titles, layers)
+    axes = draw_populations(cells, colors, kind, {"s": point_size, "alpha": alpha}, groupby, ax=ax)
+    name_markers(axes, adata, x, y, ["measured" if layer is None else layer for layer in layers], layers)
     return finish(axes, show=show, return_fig=return_fig)
 
 
 def draw_populations(
-    cells: Sequence[GroupedCells],
-    colors: Mapping[Any, str],
-    kind: Kind | None,
-    style: dict[str, Any],
-    *,
-    title: str | None = None,
-    **layout: Any,
+    cells: list[GroupedCells], colors: dict[Any, str], kind: Kind | None, style: Any, title: Any = None, **layout: Any
 ) -> list[Axes]:
     """Draw the cells of each panel, all to the same scale, and name the groups, halfway up."""
     n_cells = max(len(numbers) for _, numbers in cells)
@@ -142,15 +135,4 @@ def _draw_contours(panel: Axes, cells: GroupedCells, colors: Sequence[str], styl
         panel.contour(*centers, density.T, levels=levels, colors=color, linewidths=np.linspace(0.8, 1.6, len(levels)))
 
 
-KINDS = {"points": (_draw_points, 1.0), "contours": (_draw_contours, 0.999)}
-"""How to draw, and the share of the cells that the axes must show."""
-
-
-def _number_groups(adata: AnnData, groupby: str, groups: Sequence[Any] | None) -> tuple[np.ndarray, list[Any]]:
-    """Return the number of each cell's group, -1 for cells that are not drawn, and the groups."""
-    column = get_column(adata, groupby).astype("category").cat.remove_unused_categories()
-    for group in groups or []:
-        if group not in column.cat.categories:
-            raise ValueError(f"{group!r} is not in obs[{groupby!r}]; it has {format_choices(column.cat.categories)}.")
-    groups = list(column.cat.categories if groups is None else groups)
-    return column.cat.set_categories(groups).cat.codes.to_numpy(), groups
+KINDS = {"points": (_draw_points, 1.0), "contours": (_draw_contours, 0.999)}  # and the share of cells that axes show

@@ -22,9 +22,6 @@ CURVE_STYLES: dict[str, dict[str, Any]] = {
     "query": {"linewidth": 1.6},
     "edited": {"linewidth": 1.6},
 }
-
-MAX_PANELS_UNASKED = 12  # features that are drawn when none are named: three rows of panels
-DENSITIES_IN_A_ROW = 4
 NEURON_STYLES: dict[str, dict[str, Any]] = {
     "source": {"linewidth": 2.0, "linestyle": (0, (1, 1))},
     "target": {"linewidth": 2.0, "linestyle": (0, (4, 1.5))},
@@ -32,11 +29,10 @@ NEURON_STYLES: dict[str, dict[str, Any]] = {
     "edited": {"linewidth": 1.6},
 }
 
-NEURONS_IN_A_ROW = 3
+MAX_PANELS_UNASKED = 12  # features that are drawn when none are named: three rows of panels
+DENSITIES_IN_A_ROW, NEURONS_IN_A_ROW = 4, 3
 RELATIVE_ROUNDING = 1e-6  # standard deviation, as a share of the mean, below which a neuron is constant but for float32
-
-SAME_NEURONS = 1e-2
-"""Difference, relative and absolute, up to which two encodings of a cell are of one space; those of others differ by about 1."""
+SAME_NEURONS = 1e-2  # difference, relative and absolute, up to which two encodings are of one space; of others about 1
 
 
 @shared_docs
@@ -64,8 +60,6 @@ def densities(
     >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
     >>> ne.tl.edit(adata, "group", source="control_1", target="control_2", query="sample_1")
     >>> axes = ne.pl.densities(adata, ["IFNg", "CCR6"], truth_layer="truth")
-    >>> [ax.get_title() for ax in axes], len(axes[0].lines)
-    (['IFNg', 'CCR6'], 3)
 
     Parameters
     ----------
@@ -123,10 +117,7 @@ def densities(
 
 
 def _estimate_density(values: np.ndarray, n_bins: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    """Return a smoothed histogram as a curve that starts and ends on the axis.
-
-    What smoothing moves beyond the ends is folded back, so that nothing is where no cell was.
-    """
+    """Return a smoothed histogram as a curve from axis to axis; what smoothing moves beyond its ends is folded back."""
     counts, edges = np.histogram(values, bins=n_bins)
     width = edges[1] - edges[0]
     bandwidth = 0.5 * np.std(values) * len(values) ** -0.2
@@ -160,8 +151,6 @@ def neurons(
     >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
     >>> ne.tl.edit(adata, "group", source="control_1", target="control_2", query="sample_1", edit="percentile")
     >>> axes = ne.pl.neurons(adata, neurons=[3, 5])
-    >>> [ax.get_title() for ax in axes], len(axes[0].lines)
-    (['neuron 3', 'neuron 5'], 4)
 
     Parameters
     ----------
@@ -197,8 +186,7 @@ def neurons(
             panel.set_xlabel("percentile")
         if ax is not None or i % columns == 0:
             panel.set_ylabel("value of the neuron")
-    handles = {line.get_label(): line for line in axes[0].lines}
-    legend_beside(axes, handles, columns, handlelength=2.6)
+    legend_beside(axes, {line.get_label(): line for line in axes[0].lines}, columns, handlelength=2.6)
     return finish(axes, show=show, return_fig=return_fig)
 
 

@@ -104,15 +104,14 @@ def draw_cloud(panel: Axes, values: np.ndarray, colors: np.ndarray, **style: Any
 
 def get_colors(adata: AnnData, groupby: str, groups: Sequence[Any], palette: Any) -> dict[Any, str]:
     """Return a colour for each group: the caller's, scanpy's in ``uns``, or a colour-blind safe one."""
+    stored = adata.uns.get(f"{groupby}_colors")
+    if palette is None and stored is not None and hasattr(adata.obs[groupby], "cat"):
+        known = dict(zip(adata.obs[groupby].cat.categories, stored, strict=False))
+        palette = known if all(group in known for group in groups) else None
     if isinstance(palette, dict):
         if missing := [group for group in groups if group not in palette]:
             raise ValueError(f"palette has no colour for {missing!r}.")
         return {group: to_hex(palette[group]) for group in groups}
-    stored = adata.uns.get(f"{groupby}_colors")
-    if palette is None and stored is not None and hasattr(adata.obs[groupby], "cat"):
-        known = dict(zip(adata.obs[groupby].cat.categories, stored, strict=False))
-        if all(group in known for group in groups):
-            return {group: to_hex(known[group]) for group in groups}
     many = plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(groups)))
     few = [ink(0) if color == "#000000" else color for color in OKABE_ITO]
     colors = palette or (few if len(groups) <= len(few) else many)

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 
 from .. import _slots
 from .._data.check import check_at_least, format_choices, get_edited_cells
+from .._data.record import Record, Tool
 from .._docs import shared_docs
 from ._figure import finish, get_values, panels
-from ._record import read_edit
 
 IMAGE_GAP = 0.06  # space between two images, as a share of their width
 INCHES_PER_IMAGE = 0.95  # its width: eight of them, as many as are drawn when none are named, fill a page
@@ -39,8 +39,6 @@ def images(
     >>> import neuronedit as ne
     >>> adata = ne.datasets.simulate_images(n_images=10)
     >>> axes = ne.pl.images(adata, layers=[None, "truth"], cells=["image20", "image21"])
-    >>> [ax.get_ylabel() for ax in axes]
-    ['original', 'truth']
 
     Parameters
     ----------
@@ -56,7 +54,6 @@ def images(
     %(image_grid)s
     %(figure)s
     """
-    # read
     shape = _get_image_shape(adata, image_shape)
     named = layers if isinstance(layers, Mapping) else {"original" if name is None else name: name for name in layers}
     if not named:
@@ -68,10 +65,7 @@ def images(
         if len(truth) != len(shown):
             raise ValueError(f"truth names {len(truth)} images; there are {len(shown)} cells.")
         strips["true"] = get_values(adata, None, _find_images(adata, truth, "truth"))
-
-    # draw
-    axes = _draw_strips(strips, shape, limits, ax)
-    return finish(axes, show=show, return_fig=return_fig)
+    return finish(_draw_strips(strips, shape, limits, ax), show=show, return_fig=return_fig)
 
 
 @shared_docs
@@ -98,8 +92,6 @@ def image_path(
     >>> populations = dict(zip(["source", "target", "query"], roles))
     >>> ne.tl.edit(adata, **populations, edit="percentile", strength=[0.5, 1])
     >>> axes = ne.pl.image_path(adata, n=2)
-    >>> [label.get_text() for label in axes[-1].get_xticklabels()]
-    ['0', '0.5', '1']
 
     Parameters
     ----------
@@ -110,7 +102,7 @@ def image_path(
     %(figure)s
     """
     # read
-    config = read_edit(adata, key).config
+    config = Record.read(adata, key, Tool.EDIT, Tool.CORRECT).config
     shape = _get_image_shape(adata, image_shape)
     *others, last = (float(strength) for strength in np.atleast_1d(config["strength"]))
     layers = {0.0: config["layer"]} | {strength: f"{key}_{strength:g}" for strength in others} | {last: key}
@@ -144,11 +136,8 @@ def _find_images(adata: AnnData, names: Sequence[str], argument: str) -> np.ndar
     """Return the row numbers of images."""
     places = adata.obs_names.get_indexer(list(names))
     if not len(places) or (places < 0).any():
-        missing = [name for name, place in zip(names, places, strict=True) if place < 0]
-        names = adata.obs_names
-        raise KeyError(
-            f"{argument}: {format_choices(missing)} is not in adata.obs_names; it has {format_choices(names)}."
-        )
+        missing = format_choices(name for name, place in zip(names, places, strict=True) if place < 0)
+        raise KeyError(f"{argument}: {missing} is not in adata.obs_names; it has {format_choices(adata.obs_names)}.")
     return places
 
 

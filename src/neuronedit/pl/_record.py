@@ -11,13 +11,7 @@ from .._data.check import get_edited_cells, select_cells, to_list
 from .._data.record import Record, Tool
 from ._figure import get_values
 
-MAX_LETTERS_OF_SELECTION = 40
-"""Letters of a population's name in a legend, so that the plot is wider than its legend."""
-
-
-def read_edit(adata: AnnData, key: str, *, fitted_here: bool = False) -> Record:
-    """Return the record of an edit, or of a batch correction, which is one for each batch."""
-    return Record.read(adata, key, Tool.EDIT, Tool.CORRECT, fitted_here=fitted_here)
+MAX_LETTERS_OF_SELECTION = 40  # of a population's name in a legend, so that the plot is wider than its legend
 
 
 @dataclass(frozen=True)
@@ -33,7 +27,7 @@ class EditedPopulations:
     @classmethod
     def read(cls, adata: AnnData, key: str) -> Self:
         """Return what :func:`neuronedit.tl.edit` recorded under this key."""
-        record = read_edit(adata, key, fitted_here=True)
+        record = Record.read(adata, key, Tool.EDIT, Tool.CORRECT, fitted_here=True)
         if record.tool is Tool.CORRECT:
             raise ValueError(f"uns[{key!r}] was corrected batch by batch: it has no one source and target.")
         config, query = record.config, get_edited_cells(adata, key)

@@ -12,9 +12,7 @@ from .._data.check import format_choices
 from ._figure import blank, ink
 
 ESTIMATE_AREA = 34  # of an estimate's dot, in square points: it stands out from the dots of single runs and folds
-
-INTERVAL: dict[str, Any] = {"linewidth": 5, "alpha": 0.35, "solid_capstyle": "butt"}
-"""The bar of an interval, wide and pale, so that the dot in it is seen."""
+INTERVAL: dict[str, Any] = {"linewidth": 5, "alpha": 0.35, "solid_capstyle": "butt"}  # pale: the dot in it is seen
 
 
 def format_number(value: float, _: Any = None, *, digits: int = 6) -> str:
@@ -32,9 +30,8 @@ def check_table(table: Any, columns: Sequence[str], tool: str) -> None:
     if not isinstance(table, pd.DataFrame):
         raise TypeError(f"table must be what {tool} returned; it is a {type(table).__name__}.")
     if missing := [column for column in columns if column not in table]:
-        raise KeyError(
-            f"table has no column {format_choices(missing)}; it has {format_choices(table)}. Give what {tool} returned."
-        )
+        text = f"table has no column {format_choices(missing)}; it has {format_choices(table)}."
+        raise KeyError(f"{text} Give what {tool} returned.")
 
 
 def name_ticks(axis: Axis, places: Any, names: Sequence[Any], n_hidden: int) -> None:

@@ -1,4 +1,4 @@
-"""How much of the gap was closed, in rows: by methods beside each other, and by what ``edit="auto"`` tried."""
+"""How training went, and how much of the gap was closed by methods and by what ``edit="auto"`` tried."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,29 +16,68 @@ from .._docs import shared_docs
 from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, zero_line
 from ._rows import INTERVAL, check_table, draw_estimate, format_number, frame_rows
 
+CURVES = {"train_loss": "training", "validation_loss": "validation"}
 COMPARE_COLUMNS = ["method", "seed", "metric", "value", "low", "high", "distance", "error"]
-
 METHOD_COLOR = OKABE_ITO[0]
 METHOD_PANELS_IN_A_ROW = 4
 SCORE_LIMITS = (-1.0, 2.0)  # what an axis shows at most: cells left alone, 0, to ideal, 1, is the middle third of it
+
 CANDIDATE_COLOR, ENSEMBLE_COLOR = OKABE_ITO[:2]
-
-CLOSED_LIMITS = (-1.0, 1.2)
-"""What the axis of scores shows at most: harm as large as the gap, and a little beyond the ideal, 1, which few exceed."""
-
+CLOSED_LIMITS = (-1.0, 1.2)  # shown at most: harm as large as the gap, and a little beyond the ideal, 1
 MIN_WEIGHT_TO_COUNT = 0.01  # of a fold that is counted
 FIRST_CANDIDATE_ROW = 1.5  # the ensemble, in row 0, is set apart
 MAX_FOLD_AREA = 18.0  # of the dot of the fold that counts most, in square points; other dots are smaller in proportion
 MIN_FOLD_AREA = {"o": 3.0, "<": 9.0, ">": 9.0}  # below which a dot, or a triangle, would not be seen
-
-FOLDS_IN_WORDS = {"strata": "{n} strata of {strata!r}", "derived": "{n} derived strata"}
-"""What the folds are, by the kind of them that the edit recorded; another kind has none."""
-
+FOLDS_IN_WORDS = {"strata": "{n} strata of {strata!r}", "derived": "{n} derived strata"}  # other kinds have no folds
 STYLES_IN_LEGEND: dict[str, dict[str, Any]] = {
     "weighted mean": DOT | {"color": CANDIDATE_COLOR},
     "fold (size: weight)": DOT | {"color": CANDIDATE_COLOR, "markersize": 3.5, "markeredgewidth": 0, "alpha": 0.6},
     "± standard error": INTERVAL | {"color": CANDIDATE_COLOR},
 }
+
+
+@shared_docs
+def history(
+    adata: AnnData,
+    *,
+    key: str = _slots.MODEL,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Any:
+    """Draw the reconstruction error against the epochs of training, and that of cells which were kept aside for validation.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.datasets.simulate_batches(n_cells=200)
+    >>> ne.tl.train(adata, widths=(32, 8), max_epochs=3, validation_size=0.1)
+    >>> ax = ne.pl.history(adata)
+
+    Parameters
+    ----------
+    adata
+        After :func:`neuronedit.tl.train`.
+    key
+        Where the trained space is kept in ``uns``.
+    %(figure)s
+    """
+    space = adata.uns.get(key)
+    if not isinstance(space, Mapping) or "history" not in space:
+        raise KeyError(f"uns[{key!r}] holds no trained space; call ne.tl.train(adata) first.")
+    curves = {label: np.asarray(space["history"].get(name, [])) for name, label in CURVES.items()}
+    if not curves["training"].size:
+        raise ValueError(f"uns[{key!r}] has no history: the space {space['space']!r} was not trained in epochs.")
+
+    (panel,) = panels(1, ax, size=(4.2, 2.6), room=0)
+    for color, (label, curve) in zip(OKABE_ITO, curves.items(), strict=False):
+        if curve.size:
+            marker = "o" if curve.size == 1 else None
+            panel.plot(np.arange(1, curve.size + 1), curve, color=color, label=label, marker=marker)
+    panel.set(xlabel="epoch", ylabel="mean squared error (scaled units)", yscale="log")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.legend(frameon=False)
+    return finish([panel], show=show, return_fig=return_fig)
 
 
 @shared_docs
@@ -63,8 +102,7 @@ def compare(
     >>> adata = ne.datasets.simulate_batches(n_cells=200)
     >>> groups = {"source": "control_1", "target": "control_2", "query": "sample_1", "truth": "sample_2"}
     >>> table = ne.tl.compare(adata, "group", **groups, methods=["identity", "mean_shift"], n_bootstrap=10)
-    >>> [ax.get_title() for ax in ne.pl.compare(table, metrics=["energy_distance", "variance_ratio"])]
-    ['energy distance', 'variance ratio']
+    >>> axes = ne.pl.compare(table, metrics=["energy_distance", "variance_ratio"])
 
     Parameters
     ----------
@@ -165,8 +203,6 @@ def cross_validation(
     >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
     >>> ne.tl.edit(adata, "group", source="control_1", target="control_2", query="sample_1", strata="cell_type")
     >>> scores, weights = ne.pl.cross_validation(adata)
-    >>> scores.get_yticklabels()[0].get_text(), weights.get_xlabel()
-    ('ensemble', 'weight')
 
     Parameters
     ----------

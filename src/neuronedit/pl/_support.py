@@ -16,20 +16,16 @@ from .._data.check import check_at_least, get_column, get_labels
 from .._data.record import Record, Tool
 from .._docs import shared_docs
 from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels
-from ._record import read_edit
 from ._rows import format_number, format_percent, frame_rows, name_ticks
 
 WITHIN_COLOR, OUTSIDE_COLOR = OKABE_ITO[4], OKABE_ITO[1]
 MEDIAN_STYLE: dict[str, Any] = {"linewidth": 1.6, "solid_capstyle": "butt"}
-
 MIN_DISTANCE_DRAWN = 0.01  # smaller ones are drawn here: a cell that stands in the source as well has none at all
 HILL_HEIGHT = 0.8  # of the highest point of a distribution, in rows: no hill reaches into the row above
+TICKS_PER_DECADE = {1: (1, 1.5, 2, 3, 5, 7), 2: (1, 2, 5), np.inf: (1,)}  # by how many decades the axis has at most
 
-TICKS_PER_DECADE = {1: (1, 1.5, 2, 3, 5, 7), 2: (1, 2, 5), np.inf: (1,)}
-"""What is labelled in each decade, by how many decades the axis has at most."""
 SAMPLE_STYLE: dict[str, Any] = {"marker": "o", "color": OKABE_ITO[0]}
 FLAGGED_STYLE: dict[str, Any] = {"marker": "D", "color": OKABE_ITO[1]}
-
 MIN_END_OF_SCALE = 0.05  # share of cells that the colours reach at least, so that the usual 1 % is never dark
 MIN_END_OF_AXIS = 0.02  # share of cells that the axis of samples reaches at least: the usual 1 % is not at its end
 INCHES_PER_FEATURE = 0.21  # width of a column, enough for a name written upwards; a batch is a little higher
@@ -57,20 +53,17 @@ def support(
     >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
     >>> ne.tl.edit(adata, "group", source="control_1", target="control_2", query="sample_1")
     >>> ax = ne.pl.support(adata, groupby="cell_type")
-    >>> len(ax.get_yticks())
-    6
 
     Parameters
     ----------
-    adata
-        After :func:`neuronedit.tl.edit`.
+    %(cells_of_edit)s
     groupby
         Column of ``obs``, such as cell types or samples. `None`: one row for all query cells.
     %(result_key)s
     %(figure)s
     """
     # read
-    read_edit(adata, key)
+    Record.read(adata, key, Tool.EDIT, Tool.CORRECT)
     distances = get_column(adata, _slots.distance(key)).to_numpy()
     is_query = ~np.isnan(distances)
     if not is_query.any():
@@ -78,7 +71,6 @@ def support(
     distances, everyone = distances[is_query], pd.Series("all query cells", np.flatnonzero(is_query))
     labels = everyone if groupby is None else get_labels(adata[is_query], groupby)
     groups = {str(name): distances[(labels == name).to_numpy()] for name in labels.unique()}
-    # the largest share outside on top
     rows = dict(sorted(groups.items(), key=lambda group: (-(group[1] > 1).mean(), -np.median(group[1]), group[0])))
 
     # frame
@@ -148,10 +140,10 @@ def coverage(
     """Draw what the samples of each batch hold that the batch's controls do not: there a correction extrapolates.
 
     On the left, for each batch and feature, the share of the samples' cells beyond the central 99 % of the control's; 1 %
-    is usual, and the largest come first. On the right, a dot for each sample: how far its composition is from the controls',
-    as a share of how far one control is from the others at most; samples that are further are flagged. Where no batch has
-    three controls that is not known, and the share of each sample's cells that lie outside the control stands there instead.
-    The reference, batches that were left alone and those without samples are not drawn.
+    is usual, and the largest come first. On the right, how far the composition of each sample is from the controls', as a
+    share of how far one control is from the others at most. Where no batch has three controls that is not known, and the
+    share of each sample's cells that lie outside the control stands there instead. The reference, batches that were left
+    alone and those without samples are not drawn.
 
     Examples
     --------
@@ -160,8 +152,6 @@ def coverage(
     >>> ne.tl.train(adata, space="identity")
     >>> ne.tl.correct(adata, "batch", control_key="role", edit="percentile")
     >>> features, samples = ne.pl.coverage(adata, most=10)
-    >>> [label.get_text() for label in features.get_yticklabels()], features.get_xticklabels()[-1].get_text()
-    (['batch_1', 'batch_2'], '25 more')
 
     Parameters
     ----------
@@ -227,8 +217,7 @@ def _draw_sample_dots(panel: Axes, samples: pd.DataFrame, batches: list[Any]) ->
     is_flagged = samples["flagged"].to_numpy(dtype=bool)
     rows = samples["batch"].map({batch: y for y, batch in enumerate(batches)}).to_numpy(dtype=float)
     styles = {}
-    kinds = {"sample": (~is_flagged, SAMPLE_STYLE), "flagged sample": (is_flagged, FLAGGED_STYLE)}
-    for name, (which, style) in kinds.items():
+    for name, which, style in (("sample", ~is_flagged, SAMPLE_STYLE), ("flagged sample", is_flagged, FLAGGED_STYLE)):
         if (which & ~np.isnan(values)).any():
             panel.scatter(values[which], rows[which], s=26, alpha=0.75, linewidths=0.4, edgecolors=ink(1), **style)
             styles[name] = DOT | style | {"alpha": 0.75, "markeredgewidth": 0}

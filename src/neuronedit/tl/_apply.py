@@ -11,7 +11,7 @@ from anndata import AnnData
 
 from .. import _slots
 from .._data.batches import BatchStatus
-from .._data.check import Selector, format_choices, get_labels, open_adata
+from .._data.check import Selector, format_choices, get_labels, open_adata, to_list
 from .._data.design import read_query
 from .._data.output import Output
 from .._data.record import Record, Tool, digest_fitted
@@ -102,13 +102,17 @@ def apply(
     output = Output.read(adata, space, key_added, strength, bounds, write_to, copy=copy, path=True)
     edits, scale = unpack_edits(fitted_record, holder, space, name)
     is_correction = fitted_record.tool is Tool.CORRECT
-    rows = read_query(adata, groupby, query)
+    if is_correction and groupby is None and _are_batches(adata, config["batch_key"], query):
+        groupby = config["batch_key"]
+    rows, by_name = read_query(adata, groupby, query), groupby is None and not isinstance(query, Mapping)
     groupby = config["batch_key"] if is_correction and groupby is None else groupby
     batches = _read_query_batches(adata, groupby, rows, fitted_record, output) if is_correction else {}
     space.check_cells(fitted_on=scale)
 
     # compute and write
-    asked: dict[str, Any] = {"groupby": groupby, "query": query if len(rows) < adata.n_obs else "all cells"}
+    if by_name:  # a record keeps their number
+        query = "all cells" if len(rows) == adata.n_obs else f"{len(rows)} cells by name"
+    asked: dict[str, Any] = {"groupby": groupby, "query": query}
     asked |= {"layer": space.layer, "strength": strength, "bounds": bounds, "key": space.keys, "model": name}
     asked |= {"fitted": config, "edit": config["edit"], "digest": digest_fitted(fitted_record.content["fitted"])}
     record = Record(key_added, fitted_record.tool, asked, {})
@@ -131,12 +135,20 @@ def _read_fitted(model: AnnData, name: str, key: str | None, key_added: str) -> 
     candidates = [key] if key is not None else [key_added] if key_added in found else found
     if len(candidates) != 1 or candidates[0] not in found:
         what = (
-            f"holds several edits, {format_choices(found)}: name one by key"
-            if found
-            else "holds no edit that can be applied"
+            "holds no edit that can be applied"
+            if not found
+            else f"holds several edits, {format_choices(found)}: name one by key"
         )
+        if found and key is not None:
+            what = f"holds {format_choices(found)}, not {key!r}"
         raise ValueError(f"model ({name}) {what}; ne.tl.edit and ne.tl.correct write one, ne.io.save_model saves it.")
     return Record.read(model, candidates[0], Tool.EDIT, Tool.CORRECT)
+
+
+def _are_batches(adata: AnnData, batch_key: str, query: Any) -> bool:
+    """Return whether a query that comes without a column names batches, and not cells."""
+    batches = set(adata.obs[batch_key].astype(str)) if batch_key in adata.obs else set()
+    return not isinstance(query, Mapping) and query is not None and {str(name) for name in to_list(query)} <= batches
 
 
 def _read_query_batches(

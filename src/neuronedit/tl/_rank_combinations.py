@@ -128,7 +128,7 @@ def _resampled_score(
 def _check_score(adata: AnnData, score: Any) -> None:
     """Refuse what is no score."""
     limits = list(score.values()) if isinstance(score, Mapping) else []
-    is_gate = bool(limits) and all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in limits)
+    is_gate = bool(limits) and all(isinstance(ends, tuple | list) and len(ends) == 2 for ends in limits)
     if not callable(score) and not isinstance(score, str) and not is_gate:
         raise TypeError(
             f"score must be a feature, a gate such as {{'CD38': (1.5, None)}}, or a function; it is {score!r}."
