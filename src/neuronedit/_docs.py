@@ -1,10 +1,10 @@
 """Parameter texts that several functions share, written once.
 
-A line ``%(name)s`` of a docstring stands for the text of that name; `shared_docs` fills it in.
+A line ``%(name)s`` of a docstring stands for the text of that name; every room fills it in by `share_docs`.
 """
 
 import re
-from inspect import cleandoc
+from inspect import cleandoc, isclass
 from textwrap import indent
 from typing import Any, TypeVar
 
@@ -201,6 +201,17 @@ def shared_docs(thing: Documented) -> Documented:
     if thing.__doc__ is not None:  # python -OO has none
         thing.__doc__ = re.sub(r"^([ ]*)%\((\w+)\)s$", _text, thing.__doc__, flags=re.MULTILINE)
     return thing
+
+
+def share_docs(room: dict[str, Any]) -> None:
+    """Fill in the docstrings of all that a room offers in its ``__all__``, and of the methods of its classes."""
+    for name in room["__all__"]:
+        thing = room[name]
+        if hasattr(thing, "__module__") and thing.__module__.startswith(room["__name__"]):
+            methods = [getattr(method, "__func__", method) for method in vars(thing).values()] if isclass(thing) else []
+            for documented in (thing, *methods):
+                if getattr(documented, "__doc__", None) and "%(" in documented.__doc__:
+                    shared_docs(documented)
 
 
 def _text(match: "re.Match[str]") -> str:

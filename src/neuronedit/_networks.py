@@ -102,7 +102,7 @@ def check_image_shape(shape: Any, n_features: int) -> list[int]:
     sides = [int(side) for side in ([] if shape is None else shape)]
     if len(sides) not in (2, 3) or min(sides) < 1:
         given = "missing" if shape is None else tuple(sides)
-        raise ValueError(f"image_shape is {given}; it must be (rows, columns) or (rows, columns, channels), in uns.")
+        raise ValueError(f"image_shape is {given}; it must be (rows, columns) or (rows, columns, channels), as in uns.")
     if math.prod(sides) != n_features:
         raise ValueError(
             f"image_shape {tuple(sides)} has {math.prod(sides)} values; the images have {n_features} features."

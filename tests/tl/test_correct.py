@@ -292,10 +292,10 @@ APPLY_BAD = {
     "several strengths": (None, {"strength": [0.5, 1]}, "several strengths are for edits"),
     "a store": (None, {"write_to": "store.zarr"}, "write_to and several strengths are for edits"),
     "query": (None, {"query": None}, "query is required: the cells to edit"),
-    "a value without its column": (
+    "neither a batch nor a cell": (
         None,
-        {"query": ["b2"]},
-        "query: 'b2' are not in adata.obs_names. Values of a column need groupby",
+        {"query": ["b9"]},
+        "query: 'b9' are not in adata.obs_names. Values of a column need groupby",
     ),
 }
 

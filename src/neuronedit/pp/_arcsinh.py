@@ -13,7 +13,6 @@ from scipy import sparse
 from .. import _slots
 from .._data.check import check_features, check_key, describe_layer, open_adata
 from .._data.reader import CellReader, check_finite, read_cells
-from .._docs import shared_docs
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +21,6 @@ MAX_TRANSFORMED, MAX_SPREAD = 12.0, 20.0
 both was most likely transformed before."""
 
 
-@shared_docs
 def arcsinh(
     adata: AnnData,
     cofactor: float | Mapping[str, float] = 5.0,
@@ -84,7 +82,6 @@ def arcsinh(
     return adata if copy else None
 
 
-@shared_docs
 def inverse_arcsinh(
     adata: AnnData,
     *,

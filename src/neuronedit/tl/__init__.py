@@ -1,5 +1,6 @@
 """What users call to compute: read, compute, write."""
 
+from .._docs import share_docs
 from ._apply import apply
 from ._bootstrap import bootstrap
 from ._combine import combine
@@ -16,3 +17,5 @@ __all__ = [
     "apply", "bootstrap", "combine", "compare", "correct", "edit", "embed", "rank_combinations", "rank_neurons",
     "synergy", "train",
 ]  # fmt: skip
+
+share_docs(globals())

@@ -16,7 +16,6 @@ from .._data.design import read_query
 from .._data.output import Output
 from .._data.record import Record, Tool, digest_fitted
 from .._data.space import TrainedSpace
-from .._docs import shared_docs
 from ..engine.apply import EditedLayers, apply_edit, computing, encode_others
 from ..engine.fit import FittedEdit, unpack_edits
 from ..engine.report import write_verdict
@@ -27,7 +26,6 @@ from ._correct import batch_features, stack_features
 logger = logging.getLogger(__name__)
 
 
-@shared_docs
 def apply(
     adata: AnnData,
     model: AnnData | str | PathLike[str],

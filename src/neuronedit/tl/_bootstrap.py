@@ -11,7 +11,6 @@ from .._data.check import check_at_least, get_edited_cells, get_matrix, open_ada
 from .._data.design import Design
 from .._data.record import Record
 from .._data.space import TrainedSpace, check_space_ids
-from .._docs import shared_docs
 from ..engine.apply import computing
 from ..engine.fit import Edit, FittedEdit, resample_edit
 from ..engine.report import combine_errors
@@ -20,7 +19,6 @@ MAX_RELATIVE_CHANGE = 1e-3
 """Share of a feature's spread by which the observed change may differ from the recorded one: the last bits differ between machines."""
 
 
-@shared_docs
 def bootstrap(
     adata: AnnData,
     key: str = _slots.EDITED,

@@ -17,7 +17,6 @@ from .._data.design import Design, read_treatments
 from .._data.output import Output, copy_cofactor
 from .._data.record import Record, Tool, deep_copy
 from .._data.space import TrainedSpace
-from .._docs import shared_docs
 from .._subsample import subsample
 from ..engine.apply import EditedLayers, apply_edit, computing
 from ..engine.fit import Edit
@@ -35,7 +34,6 @@ MAX_CELLS_FOR_AGREEMENT = 2_000
 """Cells between which distances are measured: all pairs of them take a second."""
 
 
-@shared_docs
 def combine(
     adata: AnnData,
     groupby: str,
@@ -104,11 +102,11 @@ def combine(
         What was done, and
 
         ``combinations``
-            A DataFrame: for each combination the ``agreement`` of the two orders, 1 less the energy distance between them as a share of
-            that from the control to both: 1 is perfect, 0 as far from each other as from the control.
+            A DataFrame: for each combination the ``agreement`` of the two orders, 1 less the energy distance between them as a
+            share of that from the control to both: 1 is perfect, 0 as far from each other as from the control.
         ``orders``
-            A DataFrame: for each combination in each order the cells it is predicted ``from``, the ``effect``, the number of cells, the share of them ``outside`` the control, the
-            ``expected`` share of the distance that is closed, and the ``verdict``.
+            A DataFrame: for each combination in each order what it is predicted ``from``, the ``effect``, the number of cells,
+            the share of them ``outside`` the control, the ``expected`` share of the distance closed, and the ``verdict``.
 
     Raises
     ------

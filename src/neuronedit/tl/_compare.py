@@ -28,7 +28,6 @@ from .._data.output import copy_cofactor
 from .._data.reader import CHUNK, check_finite, read_cells
 from .._data.record import Record, Tool
 from .._device import find_device
-from .._docs import shared_docs
 from ..baselines import BASELINES, QUICK
 from ..metrics import AGREEMENTS, CHECKS, METRICS
 from ..metrics._gap import noise_floor, share_closed
@@ -56,7 +55,6 @@ MAX_CELLS_COUNTED = 5_000
 """Cells of a population that count for an interval at most: distances between all pairs are taken of so many."""
 
 
-@shared_docs
 def compare(
     adata: AnnData,
     groupby: str | None = None,
@@ -104,8 +102,7 @@ def compare(
         names of your own (``{"long gan": partial(ne.baselines.gan, n_steps=30_000)}``). `None`: ``ne.baselines.QUICK``.
     metrics
         Rows of ``ne.metrics.METRICS``, ``AGREEMENTS`` and ``CHECKS``, or functions that return a distance between two
-        populations. `None`: energy distance, mean Wasserstein distance, variance ratio and change correlation; without
-        a truth all of ``CHECKS``.
+        populations. `None`: two distances, variance ratio and change correlation; without a truth all of ``CHECKS``.
     n_seeds
         Runs of each method that has a seed: ``rng``, ``rng + 1``, ... The others run once.
     n_bootstrap
@@ -121,20 +118,17 @@ def compare(
     One row for each method, seed and metric, the best method by the first metric on top. Columns:
 
     ``method``, ``seed``, ``metric``
-        What was scored. Methods and metrics are ordered categories, so that
-        ``table.pivot_table("value", "method", "metric")`` keeps their order.
+        What was scored. Methods and metrics are ordered categories.
     ``value``
         1 is best for each metric of ours. Of a distance the share that is closed: 0 = as far from the truth as the query
         left alone, 1 = as close as two halves of the truth are to each other, negative = harm
         (:func:`neuronedit.metrics.gap_closed`).
     ``low``, ``high``
-        95 % bootstrap interval of ``value``. It says how far the value would move with other cells of these samples;
-        other donors, runs or seeds move it more. It may reach a little beyond what is possible.
+        95 % bootstrap interval of ``value`` over other cells of these samples; other donors, runs or seeds move it more.
     ``distance``
         The distance itself, in its own units; NaN for other metrics.
     ``seconds``
-        Wall time to learn and apply. An autoencoder that several methods share is trained once for each seed, and counted
-        with the first of them.
+        Wall time. An autoencoder that several methods share is trained once for each seed, and counted with the first.
     ``error``
         Why a method failed, its values being NaN; otherwise empty.
 
@@ -286,29 +280,20 @@ def _draw_samples(cells: CellsByRole, n_bootstrap: int, rng: int) -> list[dict[s
 
 def _prepare_scores(measure: Callable[..., float], samples: list[dict[str, Any]]) -> list[ScoreFunction]:
     """Make a metric ready for predictions of each sample: what does not depend on them is computed once."""
-    if measure in CHECKS.values():
-        return [partial(_score_check, measure, sample) for sample in samples]
-    if measure in AGREEMENTS.values():
-        return [partial(_score_agreement, measure, sample) for sample in samples]
+    if measure in CHECKS.values() or measure in AGREEMENTS.values():
+        return [partial(_score, measure, sample) for sample in samples]
     floor = noise_floor(measure, samples[0]["query"], samples[0]["truth"])
-    return [
-        partial(_score_closed, measure, sample, measure(sample["query"], sample["truth"]), floor) for sample in samples
-    ]
+    gaps = [measure(sample["query"], sample["truth"]) for sample in samples]
+    return [partial(_score, measure, sample, gap, floor) for sample, gap in zip(samples, gaps, strict=True)]
 
 
-def _score_check(measure: Callable[..., float], sample: CellsByRole, predicted: np.ndarray) -> tuple[float, float]:
-    return measure(sample["source"], sample["target"], sample["query"], predicted), np.nan
-
-
-def _score_agreement(measure: Callable[..., float], sample: CellsByRole, predicted: np.ndarray) -> tuple[float, float]:
-    return measure(predicted, sample["truth"]), np.nan
-
-
-def _score_closed(
-    measure: Callable[..., float], sample: CellsByRole, before: float, floor: float, predicted: np.ndarray
-) -> tuple[float, float]:
-    distance = measure(predicted, sample["truth"])
-    return share_closed(before, floor, distance), distance
+def _score(measure: Any, sample: CellsByRole, *gap_and_floor: float | np.ndarray) -> tuple[float, float]:
+    """Return the score of a prediction, the last argument, and its distance from the truth where the metric is one."""
+    *scale, predicted = gap_and_floor
+    if measure in CHECKS.values():
+        return measure(sample["source"], sample["target"], sample["query"], predicted), np.nan
+    value = measure(predicted, sample["truth"])
+    return (share_closed(*scale, value), value) if scale else (value, np.nan)
 
 
 def _with_interval(

@@ -17,7 +17,6 @@ from .._data.output import Output
 from .._data.reader import CellReader
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
-from .._docs import shared_docs
 from .._subsample import subsample
 from ..engine.apply import EditedLayers, apply_edit, computing, encode_others
 from ..engine.fit import Edit, FittedEdit, pack_edits
@@ -42,7 +41,6 @@ BATCH_COLUMNS = ["status", "how", "n_controls", "n_samples", *UNKNOWN]
 SAMPLE_COLUMNS = ["batch", "sample", "n_cells", "outside", "composition", "flagged", "lacking"]
 
 
-@shared_docs
 def correct(
     adata: AnnData,
     batch_key: str,

@@ -12,7 +12,6 @@ from .._data.design import Design
 from .._data.output import Output
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
-from .._docs import shared_docs
 from ..engine.apply import computing
 from ..engine.fit import Edit, pack_edits
 from ..engine.report import ensemble_to_uns
@@ -21,7 +20,6 @@ from ..engine.write import write_edit
 EditName = Literal["auto", "paper", "percentile", "shift", "affine", "gaussian_ot", "local", "transport"]
 
 
-@shared_docs
 def edit(
     adata: AnnData,
     groupby: str | None = None,

@@ -9,11 +9,9 @@ from .._data.check import check_free, open_adata
 from .._data.reader import encode_all
 from .._data.record import deep_copy
 from .._data.space import TrainedSpace
-from .._docs import shared_docs
 from ._apply import open_model
 
 
-@shared_docs
 def embed(
     adata: AnnData,
     model: AnnData | str | PathLike[str],
@@ -51,8 +49,8 @@ def embed(
 
     Returns
     -------
-    `None`, or the new AnnData with ``copy=True``. Written are ``obsm["X_neurons"]`` (of cells in memory, up to 1 GiB) and ``uns["neuronedit"]``, as by
-    :func:`neuronedit.tl.train`, except that the space keeps the history and the settings of its training.
+    `None`, or the new AnnData with ``copy=True``. Written are ``obsm["X_neurons"]`` and ``uns["neuronedit"]``, as by
+    :func:`neuronedit.tl.train`; the space keeps the history and the settings of its training.
 
     Raises
     ------

@@ -13,7 +13,6 @@ from .._data.check import check_at_least, check_features, open_adata
 from .._data.design import read_treatments
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
-from .._docs import shared_docs
 from ._combine import combine, name_combination
 from ._edit import EditName
 
@@ -21,7 +20,6 @@ Score = str | Mapping[str, tuple[float | None, float | None]] | Callable[[AnnDat
 """A feature (its mean), a gate (the share of cells in it), or a function of cells."""
 
 
-@shared_docs
 def rank_combinations(
     adata: AnnData,
     groupby: str,

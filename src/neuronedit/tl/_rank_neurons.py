@@ -11,12 +11,10 @@ from .._data.check import check_at_least, format_choices, get_edited_cells, open
 from .._data.reader import encode_cells, spaced
 from .._data.record import Record
 from .._data.space import TrainedSpace, check_space_ids
-from .._docs import shared_docs
 from .._types import Space
 from ..edits import percentile
 
 
-@shared_docs
 def rank_neurons(
     adata: AnnData,
     *,

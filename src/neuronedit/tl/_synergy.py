@@ -13,7 +13,6 @@ from .._data.check import check_at_least, check_free, open_adata, select_cells
 from .._data.design import MIN_CELLS, read_treatments
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
-from .._docs import shared_docs
 from ..engine.apply import computing
 from ..engine.fit import Edit
 from ..engine.report import list_names
@@ -33,7 +32,6 @@ SHRINKING_EDITS = {"auto"}
 """Edits that go less far where they are less sure."""
 
 
-@shared_docs
 def synergy(
     adata: AnnData,
     groupby: str,

@@ -13,7 +13,6 @@ from .._data.check import check_free, check_parameters, describe_choice, format_
 from .._data.reader import CellReader, check_finite, encode_all, read_cells
 from .._data.space import name_space_class, write_space
 from .._device import find_device
-from .._docs import shared_docs
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
 from ._progress import show_progress
 
@@ -23,7 +22,6 @@ MAX_USUAL_VALUE = 100.0
 """No usual transformation gives larger values: arcsinh and log1p of a million are 14."""
 
 
-@shared_docs
 def train(
     adata: AnnData,
     *,
@@ -60,8 +58,7 @@ def train(
     Parameters
     ----------
     adata
-        Cells by features: in memory, backed, or with dask arrays. What is not in memory is read in shuffled blocks, and
-        its neurons are not kept: they may be more than fit.
+        Cells by features: in memory, backed, or with dask arrays. What is not in memory is read in shuffled blocks.
     space
         ``"autoencoder"`` (as published), ``"conv"`` (as published for images, whose shape is in ``uns["image_shape"]``: rows
         and columns, or rows, columns and channels, the order in which they are flattened in X), ``"pca"``, ``"identity"``
@@ -105,9 +102,8 @@ def train(
         Neurons of every cell, ``(n_obs, n_neurons)`` float32, if cells are in memory and their neurons take at most 1 GiB (of
         images of 64 x 64 pixels: 16,384). With another ``key_added``: ``obsm["X_neurons_<key_added>"]``.
     ``uns["neuronedit"]``
-        The trained space: settings, weights, feature names, quantiles and arcsinh cofactor of each feature, its ``id`` (the digest of
-        all these), loss history, shape and SHA-256 of the training data (of at most 10,000 cells, evenly spaced), versions. It is saved by ``write_h5ad`` and ``write_zarr``, weights of any size as plain
-        arrays: as published, those of ``"conv"`` take 5 MB, whatever the size of the images.
+        The trained space: settings, weights, feature names, quantiles and arcsinh cofactor of each feature, its ``id`` (the
+        digest of all these), loss history, shape and SHA-256 of the training data (of at most 10,000 cells), versions.
 
     Raises
     ------
