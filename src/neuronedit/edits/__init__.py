@@ -6,6 +6,7 @@ A new edit is one file and one row in `EDITS`.
 from collections.abc import Callable
 from typing import Any
 
+from .._docs import share_docs
 from .._maps import Average, Compose, Identity, OnNeurons, Scaled, WithNeurons
 from .._types import InSpace, Map, Method
 from ._axes import on_neurons, on_principal_axes
@@ -47,3 +48,5 @@ __all__ = [
     "by_strata", "distance", "gaussian_ot", "local", "on_all", "on_neurons", "on_principal_axes", "percentile",
     "shift", "support", "transport",
 ]  # fmt: skip
+
+share_docs(globals())

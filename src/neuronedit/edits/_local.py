@@ -2,13 +2,11 @@
 
 from torch import Tensor
 
-from .._docs import shared_docs
 from .._subsample import subsample
 from ._neighbors import Nearest
 from ._percentile import percentile
 
 
-@shared_docs
 def local(
     source: Tensor, target: Tensor, /, *, n_neighbors: int = 30, n_bins: int = 100, max_cells: int = 10_000
 ) -> Nearest:

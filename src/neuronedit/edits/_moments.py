@@ -6,7 +6,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .._docs import shared_docs
 from .._maps import ShapeRepr
 from .._types import Map, within
 from ..spaces import PCA
@@ -46,7 +45,6 @@ class Linear(ShapeRepr):
         return (x - self.center) @ self.matrix + self.goal
 
 
-@shared_docs
 def shift(source: Tensor, target: Tensor, /) -> Shift:
     """Move every cell by the difference between the target's and the source's mean neurons: the paper's Constant Shift.
 
@@ -67,7 +65,6 @@ def shift(source: Tensor, target: Tensor, /) -> Shift:
     return Shift(target.mean(0) - source.mean(0))
 
 
-@shared_docs
 def affine(source: Tensor, target: Tensor, /) -> Stretch:
     """Give every feature the target's mean and standard deviation.
 
@@ -91,7 +88,6 @@ def affine(source: Tensor, target: Tensor, /) -> Stretch:
     return Stretch(source.mean(0), factor, target.mean(0))
 
 
-@shared_docs
 def gaussian_ot(source: Tensor, target: Tensor, /, *, ridge: float = 1e-3) -> Map:
     r"""Map cells by the optimal transport between Gaussians with the source's and target's means and covariances.
 

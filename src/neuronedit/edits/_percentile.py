@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._docs import shared_docs
 from .._maps import ShapeRepr
 
 
@@ -26,7 +25,6 @@ class Percentiles(ShapeRepr):
         return z + torch.lerp(self.shifts.gather(1, upper - 1), self.shifts.gather(1, upper), weight).T
 
 
-@shared_docs
 def percentile(source: Tensor, target: Tensor, /, *, n_bins: int = 100) -> Percentiles:
     r"""Move each neuron as its percentiles move from source to target.
 

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._docs import shared_docs
 from .._subsample import subsample
 from .._types import Map, Method
 from ._neighbors import Nearest
@@ -65,7 +64,6 @@ def on_all(method: Method, /) -> Callable[[Populations], Map]:
     return lambda populations: method(populations.source, populations.target)
 
 
-@shared_docs
 def by_strata(method: Method, /, *, n_neighbors: int = 30) -> Callable[[Populations], Map]:
     """Fit an edit within every stratum; a cell moves as the source cells nearest to it do.
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .._docs import shared_docs
 from .._maps import ShapeRepr
 from .._subsample import subsample
 
@@ -65,7 +64,6 @@ def support(source: Tensor, /) -> Support:
     return Support(source.amin(0), source.amax(0))
 
 
-@shared_docs
 def distance(source: Tensor, /, *, n_neighbors: int = 10, max_cells: int = 2_000, rng: int = 0) -> Distance:
     """Return the function that gives, for each cell, how far it lies from the source cells that resemble it most.
 

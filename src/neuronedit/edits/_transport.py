@@ -4,12 +4,10 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from .._docs import shared_docs
 from .._subsample import subsample
 from ._neighbors import Nearest
 
 
-@shared_docs
 def transport(
     source: Tensor, target: Tensor, /, *, n_neighbors: int = 30, max_cells: int = 1_000, rng: int = 0
 ) -> Nearest:

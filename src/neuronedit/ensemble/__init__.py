@@ -3,8 +3,11 @@
 Stacking finds the weights with which candidates predict strata best from the others. A new one is a row in `CANDIDATES`.
 """
 
+from .._docs import share_docs
 from ._candidates import CANDIDATES, Candidate
 from ._cross_validate import Ensemble, cross_validate
 from ._folds import FoldKind
 
 __all__ = ["CANDIDATES", "Candidate", "Ensemble", "FoldKind", "cross_validate"]
+
+share_docs(globals())

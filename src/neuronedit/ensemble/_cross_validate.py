@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._docs import shared_docs
 from .._energy import energy
 from .._maps import Average, Scaled
 from .._subsample import subsample
@@ -87,7 +86,6 @@ class Ensemble:
         return f"Ensemble({self.fold_kind}: {names}{more}; strength={self.strength:.2g}{expected}, {len(self.folds)} folds)"
 
 
-@shared_docs
 def cross_validate(
     space: Space,
     source: Tensor,

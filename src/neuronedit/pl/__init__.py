@@ -1,5 +1,6 @@
 """Plots: read slots and layers, draw, return Axes."""
 
+from .._docs import share_docs
 from ._biaxial import biaxial
 from ._combination import combination, rank_combinations, synergy
 from ._curves import densities, neurons
@@ -12,3 +13,5 @@ __all__ = [
     "biaxial", "combination", "compare", "coverage", "cross_validation", "densities", "history", "image_path", "images",
     "marker_shift", "neurons", "rank_combinations", "shift", "support", "synergy",
 ]  # fmt: skip
+
+share_docs(globals())

@@ -10,7 +10,6 @@ from scipy import ndimage
 
 from .. import _slots
 from .._data.check import check_features, format_choices, get_column, lookup
-from .._docs import shared_docs
 from ._figure import DOT, draw_cloud, finish, get_colors, get_values, legend_beside, name_axis, panels
 
 Kind = Literal["points", "contours"]
@@ -20,7 +19,6 @@ MIN_CELLS_FOR_DENSITY = 10  # of a group, below which a density means nothing: t
 CONTOUR_SHARES = (0.9, 0.6, 0.3)  # of a group's cells, that its contours enclose
 
 
-@shared_docs
 def biaxial(
     adata: AnnData,
     x: str,

@@ -13,7 +13,6 @@ from matplotlib.patches import Patch
 from .. import _slots
 from .._data.check import check_at_least, check_features, describe_choice, format_choices, get_column, select_cells
 from .._data.record import Record, Tool
-from .._docs import shared_docs
 from ._biaxial import Kind, draw_populations, name_markers
 from ._figure import DOT, OKABE_ITO, ROLES, finish, get_values, ideal_line, ink, legend_beside, panels, zero_line
 from ._rows import INTERVAL, check_table, draw_estimate, format_number, format_percent, frame_rows
@@ -33,7 +32,6 @@ MAX_LETTERS_IN_LABEL = 44  # in a line of the name of a score: the panel is as w
 RANKING_COLUMNS = ["predicted", "low", "high", "score_a", "score_b", "control"]
 
 
-@shared_docs
 def combination(
     adata: AnnData,
     predicted: AnnData,
@@ -117,7 +115,6 @@ def combination(
     return finish(axes, show=show, return_fig=return_fig)
 
 
-@shared_docs
 def synergy(
     adata: AnnData,
     *,
@@ -205,7 +202,6 @@ def _describe_failures(generalizes: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-@shared_docs
 def rank_combinations(
     table: pd.DataFrame,
     *,

@@ -11,7 +11,6 @@ from scipy import ndimage
 
 from .. import _slots
 from .._data.check import check_at_least, check_features, describe_layer, format_choices, select_cells, to_list
-from .._docs import shared_docs
 from ._figure import ROLES, describe_units, finish, get_values, ink, legend_beside, panels
 from ._record import EditedPopulations, check_same_space, describe_selection
 
@@ -35,7 +34,6 @@ RELATIVE_ROUNDING = 1e-6  # standard deviation, as a share of the mean, below wh
 SAME_NEURONS = 1e-2  # difference, relative and absolute, up to which two encodings are of one space; of others about 1
 
 
-@shared_docs
 def densities(
     adata: AnnData,
     features: Sequence[str] | None = None,
@@ -127,7 +125,6 @@ def _estimate_density(values: np.ndarray, n_bins: int = 200) -> tuple[np.ndarray
     return x, np.concatenate([[0], density[:1], density, density[-1:], [0]])
 
 
-@shared_docs
 def neurons(
     adata: AnnData,
     *,

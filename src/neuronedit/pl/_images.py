@@ -10,14 +10,12 @@ from matplotlib.axes import Axes
 from .. import _slots
 from .._data.check import check_at_least, format_choices, get_edited_cells
 from .._data.record import Record, Tool
-from .._docs import shared_docs
 from ._figure import finish, get_values, panels
 
 IMAGE_GAP = 0.06  # space between two images, as a share of their width
 INCHES_PER_IMAGE = 0.95  # its width: eight of them, as many as are drawn when none are named, fill a page
 
 
-@shared_docs
 def images(
     adata: AnnData,
     *,
@@ -68,7 +66,6 @@ def images(
     return finish(_draw_strips(strips, shape, limits, ax), show=show, return_fig=return_fig)
 
 
-@shared_docs
 def image_path(
     adata: AnnData,
     *,

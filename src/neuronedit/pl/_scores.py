@@ -12,7 +12,6 @@ from matplotlib.ticker import MaxNLocator
 from .. import _slots
 from .._data.check import check_at_least, format_choices, to_list
 from .._data.record import Record
-from .._docs import shared_docs
 from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, zero_line
 from ._rows import INTERVAL, check_table, draw_estimate, format_number, frame_rows
 
@@ -36,7 +35,6 @@ STYLES_IN_LEGEND: dict[str, dict[str, Any]] = {
 }
 
 
-@shared_docs
 def history(
     adata: AnnData,
     *,
@@ -80,7 +78,6 @@ def history(
     return finish([panel], show=show, return_fig=return_fig)
 
 
-@shared_docs
 def compare(
     table: pd.DataFrame,
     *,
@@ -177,7 +174,6 @@ def _draw_metric(panel: Axes, rows: pd.DataFrame, methods: list[Any]) -> None:
         draw_estimate(panel, y, value, interval, METHOD_COLOR, SCORE_LIMITS)
 
 
-@shared_docs
 def cross_validation(
     adata: AnnData,
     *,

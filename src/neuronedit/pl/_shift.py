@@ -12,7 +12,6 @@ from scipy import linalg
 
 from .. import _slots
 from .._data.check import describe_choice, format_choices
-from .._docs import shared_docs
 from ._figure import DOT, OKABE_ITO, ROLES, describe_units, draw_cloud, finish, get_values, ink, legend_beside, panels
 from ._record import EditedPopulations
 
@@ -23,7 +22,6 @@ NAME_ANGLES = np.deg2rad([0, 180, 90, 270, *range(30, 360, 60), *range(15, 360, 
 MIN_SHARE_TO_NAME = 0.1  # of the largest change, below which a feature has not moved enough to be named
 
 
-@shared_docs
 def shift(
     adata: AnnData,
     *,
@@ -133,7 +131,6 @@ def _read_embedding(populations: EditedPopulations, basis: Any) -> tuple[dict[st
     return places, [f"{before.removeprefix('X_')} {i}" for i in (1, 2)]
 
 
-@shared_docs
 def marker_shift(
     adata: AnnData,
     *,

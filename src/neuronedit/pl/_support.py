@@ -14,7 +14,6 @@ from scipy import ndimage
 from .. import _slots
 from .._data.check import check_at_least, get_column, get_labels
 from .._data.record import Record, Tool
-from .._docs import shared_docs
 from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels
 from ._rows import format_number, format_percent, frame_rows, name_ticks
 
@@ -31,7 +30,6 @@ MIN_END_OF_AXIS = 0.02  # share of cells that the axis of samples reaches at lea
 INCHES_PER_FEATURE = 0.21  # width of a column, enough for a name written upwards; a batch is a little higher
 
 
-@shared_docs
 def support(
     adata: AnnData,
     *,
@@ -127,7 +125,6 @@ def _round_percent(share: float) -> str:
     return ">99 %" if 0.995 <= share < 1 else format_percent(round(share, 2))
 
 
-@shared_docs
 def coverage(
     adata: AnnData,
     *,
