@@ -314,7 +314,7 @@ APPLY = {
         partial(apply, of=two_in_model, key_added="x"),
         "holds several edits, 'edited', 'one', 'two': name one by key",
     ),
-    "unknown edit": (nothing, partial(apply, of=two_in_model, key="x"), "name one by key"),
+    "unknown edit": (nothing, partial(apply, of=two_in_model, key="x"), "holds 'edited', 'one', 'two', not 'x'"),
     "changed edit": (nothing, partial(apply, of=changed_model), "was changed after it was fitted: its digest differs"),
 }
 

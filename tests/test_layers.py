@@ -29,16 +29,68 @@ ALLOWED = {
     | {"anndata", "cytonormpy", "pertpy", "scvi"},  # peers' packages take cells as AnnData
     "metrics": {"numpy", "scipy", "sklearn", "_docs"} | {"torch", "torch_fidelity"},  # Inception, when it is asked for
     # the border: the only rooms below tl that know AnnData
-    "_data": {"anndata", "dask", "h5py", "numpy", "pandas", "scipy", "torch", "zarr", "_slots", "_types", "_blocks", "_device", "spaces"},
-    "engine": {"anndata", "numpy", "pandas", "torch", "zarr", "_slots", "_types", "_blocks", "_device", "_maps", "_subsample"}
+    "_data": {
+        "anndata",
+        "dask",
+        "h5py",
+        "numpy",
+        "pandas",
+        "scipy",
+        "torch",
+        "zarr",
+        "_slots",
+        "_types",
+        "_blocks",
+        "_device",
+        "spaces",
+    },
+    "engine": {
+        "anndata",
+        "numpy",
+        "pandas",
+        "torch",
+        "zarr",
+        "_slots",
+        "_types",
+        "_blocks",
+        "_device",
+        "_maps",
+        "_subsample",
+    }
     | {"_data", "edits", "ensemble", "spaces"},
     "io": {"anndata", "flowio", "numpy", "pandas", "safetensors", "_slots", "_data", "_docs"},
     # what users call
     "pp": {"anndata", "numpy", "pandas", "scipy", "_slots", "_docs", "_data"},
-    "tl": {"anndata", "numpy", "pandas", "scipy", "torch", "tqdm", "_slots", "_types", "_device", "_docs", "_subsample", "_data"}
+    "tl": {
+        "anndata",
+        "numpy",
+        "pandas",
+        "scipy",
+        "torch",
+        "tqdm",
+        "_slots",
+        "_types",
+        "_device",
+        "_docs",
+        "_subsample",
+        "_data",
+    }
     | {"edits", "spaces", "baselines", "metrics", "engine", "io"},
     "pl": {"anndata", "matplotlib", "numpy", "pandas", "scipy", "_slots", "_docs", "_data"},
-    "datasets": {"PIL", "anndata", "dask", "numpy", "pandas", "pooch", "rdata", "scipy", "_slots", "_docs", "_data", "io"},
+    "datasets": {
+        "PIL",
+        "anndata",
+        "dask",
+        "numpy",
+        "pandas",
+        "pooch",
+        "rdata",
+        "scipy",
+        "_slots",
+        "_docs",
+        "_data",
+        "io",
+    },
     "_cli": {"anndata", "matplotlib", "numpy", "torch", "neuronedit", "_data", "io"},
     "__init__": set(),
 }

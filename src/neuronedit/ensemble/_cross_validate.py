@@ -130,8 +130,7 @@ def cross_validate(
 
     References
     ----------
-    Breiman 1996, Stacked regressions, doi:10.1007/BF00117832; Caruana et al. 2004, Ensemble selection from libraries of
-    models, ICML, doi:10.1145/1015330.1015432.
+    Breiman 1996, Stacked regressions, doi:10.1007/BF00117832; Caruana et al. 2004, Ensemble selection, doi:10.1145/1015330.1015432.
     """
     # subsample, and fit the spaces that candidates edit in
     fold_kind, populations, members = make_folds(source, target, strata, rng)

@@ -10,35 +10,23 @@ from collections.abc import Callable
 
 from ._agreement import covariance_correlation, mean_correlation, r2, variance_correlation, variance_ratio
 from ._change import change_correlation, harmed, unharmed, variance_kept
-from ._energy import energy_distance
+from ._distances import energy_distance, mean_wasserstein, median_difference, mmd, sliced_wasserstein
 from ._frechet import frechet
 from ._gap import gap_closed
-from ._median import median_difference
-from ._mmd import mmd
-from ._wasserstein import mean_wasserstein, sliced_wasserstein
 
 METRICS: dict[str, Callable[..., float]] = {
-    "energy_distance": energy_distance,
-    "mean_wasserstein": mean_wasserstein,
-    "sliced_wasserstein": sliced_wasserstein,
-    "mmd": mmd,
-    "median_difference": median_difference,
-    "frechet": frechet,
-}
+    "energy_distance": energy_distance, "mean_wasserstein": mean_wasserstein, "sliced_wasserstein": sliced_wasserstein,
+    "mmd": mmd, "median_difference": median_difference, "frechet": frechet,
+}  # fmt: skip
 
 AGREEMENTS: dict[str, Callable[..., float]] = {
-    "mean_correlation": mean_correlation,
-    "variance_correlation": variance_correlation,
-    "covariance_correlation": covariance_correlation,
-    "r2": r2,
-    "variance_ratio": variance_ratio,
-}
+    "mean_correlation": mean_correlation, "variance_correlation": variance_correlation,
+    "covariance_correlation": covariance_correlation, "r2": r2, "variance_ratio": variance_ratio,
+}  # fmt: skip
 
 CHECKS: dict[str, Callable[..., float]] = {
-    "change_correlation": change_correlation,
-    "variance_kept": variance_kept,
-    "unharmed": unharmed,
-}
+    "change_correlation": change_correlation, "variance_kept": variance_kept, "unharmed": unharmed,
+}  # fmt: skip
 
 __all__ = [
     "AGREEMENTS", "CHECKS", "METRICS", "change_correlation", "covariance_correlation", "energy_distance", "frechet",

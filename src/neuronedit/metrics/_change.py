@@ -11,17 +11,10 @@ from ._agreement import correlation, variance_ratio
 
 @shared_docs
 def change_correlation(
-    source: np.ndarray,
-    target: np.ndarray,
-    query: np.ndarray,
-    predicted: np.ndarray,
-    /,
-    *,
-    statistic: Callable[..., Any] = np.median,
-) -> float:
-    """Correlation over features between the change observed in the controls and the change applied to the query.
-
-    Table 2 of the paper. No truth is needed.
+    source: np.ndarray, target: np.ndarray, query: np.ndarray, predicted: np.ndarray, /,
+    *, statistic: Callable[..., Any] = np.median,
+) -> float:  # fmt: skip
+    """Correlation over features between the change observed in the controls and the one applied to the query (Table 2).
 
     Examples
     --------
@@ -48,15 +41,9 @@ def change_correlation(
 
 
 def harmed(
-    query: np.ndarray,
-    predicted: np.ndarray,
-    /,
-    *,
-    truth: np.ndarray | None = None,
-    source: np.ndarray | None = None,
-    target: np.ndarray | None = None,
-    tolerance: float = 0.1,
-) -> np.ndarray:
+    query: np.ndarray, predicted: np.ndarray, /, *, truth: np.ndarray | None = None,
+    source: np.ndarray | None = None, target: np.ndarray | None = None, tolerance: float = 0.1,
+) -> np.ndarray:  # fmt: skip
     """Say which features an edit made worse.
 
     With the truth: those whose median it moved away from the truth's. Without it: those whose median it moved further than

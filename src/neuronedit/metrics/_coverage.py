@@ -6,76 +6,36 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.cluster import KMeans
 
-N_CLUSTERS = 10
-"""Clusters whose shares are compared, at most. More would follow smaller populations, whose shares are less certain."""
-
-MAX_CELLS_PER_SAMPLE = 1_300
-"""Cells of a sample that are read: shares of 10 clusters are then known to about 1 %."""
-
-MAX_CELLS_IN_CLUSTERING = 2_000
-"""Cells of the controls, and as many of the samples, that the clusters are fitted to."""
-
-TAIL = 0.005
-"""Share of the controls' cells below the lower limit of a feature, and above its upper limit."""
-
-MIN_CONTROL_SAMPLES = 3
-"""Control samples that show how much samples usually differ: each is compared with the mean of at least two others."""
-
-MIN_DIFFERENCE_TO_NAME = 0.5
-"""Standard deviations by which a cluster must differ from the controls in a feature that is part of its name."""
-
+N_CLUSTERS = 10  # at most: more would follow smaller populations, whose shares are less certain
+MAX_CELLS_PER_SAMPLE = 1_300  # shares of 10 clusters are then known to about 1 %
+MAX_CELLS_IN_CLUSTERING = 2_000  # of the controls, and as many of the samples
+TAIL = 0.005  # share of the controls' cells below the lower limit of a feature, and above its upper limit
+MIN_CONTROL_SAMPLES = 3  # they show how much samples usually differ: each is compared with at least two others
+MIN_DIFFERENCE_TO_NAME = 0.5  # standard deviations between a cluster and the controls in a feature of its name
 MAX_FEATURES_PER_NAME = 4
-"""Features in the name of a cluster."""
-
-MAX_POPULATIONS_NAMED = 2
-"""Populations of which there are more, and of which there are fewer, that are named."""
+MAX_POPULATIONS_NAMED = 2  # of which there are more, and of which there are fewer
 
 
 @dataclass(frozen=True)
 class Coverage:
     """What the samples of a batch contain that its controls do not.
 
-    Attributes
-    ----------
-    beyond
-        ``(n_features,)``: share of the samples' cells beyond the central 99 % of the controls.
-    ratio
-        For each sample: distance of its composition from the controls', divided by the largest distance of a control sample from
-        the others. NaN with fewer than three control samples.
-    lacking
-        For each sample with a ratio above 1, in words: the cells of which it has more than any control sample, and fewer.
+    A ratio is the distance of a sample's composition from the controls', divided by the largest distance of a control sample
+    from the others. It is NaN with fewer than three control samples.
     """
 
-    beyond: np.ndarray
-    ratio: dict[str, float]
-    lacking: dict[str, str]
+    beyond: np.ndarray  # (n_features,), share of the samples' cells beyond the central 99 % of the controls
+    ratio: dict[str, float]  # of each sample
+    lacking: dict[str, str]  # where the ratio is above 1: the cells of which there are more, and fewer, in words
 
 
 def coverage(
-    controls: np.ndarray,
-    control_samples: np.ndarray,
-    query: np.ndarray,
-    query_samples: np.ndarray,
-    names: Sequence[str],
-    *,
-    rng: int = 0,
-) -> Coverage:
-    """Compare samples with the controls of their batch.
+    controls: np.ndarray, control_samples: np.ndarray, query: np.ndarray, query_samples: np.ndarray,
+    names: Sequence[str], *, rng: int = 0,
+) -> Coverage:  # fmt: skip
+    """Compare samples with the controls of their batch, by total variation of the shares of 10 clusters of all these cells.
 
-    Parameters
-    ----------
-    controls, query
-        Cells of the controls and of the samples, ``(n_cells, n_features)``, as measured, before any correction.
-    control_samples, query_samples
-        The sample of each of these cells. Every sample counts alike, whatever its size.
-    names
-        Of the features.
-    rng
-        Seed of the subsampling and of the clustering.
-
-    Returns
-    -------
-    A `Coverage`. Compositions are shares of 10 clusters of all these cells, compared by total variation.
+    Cells are uncorrected, ``(n_cells, n_features)``; ``names`` are those of the features. Every sample counts alike.
     """
     # subsample
     numpy_rng = np.random.default_rng(rng)

@@ -13,14 +13,9 @@ Features = Callable[[np.ndarray], np.ndarray]
 
 @shared_docs
 def frechet(
-    x: np.ndarray,
-    y: np.ndarray,
-    /,
-    *,
-    features: Literal["inception"] | Features | None = None,
-    image_shape: Sequence[int] | None = None,
-    n_components: int = 50,
-) -> float:
+    x: np.ndarray, y: np.ndarray, /, *, features: Literal["inception"] | Features | None = None,
+    image_shape: Sequence[int] | None = None, n_components: int = 50,
+) -> float:  # fmt: skip
     r"""Fréchet distance (squared 2-Wasserstein distance) between Gaussians fitted to the features of two populations.
 
     :math:`\|m_x - m_y\|^2 + \mathrm{tr}(\Sigma_x + \Sigma_y - 2 (\Sigma_x \Sigma_y)^{1/2})`. With the features of Inception it
@@ -67,9 +62,8 @@ def frechet(
     """
     if isinstance(features, str):
         if features not in EXTRACTORS:
-            raise ValueError(
-                f"features={features!r} is not known; choose {', '.join(map(repr, EXTRACTORS))} or give a function."
-            )
+            known = ", ".join(map(repr, EXTRACTORS))
+            raise ValueError(f"features={features!r} is not known; choose {known} or give a function.")
         features = EXTRACTORS[features](image_shape)
     # extract features
     x, y = (np.asarray(cells, dtype=np.float64) for cells in (x, y))
@@ -96,10 +90,10 @@ def _project_on_common_axes(x: np.ndarray, y: np.ndarray, n: int) -> tuple[np.nd
     both = both - both.mean(axis=0)
     if both.shape[1] > n:
         if len(both) < both.shape[1]:  # fewer cells than features: their products are the smaller matrix
-            axes = np.linalg.qr(both.T @ np.linalg.eigh(both @ both.T)[1][:, -n:])[0]
+            axes = both.T @ np.linalg.eigh(both @ both.T)[1][:, -n:]  # (n_features, n)
         else:
-            axes = np.linalg.qr(np.linalg.eigh(both.T @ both)[1][:, -n:])[0]
-        both = both @ axes  # (n_cells, n)
+            axes = np.linalg.eigh(both.T @ both)[1][:, -n:]
+        both = both @ np.linalg.qr(axes)[0]  # (n_cells, n)
     return both[: len(x)], both[len(x) :]
 
 

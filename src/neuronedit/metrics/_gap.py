@@ -6,20 +6,14 @@ import numpy as np
 
 from .._docs import shared_docs
 
-MAX_CELLS_PER_HALF = 1_000
-"""More cells hardly change a mean over many halves."""
+Metric = Callable[[np.ndarray, np.ndarray], float]
+
+MAX_CELLS_PER_HALF = 1_000  # more cells hardly change a mean over many halves
 
 
 @shared_docs
 def gap_closed(
-    metric: Callable[[np.ndarray, np.ndarray], float],
-    /,
-    query: np.ndarray,
-    truth: np.ndarray,
-    predicted: np.ndarray,
-    *,
-    n_splits: int = 50,
-    rng: int = 0,
+    metric: Metric, /, query: np.ndarray, truth: np.ndarray, predicted: np.ndarray, *, n_splits: int = 50, rng: int = 0
 ) -> float:
     """Share of the distance from query to truth that a prediction closes.
 
@@ -52,15 +46,7 @@ def gap_closed(
     return share_closed(before, floor, metric(predicted, truth))
 
 
-def noise_floor(
-    metric: Callable[[np.ndarray, np.ndarray], float],
-    query: np.ndarray,
-    truth: np.ndarray,
-    /,
-    *,
-    n_splits: int = 50,
-    rng: int = 0,
-) -> float:
+def noise_floor(metric: Metric, query: np.ndarray, truth: np.ndarray, /, *, n_splits: int = 50, rng: int = 0) -> float:
     """Estimate the distance to the truth that a perfect prediction of so many cells would have.
 
     The gap is how much further a half of the truth is from cells of the query than from its other half, of equally many cells

@@ -15,12 +15,7 @@ from ._identity import Identity
 from ._pca import PCA
 from ._train import SCHEDULES, History, Training, train
 
-SPACES: dict[str, Any] = {
-    "autoencoder": Autoencoder,
-    "conv": Conv,
-    "pca": PCA,
-    "identity": Identity,
-}
+SPACES: dict[str, Any] = {"autoencoder": Autoencoder, "conv": Conv, "pca": PCA, "identity": Identity}
 
 __all__ = [
     "PCA", "SCHEDULES", "SPACES", "Autoencoder", "Conv", "FittedSpace", "History", "Identity", "Training", "train",

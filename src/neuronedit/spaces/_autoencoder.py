@@ -3,34 +3,27 @@
 from collections.abc import Sequence
 from typing import Self
 
-import torch
-from torch import Tensor
-from torch.nn.functional import mse_loss
+from torch import Generator, Tensor
 
 from .._blocks import CellSource
 from .._docs import shared_docs
 from .._networks import apply_dense, dense
-from ._base import FittedSpace, check_widths, set_scale
+from ._base import ScaledSpace
 from ._dense_backward import dense_backward
 from ._train import Training, train
 
 
-class Autoencoder(FittedSpace):
+class Autoencoder(ScaledSpace):
     """Dense layers down to a narrow one and back, LeakyReLU 0.2, trained to reproduce the cells (mean squared error).
 
     The input is centred per feature and divided by one scale for all, so that features keep their relative size.
     """
 
-    center: Tensor
-    scale: Tensor
-
     def __init__(self, *, n_features: int, widths: Sequence[int], rng: int = 0) -> None:
-        super().__init__(n_features=n_features, widths=[int(width) for width in widths])
-        torch_rng = torch.Generator().manual_seed(rng)
+        super().__init__(n_features=n_features, widths=widths)
+        torch_rng = Generator().manual_seed(rng)
         self.encoder = dense([n_features, *widths], rng=torch_rng)
         self.decoder = dense([*reversed(widths), n_features], rng=torch_rng, linear_output=True)
-        self.register_buffer("center", torch.zeros(n_features))
-        self.register_buffer("scale", torch.ones(()))
 
     @classmethod
     @shared_docs
@@ -53,24 +46,18 @@ class Autoencoder(FittedSpace):
             Neurons of the encoder's layers; the decoder mirrors them. The last one is where cells are edited. Wider
             reproduces the cells more closely and trains longer.
         """
-        check_widths(widths)
         space = cls(n_features=cells.shape[1], widths=widths, rng=training.rng)
-        set_scale(space, cells)
+        space.set_scale(cells)
         space.to(training.device)
-
-        def scale(x: Tensor) -> Tensor:
-            return (x - space.center) / space.scale
-
-        def loss(x: Tensor) -> Tensor:
-            return mse_loss(space.decoder(space.encoder(scale(x))), scale(x))
-
-        backward = dense_backward([*space.encoder, *space.decoder], min(training.batch_size, cells.shape[0]))
-        space.history = train(space, loss, cells, training, backward=lambda x: backward(scale(x)))
+        from_scaled = dense_backward([*space.encoder, *space.decoder], min(training.batch_size, cells.shape[0]))
+        space.history = train(
+            space, space.reconstruction_loss, cells, training, backward=lambda x: from_scaled(space.standardize(x))
+        )
         return space
 
     def encode(self, x: Tensor, /) -> Tensor:
         """Return the activations of the narrowest layer, after its LeakyReLU."""
-        return apply_dense(self.encoder, (x - self.center) / self.scale)
+        return apply_dense(self.encoder, self.standardize(x))
 
     def decode(self, z: Tensor, /) -> Tensor:
         """Return the cells that these activations stand for."""

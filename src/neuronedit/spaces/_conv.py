@@ -1,55 +1,44 @@
 """The paper's space for images: the internal layer of a convolutional autoencoder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
 from .._blocks import CellSource
 from .._docs import shared_docs
 from .._networks import FILTERS, check_image_shape, image_coder
-from ._base import FittedSpace, check_widths, set_scale
+from ._base import ScaledSpace
 from ._train import Training, train
 
-IMAGES_PER_BLOCK = 256
-"""Images that are encoded or decoded together: the layers of one of 64 x 64 pixels take about a megabyte."""
+IMAGES_PER_BLOCK = 256  # encoded or decoded together: the layers of one of 64 x 64 pixels take about a megabyte
 
 
-class Conv(FittedSpace):
+class Conv(ScaledSpace):
     """Convolutions of size four and stride two down to the internal layer and back, LeakyReLU 0.2.
 
-    Images are rows of X, flattened in the order rows, columns, channels, as ``image.ravel()`` does. Neurons are all
-    activations of the internal layer: 256 for every 8 x 8 pixels, so each belongs to a place in the image. Sides that
-    are no multiple of 8 are padded with their last row or column, which is cut off again. Input is centred per feature
-    and divided by one scale, as in `Autoencoder`.
+    Images are rows of X, flattened as by ``image.ravel()``: rows, columns, channels. Neurons are all activations of the
+    internal layer: 256 for every 8 x 8 pixels, so each belongs to a place in the image. Sides that are no multiple of 8
+    are padded with their last row or column, which is cut off again. Input is scaled as in `Autoencoder`.
     """
 
     training_defaults: ClassVar[dict[str, Any]] = {"batch_size": 16, "n_steps": 1_000, "lr": 1e-3}
-    center: Tensor
-    scale: Tensor
 
     def __init__(
         self, *, n_features: int, image_shape: Sequence[int], widths: Sequence[int] = FILTERS, rng: int = 0
     ) -> None:
         shape = check_image_shape(image_shape, n_features)
-        super().__init__(n_features=n_features, image_shape=shape, widths=[int(width) for width in widths])
+        super().__init__(n_features=n_features, image_shape=shape, widths=widths)
         torch_rng = torch.Generator().manual_seed(rng)
         self.encoder, self.decoder = image_coder(shape, widths, rng=torch_rng)
-        self.register_buffer("center", torch.zeros(n_features))
-        self.register_buffer("scale", torch.ones(()))
 
     @classmethod
     @shared_docs
     def fit(
-        cls,
-        cells: CellSource,
-        training: Training,
-        *,
-        image_shape: Sequence[int] | None = None,
+        cls, cells: CellSource, training: Training, *, image_shape: Sequence[int] | None = None,
         widths: Sequence[int] = FILTERS,
-    ) -> Self:
+    ) -> Self:  # fmt: skip
         """Train on images and return the space, frozen.
 
         Examples
@@ -70,27 +59,16 @@ class Conv(FittedSpace):
             Filters of the encoder's layers; the decoder mirrors them. Each layer halves rows and columns.
         """
         shape = check_image_shape(image_shape, cells.shape[1])
-        check_widths(widths)
         space = cls(n_features=cells.shape[1], image_shape=shape, widths=widths, rng=training.rng)
-        set_scale(space, cells)
+        space.set_scale(cells)
         space.to(training.device)
-
-        def loss(x: Tensor) -> Tensor:
-            scaled = (x - space.center) / space.scale
-            return mse_loss(space.decoder(space.encoder(scaled)), scaled)
-
-        space.history = train(space, loss, cells, training)
+        space.history = train(space, space.reconstruction_loss, cells, training)
         return space
 
     def encode(self, x: Tensor, /) -> Tensor:
         """Return the activations of the internal layer, after its LeakyReLU, ``(n_images, n_neurons)``."""
-        return _in_blocks(lambda x: self.encoder((x - self.center) / self.scale), x)
+        return torch.cat([self.encoder(self.standardize(block)) for block in x.split(IMAGES_PER_BLOCK)])
 
     def decode(self, z: Tensor, /) -> Tensor:
         """Return the images that these activations stand for."""
-        return _in_blocks(self.decoder, z) * self.scale + self.center
-
-
-def _in_blocks(stack: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply layers to many images, a block at a time, which fits in memory."""
-    return torch.cat([stack(block) for block in x.split(IMAGES_PER_BLOCK)])
+        return torch.cat([self.decoder(block) for block in z.split(IMAGES_PER_BLOCK)]) * self.scale + self.center

@@ -14,21 +14,12 @@ from .._networks import SLOPE
 def dense_backward(stack: Sequence[nn.Module], batch_size: int) -> Callable[[Tensor], Tensor]:
     """Return the function that computes the mean squared reconstruction error, and its gradients into ``parameter.grad``.
 
-    Parameters
-    ----------
-    stack
-        Linear layers with a LeakyReLU after each but the last.
-    batch_size
-        Cells that it will be given at most.
-
-    Returns
-    -------
-    ``(n_cells, n_features) -> loss``
+    ``stack`` is linear layers with a LeakyReLU after each but the last; ``batch_size`` is how many cells there are at most.
     """
+    leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
     layers = [layer for layer in stack if isinstance(layer, nn.Linear)]
-    for layer in layers:
-        for parameter in layer.parameters():
-            parameter.grad = torch.zeros_like(parameter)
+    for parameter in nn.ModuleList(layers).parameters():
+        parameter.grad = torch.zeros_like(parameter)
     sizes = [(batch_size, layer.out_features) for layer in layers]
     outputs = [torch.empty(size, dtype=layers[0].weight.dtype, device=layers[0].weight.device) for size in sizes]
     gradients = [torch.empty_like(output) for output in outputs]
@@ -51,9 +42,7 @@ def dense_backward(stack: Sequence[nn.Module], batch_size: int) -> Callable[[Ten
             torch.sum(grad[i], 0, out=layers[i].bias.grad)
             if i:
                 torch.mm(grad[i], layers[i].weight, out=grad[i - 1])
-                torch.ops.aten.leaky_relu_backward.grad_input(
-                    grad[i - 1], inputs[i], SLOPE, True, grad_input=grad[i - 1]
-                )
+                leaky_relu_backward(grad[i - 1], inputs[i], SLOPE, True, grad_input=grad[i - 1])
         return loss
 
     return backward

@@ -12,18 +12,10 @@ from ._train import Training
 
 
 class PCA(FittedSpace):
-    """Project centred cells on their principal components, exactly.
+    """Project centred cells on their principal components, exactly."""
 
-    Attributes
-    ----------
-    mean
-        ``(n_features,)``
-    components
-        ``(n_features, n_components)``, orthonormal, by decreasing variance; the largest loading of each is positive.
-    """
-
-    mean: Tensor
-    components: Tensor
+    mean: Tensor  # (n_features,)
+    components: Tensor  # (n_features, n_components), orthonormal, by decreasing variance
 
     def __init__(self, *, n_features: int, n_components: int) -> None:
         super().__init__(n_features=n_features, n_components=n_components)

@@ -18,22 +18,17 @@ from .._docs import shared_docs
 
 logger = logging.getLogger(__name__)
 
-History = dict[str, Any]
-"""``train_loss`` and, with a validation split, ``validation_loss`` of each epoch; ``interrupted``."""
-
-Schedule = Callable[[float], float]
-"""The learning rate as a share of its peak, given the share of training that is done."""
-
-Precision = Literal["float32", "bfloat16"]
-"""Of the products while a space is trained. Weights, and all that is done with a trained space, are float32."""
-
+History = dict[str, Any]  # `train_loss` and, with a validation split, `validation_loss` of each epoch; `interrupted`
+Schedule = Callable[
+    [float], float
+]  # the learning rate as a share of its peak, given the share of training that is done
+BatchLoss = Callable[[Tensor], Tensor]  # (batch_size, n_features) -> loss
+Precision = Literal["float32", "bfloat16"]  # of the products in training; weights and trained spaces are float32
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
-MAX_VALUES_IN_MEMORY = 2**27
-"""Values that are read from a file at a time: 512 MB of float32, were none of them zero."""
-
-MAX_GRADIENT_NORM = 1.0
-"""Longer gradients are shortened. Those of ordinary cells hardly ever are; one outlier's could end all learning."""
+MAX_VALUES_IN_MEMORY = 2**27  # read from a file at a time: 512 MB of float32, were none of them zero
+MAX_GRADIENT_NORM = (
+    1.0  # longer ones are shortened: hardly ever ordinary cells', but one outlier's could end all learning
+)
 
 
 def onecycle(done: float, *, rise: float = 0.3, start: float = 1 / 25, end: float = 4e-6) -> float:
@@ -63,8 +58,8 @@ class Training:
 
     Parameters
     ----------
-    max_epochs
-        Passes over the cells. `None`: enough for ``n_steps`` steps, and at least two.
+    max_epochs, n_steps
+        Passes over the cells. `None`: enough for ``n_steps`` minibatches, and at least two.
     batch_size
         Cells in a step.
     lr
@@ -76,14 +71,10 @@ class Training:
     early_stopping
         Stop when the validation loss has not improved for so many epochs, and keep the best weights.
     %(rng)s
-    device
-        Where to compute.
+    device, precision
+        Where to compute, and a row of `PRECISIONS`.
     progress_bar
         Show one.
-    precision
-        A row of `PRECISIONS`.
-    n_steps
-        Minibatches to train on where ``max_epochs`` is not given.
     """
 
     max_epochs: int | None = None
@@ -108,18 +99,16 @@ class Training:
         if not self.peak > 0:
             raise ValueError(f"lr must be positive; it is {self.lr}.")
         if not 0 <= self.validation_size < 1:
-            raise ValueError(
-                f"validation_size must be a share of the cells, from 0 to below 1; it is {self.validation_size}."
-            )
+            share = self.validation_size
+            raise ValueError(f"validation_size must be a share of the cells, from 0 to below 1; it is {share}.")
         if self.early_stopping and not self.validation_size:
             raise ValueError("early_stopping needs cells to validate on: give validation_size, for example 0.1.")
 
     @property
     def peak(self) -> float:
         """The highest learning rate."""
-        if self.lr is not None:
-            return self.lr
-        return 3e-3 if self.schedule is onecycle else 1e-3
+        default = 3e-3 if self.schedule is onecycle else 1e-3
+        return default if self.lr is None else self.lr
 
     def epochs(self, n_cells: int) -> int:
         """Return the number of passes over so many cells."""
@@ -128,54 +117,41 @@ class Training:
 
 @shared_docs
 def train(
-    module: nn.Module,
-    loss: Callable[[Tensor], Tensor],
-    cells: CellSource,
-    training: Training,
-    *,
-    backward: Callable[[Tensor], Tensor] | None = None,
+    module: nn.Module, loss: BatchLoss, cells: CellSource, training: Training, *, backward: BatchLoss | None = None
 ) -> History:
     """Lower ``loss(batch)`` of the module with Adam, freeze the module and return the history.
 
     Every epoch visits the cells in a new order. Gradients longer than 1 are shortened to it. Ctrl-C ends training and keeps
-    the weights so far.
-
-    Several processes can train together, where a process group of torch.distributed is initialized (as under ``torchrun``).
-    Each trains on its share of the cells with its own minibatches, and gradients are averaged, so that all have the same
-    weights. All processes must be given the same cells and ``rng``.
+    the weights so far. Where a process group of torch.distributed is initialized (as under ``torchrun``), each process
+    trains on its share of the cells and gradients are averaged, so that all have the same weights. All processes must be
+    given the same cells and ``rng``.
 
     Examples
     --------
     >>> import torch, neuronedit as ne
     >>> module = torch.nn.Linear(3, 3)
-    >>> history = ne.spaces.train(
-    ...     module, lambda x: (module(x) - 1).square().mean(), torch.rand(500, 3), ne.spaces.Training(max_epochs=4)
-    ... )
-    >>> len(history["train_loss"])
+    >>> def loss(x):
+    ...     return (module(x) - 1).square().mean()
+    >>> len(ne.spaces.train(module, loss, torch.rand(500, 3), ne.spaces.Training(max_epochs=4))["train_loss"])
     4
 
     Parameters
     ----------
-    module
-        What is trained; its parameters are frozen afterwards.
-    loss
-        ``(batch_size, n_features) -> loss``, the mean over the cells.
+    module, loss
+        What is trained, and frozen afterwards; ``(batch_size, n_features) -> loss``, the mean over the cells.
     %(cells_to_fit)s
     %(training_settings)s
     backward
         Returns the loss of a batch and leaves its gradients in the parameters, in float32. `None`, or another precision:
         autograd does.
-
-    Returns
-    -------
-    The history.
     """
     # split: some cells are held out, and each process has its share of the others
     rng = torch.Generator().manual_seed(training.rng)
     order = torch.randperm(cells.shape[0], generator=rng).numpy()
     n_held_out = round(training.validation_size * len(order))
     held_out, kept = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
-    rank, n_ranks = _get_rank()
+    together = distributed.is_available() and distributed.is_initialized()
+    rank, n_ranks = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
     kept = kept[rank::n_ranks][: len(kept) // n_ranks]
 
     # prepare
@@ -198,7 +174,9 @@ def train(
                     optimizer.param_groups[0]["lr"] = training.peak * training.schedule(step / n_steps)
                     total += backward(batch) * len(batch)
                     _average_over_ranks(gradient, n_ranks)
-                    _clip_gradient(gradient)
+                    norm = gradient.norm()
+                    if gradient.device.type != "cpu" or norm > MAX_GRADIENT_NORM:  # to ask an accelerator is to wait
+                        gradient *= (MAX_GRADIENT_NORM / norm).clamp(max=1.0)
                     optimizer.step()
                     step += 1
                 losses = {"loss": _average_over_ranks(total, n_ranks).item() / len(kept)}
@@ -225,13 +203,6 @@ def train(
     return history
 
 
-def _get_rank() -> tuple[int, int]:
-    """Return the number of this process, and how many there are."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
-
-
 def _average_over_ranks(values: Tensor, n_ranks: int) -> Tensor:
     """Replace values by their mean over all processes."""
     if n_ranks > 1:
@@ -240,33 +211,18 @@ def _average_over_ranks(values: Tensor, n_ranks: int) -> Tensor:
     return values
 
 
-def _clip_gradient(gradient: Tensor) -> None:
-    """Shorten a gradient that is too long."""
-    norm = gradient.norm()
-    if gradient.device.type != "cpu" or norm > MAX_GRADIENT_NORM:  # to ask an accelerator would be to wait for it
-        gradient *= (MAX_GRADIENT_NORM / norm).clamp(max=1.0)
-
-
 def flatten_parameters(module: nn.Module) -> tuple[nn.Parameter, Tensor]:
-    """Put all parameters of a module into one buffer, and their gradients into another: Adam then has one tensor to step.
-
-    The module's own parameters become views of it.
-    """
+    """Make all parameters of a module views of one buffer, and their gradients of another: Adam then has one to step."""
     parameters = list(module.parameters())
     flat = nn.Parameter(torch.cat([parameter.detach().reshape(-1) for parameter in parameters]))
     gradient = flat.grad = torch.zeros_like(flat)
-    start = 0
-    for parameter in parameters:
-        stop = start + parameter.numel()
-        parameter.data = flat.data[start:stop].view_as(parameter)
-        parameter.grad = gradient[start:stop].view_as(parameter)
-        start = stop
+    sizes = [parameter.numel() for parameter in parameters]
+    for parameter, values, slopes in zip(parameters, flat.data.split(sizes), gradient.split(sizes), strict=True):
+        parameter.data, parameter.grad = values.view_as(parameter), slopes.view_as(parameter)
     return flat, gradient
 
 
-def _make_backward(
-    module: nn.Module, loss: Callable[[Tensor], Tensor], training: Training
-) -> Callable[[Tensor], Tensor]:
+def _make_backward(module: nn.Module, loss: BatchLoss, training: Training) -> BatchLoss:
     """Return what computes the loss of a batch and leaves its gradients in the parameters, with autograd."""
     lowered = torch.autocast(training.device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
 
@@ -317,11 +273,11 @@ def _shuffle_spans(n: int, span: int, rng: torch.Generator) -> np.ndarray:
     return order[order < n]
 
 
-def _mean_loss(loss: Callable[[Tensor], Tensor], cells: CellSource, rows: np.ndarray, training: Training) -> float:
+def _mean_loss(loss: BatchLoss, cells: CellSource, rows: np.ndarray, training: Training) -> float:
     """Return the mean loss of these rows, without gradients."""
     total = 0.0
     with torch.no_grad():
-        for start in range(0, len(rows), 4096):
-            block = cells[rows[start : start + 4096]].to(training.device)
+        for block_rows in np.split(rows, range(4096, len(rows), 4096)):
+            block = cells[block_rows].to(training.device)
             total += loss(block).item() * len(block)
     return total / len(rows)

@@ -281,19 +281,19 @@ def _draw_samples(cells: CellsByRole, n_bootstrap: int, rng: int) -> list[dict[s
 def _prepare_scores(measure: Callable[..., float], samples: list[dict[str, Any]]) -> list[ScoreFunction]:
     """Make a metric ready for predictions of each sample: what does not depend on them is computed once."""
     if measure in CHECKS.values() or measure in AGREEMENTS.values():
-        return [partial(_score, measure, sample) for sample in samples]
+        return [partial(_score, measure, sample, np.nan, np.nan) for sample in samples]
     floor = noise_floor(measure, samples[0]["query"], samples[0]["truth"])
-    gaps = [measure(sample["query"], sample["truth"]) for sample in samples]
-    return [partial(_score, measure, sample, gap, floor) for sample, gap in zip(samples, gaps, strict=True)]
+    return [partial(_score, measure, sample, measure(sample["query"], sample["truth"]), floor) for sample in samples]
 
 
-def _score(measure: Any, sample: CellsByRole, *gap_and_floor: float | np.ndarray) -> tuple[float, float]:
-    """Return the score of a prediction, the last argument, and its distance from the truth where the metric is one."""
-    *scale, predicted = gap_and_floor
+def _score(
+    measure: Callable[..., float], sample: CellsByRole, gap: float, floor: float, predicted: np.ndarray
+) -> tuple[float, float]:
+    """Return the score of a prediction and, of a distance to the truth, the distance."""
     if measure in CHECKS.values():
         return measure(sample["source"], sample["target"], sample["query"], predicted), np.nan
     value = measure(predicted, sample["truth"])
-    return (share_closed(*scale, value), value) if scale else (value, np.nan)
+    return (value, np.nan) if measure in AGREEMENTS.values() else (share_closed(gap, floor, value), value)
 
 
 def _with_interval(
