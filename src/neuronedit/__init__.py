@@ -1,4 +1,4 @@
-"""Carry an observed change over to cells in which it was never observed.
+"""Apply a change that was measured in some cells to others.
 
 Importing this loads neither torch nor anndata: the parts below are loaded when they are first used.
 """

@@ -20,9 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="neuronedit", description="Apply a change that was measured in some cells to others"
-    )
+    description = "Apply a change that was measured in some cells to others"
+    parser = argparse.ArgumentParser(prog="neuronedit", description=description)
     commands = parser.add_subparsers(required=True, metavar="{demo,edit}")
 
     demo = commands.add_parser("demo", help="simulate a spike-in experiment, edit it, and compare with the known truth")
@@ -36,15 +35,15 @@ def _parser() -> argparse.ArgumentParser:
     edit.add_argument("--groupby", required=True, help="column of obs")
     edit.add_argument("--source", required=True, nargs="+", help="value(s) of the source")
     edit.add_argument("--target", required=True, nargs="+", help="value(s) of the target")
-    edit.add_argument("--query", nargs="+", help="value(s) of the cells to edit (required: the error lists the values that are left)")
+    edit.add_argument(
+        "--query", nargs="+", help="value(s) of the cells to edit (required: the error lists the values that are left)"
+    )
     edit.add_argument("-o", "--output", type=Path, required=True, help=".h5ad file to write")
     edit.add_argument("--overwrite", action="store_true", help="allow the output to be the input")
     edit.add_argument("--layer", help="edit this layer instead of X")
     edit.add_argument("--cofactor", type=float, help="first apply arcsinh with this cofactor")
     edit.add_argument("--space", default="autoencoder", help="space to edit in (default: autoencoder)")
-    edit.add_argument(
-        "--edit", default="auto", help="edit to apply (default: auto, an ensemble weighted by cross-validation)"
-    )
+    edit.add_argument("--edit", default="auto", help="edit (default: auto, an ensemble weighted by cross-validation)")
     edit.add_argument("--strata", help="column of obs whose values are held out in turn, such as donors or cell types")
     edit.add_argument("--axes", help="axes to edit along, for an edit of neurons: neurons or principal")
     edit.add_argument("--key-added", default="edited", help="name of the layer (default: edited)")
@@ -64,23 +63,20 @@ def _demo(options: argparse.Namespace) -> None:
 
     import neuronedit as ne
 
-    print(
-        f"Simulating four populations of {options.n_cells:,} cells: a control and a patient sample, each in two batches."
-    )
+    populations: dict[str, Any] = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+    cells = f"four populations of {options.n_cells:,} cells"
+    print(f"Simulating {cells}: a control and a patient sample, each in two batches.")
     adata = ne.datasets.simulate_batches(n_cells=options.n_cells, rng=options.rng)
     ne.tl.train(adata, rng=options.rng, progress_bar=True)
-    populations: dict[str, Any] = {"source": "control_1", "target": "control_2", "query": "sample_1"}
     one: Any = ne.tl.edit(adata, "group", **populations, edit="percentile", copy=True)
     ne.tl.edit(adata, "group", **populations, strata="cell_type")
     print(f"\n{adata.uns['edited']['verdict']}")
 
-    source, target, before = (
-        torch.from_numpy(adata[adata.obs["group"] == name].X) for name in populations.values()
-    )
+    arrays = (adata[adata.obs["group"] == name].X for name in populations.values())
+    source, target, before = (torch.from_numpy(x) for x in arrays)
     simple = {"leave the cells alone": "identity", "mean shift": "mean_shift", "quantiles per marker": "quantile"}
-    predictions = {
-        label: ne.baselines.BASELINES[row](source, target)(before).numpy() for label, row in simple.items()
-    }
+    maps = {label: ne.baselines.BASELINES[row](source, target) for label, row in simple.items()}
+    predictions = {label: cell_map(before).numpy() for label, cell_map in maps.items()}
     rows = (adata.obs["group"] == "sample_1").to_numpy()
     query, truth = adata.X[rows], adata.layers["truth"][rows]
     predictions["neuron editing"] = one.layers["edited"][rows]
@@ -118,9 +114,8 @@ def _edit(options: argparse.Namespace) -> None:
     adata = anndata.read_h5ad(options.input)
     check_features(adata, *filter(None, (options.x, options.y)))
     check_key(options.key_added, "--key-added")
-    groups: dict[str, Any] = {
-        role: _values(adata, options.groupby, getattr(options, role)) for role in ("source", "target", "query")
-    }
+    words = {"source": options.source, "target": options.target, "query": options.query}
+    groups: dict[str, Any] = {role: _values(adata, options.groupby, named) for role, named in words.items()}
     if options.cofactor is not None:
         ne.pp.arcsinh(adata, options.cofactor, layer=options.layer)
     how: dict[str, Any] = {"edit": options.edit, "key_added": options.key_added, "strata": options.strata}
@@ -129,14 +124,8 @@ def _edit(options: argparse.Namespace) -> None:
     one_feature = adata[:, :1].copy()  # finds what is wrong with the groups before the training
     ne.tl.train(one_feature, space="identity", layer=options.layer)
     ne.tl.edit(one_feature, options.groupby, **groups, **how)
-    ne.tl.train(
-        adata,
-        space=options.space,
-        layer=options.layer,
-        max_epochs=options.max_epochs,
-        rng=options.rng,
-        progress_bar=True,
-    )
+    training = {"space": options.space, "max_epochs": options.max_epochs, "rng": options.rng}
+    ne.tl.train(adata, layer=options.layer, **training, progress_bar=True)
     ne.tl.edit(adata, options.groupby, **groups, **how)
 
     record, support = adata.uns[options.key_added], adata.obs[f"{options.key_added}_support"]
@@ -168,8 +157,7 @@ def _draw(adata: Any, path: Path, **arguments: Any) -> None:
     matplotlib.use("agg")
     import neuronedit as ne
 
-    figure = ne.pl.biaxial(adata, **arguments, return_fig=True)
-    figure.savefig(path, dpi=150)
+    ne.pl.biaxial(adata, **arguments, return_fig=True).savefig(path, dpi=150)
 
 
 def _write_file(adata: Any, path: Path) -> None:

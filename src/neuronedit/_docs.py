@@ -33,10 +33,6 @@ TEXTS = {
             Lowest and highest value that an edited cell may take: ``(0, None)`` where values below 0 make no sense. What lies
             beyond is set to the bound, and counted. `None`: no bounds.
         """,
-    "trained": """
-        adata
-            Cells by features, with a trained space.
-        """,
     "treatments": """
         adata
             Cells by features, with a trained space.
@@ -44,6 +40,8 @@ TEXTS = {
             Column of ``obs`` with the treatments.
         control
             Its value for untreated cells.
+        effects
+            Its values for cells under one treatment each: two, or more where all combinations of two are predicted.
         """,
     "reading": """
         layer
@@ -76,6 +74,14 @@ TEXTS = {
             Seed of all that is drawn at random.
         """,
     "copy": """
+        copy
+            Return a new AnnData and leave this one as it is.
+        """,
+    "transformed_layer": """
+        layer
+            Transform this layer instead of X.
+        key_added
+            Write into this layer instead of in place.
         copy
             Return a new AnnData and leave this one as it is.
         """,
@@ -182,14 +188,20 @@ TEXTS = {
             Trains the autoencoder on cells. With ``functools.cache(Autoencoder.fit)`` several methods share one.
         """,
     "fcs_errors": """
+        Raises
+        ------
         ImportError
             When flowio is not installed: ``pip install 'neuronedit[fcs]'``.
         """,
     "rdata_errors": """
+        Raises
+        ------
         ImportError
             When rdata is not installed: ``pip install 'neuronedit[rdata]'``.
         """,
     "bench_errors": """
+        Raises
+        ------
         ImportError
             When a package that it needs is not installed: ``pip install 'neuronedit[bench]'``.
         """,

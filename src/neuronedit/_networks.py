@@ -104,7 +104,6 @@ def check_image_shape(shape: Any, n_features: int) -> list[int]:
         given = "missing" if shape is None else tuple(sides)
         raise ValueError(f"image_shape is {given}; it must be (rows, columns) or (rows, columns, channels), as in uns.")
     if math.prod(sides) != n_features:
-        raise ValueError(
-            f"image_shape {tuple(sides)} has {math.prod(sides)} values; the images have {n_features} features."
-        )
+        n_values = math.prod(sides)
+        raise ValueError(f"image_shape {tuple(sides)} has {n_values} values; the images have {n_features} features.")
     return [*sides, 1][:3]

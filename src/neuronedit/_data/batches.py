@@ -11,11 +11,8 @@ from anndata import AnnData
 from .check import Selector, format_choices, get_labels, select_cells, to_list
 from .design import MIN_CELLS, Design, check_size
 
-ALL_CONTROLS = "all controls"
-"""How the reference is called where it is no batch."""
-
-DEFAULT_CONTROL = "control"
-"""How controls are marked, unless the caller says otherwise."""
+ALL_CONTROLS = "all controls"  # how the reference is called where it is no batch
+DEFAULT_CONTROL = "control"  # how controls are marked, unless the caller says otherwise
 
 
 class BatchStatus(StrEnum):
@@ -65,42 +62,37 @@ def read_batches(
     n_controls = {name: int((used & is_in[name]).sum()) for name in names}
     _check_batches(names, n_controls, batch_key, reference, bridge)
 
-    # batches with a control
+    # what is done to each batch
     goal = used if reference is None else used & is_in[reference]
     goal_name = ALL_CONTROLS if reference is None else str(reference)
-    corrections: dict[Any, BatchCorrection] = {}
-    for name in names:
-        is_reference = name == reference
-        if not is_reference and (name in bridge or n_controls[name] < MIN_CELLS):
-            continue
-        design = _read_design(adata, is_in[name] & used, goal, is_in[name] & ~used, None if is_reference else strata)
-        status, how, like = BatchStatus.REFERENCE, "reference", ""
-        if not is_reference:
-            check_size(f"The control of {name}", n_controls[name])
+    have_control = [name for name in names if name == reference or name not in bridge and n_controls[name] >= MIN_CELLS]
+    corrections = []
+    for name in sorted(names, key=lambda name: name not in have_control):
+        cells, stand_in, like = is_in[name], bridge.get(name), ""
+        if name == reference:
+            status, how = BatchStatus.REFERENCE, "reference"
+        elif name in have_control:
             status, how, like = BatchStatus.CORRECTED, f"control to {goal_name}", str(name)
-        corrections[name] = BatchCorrection(str(name), status, how, np.flatnonzero(is_in[name]), design, like)
-
-    # batches without one
-    names_with_control = list(corrections)
-    with_control = labels.isin(names_with_control).to_numpy()
-    for name in names:
-        if name in corrections:
-            continue
-        cells, stand_in = np.flatnonzero(is_in[name]), bridge.get(name)
-        if isinstance(stand_in, Mapping):
-            design = _read_bridge(adata, name, stand_in, is_in[name], with_control, strata)
-            how = "bridged through " + ", ".join(f"{column}={value!r}" for column, value in stand_in.items())
-            corrections[name] = BatchCorrection(str(name), BatchStatus.BRIDGED, how, cells, design, str(name))
-            continue
-        design = _read_design(adata, is_in[name] & used, goal, is_in[name] & ~used, None)
-        if name not in bridge:
-            status, how, like = BatchStatus.LEFT_ALONE, "left alone: no control", ""
-        elif stand_in in names_with_control:
+        elif isinstance(stand_in, Mapping):
+            through = ", ".join(f"{column}={value!r}" for column, value in stand_in.items())
+            status, how, like = BatchStatus.BRIDGED, f"bridged through {through}", str(name)
+        elif name not in bridge:
+            status, how = BatchStatus.LEFT_ALONE, "left alone: no control"
+        elif stand_in in have_control:
             status, how, like = BatchStatus.LIKE_ANOTHER, f"as {stand_in}", str(stand_in)
         else:
             raise ValueError(f"bridge: {stand_in!r}, which is to stand in for {name!r}, is no batch with a control.")
-        corrections[name] = BatchCorrection(str(name), status, how, cells, design, like)
-    return list(corrections.values()), held_out
+
+        # its populations
+        if status is BatchStatus.BRIDGED:
+            design = _read_bridge(adata, name, bridge[name], cells, labels.isin(have_control).to_numpy(), strata)
+        else:
+            own_strata = strata if status is BatchStatus.CORRECTED else None
+            design = _read_design(adata, cells & used, goal, cells & ~used, own_strata)
+        if status is BatchStatus.CORRECTED:
+            check_size(f"The control of {name}", n_controls[name])
+        corrections.append(BatchCorrection(str(name), status, how, np.flatnonzero(cells), design, like))
+    return corrections, held_out
 
 
 def _read_controls(

@@ -10,14 +10,11 @@ from anndata import AnnData
 
 from .. import _slots
 
+# value(s) of groupby, or a dict of obs column -> value(s)
 Selector = str | int | float | bool | Collection[Any] | Mapping[str, Any]
-"""Value or values of ``groupby``, or a dict of obs column -> value or values."""
 
-RESERVED = ("_index", "zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
-"""Names that h5ad or zarr use for themselves."""
-
-MAX_NAMES_SHOWN = 12
-"""Names that an error lists, so that it stays one paragraph."""
+RESERVED = ("_index", "zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")  # names that files use themselves
+MAX_NAMES_SHOWN = 12  # names that an error lists, so that it stays one paragraph
 
 
 def format_choices(names: Any, max_shown: int = MAX_NAMES_SHOWN) -> str:
@@ -44,14 +41,11 @@ def open_adata(adata: Any, *, copy: bool = False) -> AnnData:
             hint = f"; pass one of its modalities, mdata.mod[{name!r}]: it has {format_choices(modalities)}"
         raise TypeError(f"adata must be an AnnData; it is a {type(adata).__name__}{hint}.")
     if copy and adata.isbacked:
-        raise ValueError(
-            "adata is in backed mode, which cannot be copied: leave out copy=True, or read it: adata.to_memory()."
-        )
+        hint = "leave out copy=True, or read it: adata.to_memory()"
+        raise ValueError(f"adata is in backed mode, which cannot be copied: {hint}.")
     if not adata.var_names.is_unique:
-        twice = adata.var_names[adata.var_names.duplicated()].unique()
-        raise ValueError(
-            f"var_names are not unique: {format_choices(twice)}; call adata.var_names_make_unique() first."
-        )
+        twice = format_choices(adata.var_names[adata.var_names.duplicated()].unique())
+        raise ValueError(f"var_names are not unique: {twice}; call adata.var_names_make_unique() first.")
     if not isinstance(adata.obs, pd.DataFrame):
         adata.obs, adata.var, adata.uns = adata.obs.to_memory(), adata.var.to_memory(), _in_memory(dict(adata.uns))
     return adata
@@ -82,9 +76,8 @@ def get_column(adata: AnnData, column: str, argument: str = "") -> "pd.Series[An
     if column in adata.obs:
         return adata.obs[column]
     hint = "" if len(adata.obs.columns) else "; columns of a MuData's own obs reach its modalities by mdata.push_obs()"
-    raise KeyError(
-        f"{argument and argument + ': '}{column!r} is not in adata.obs; it has {format_choices(adata.obs)}{hint}."
-    )
+    start = f"{argument}: " if argument else ""
+    raise KeyError(f"{start}{column!r} is not in adata.obs; it has {format_choices(adata.obs)}{hint}.")
 
 
 def get_labels(adata: AnnData, column: str) -> "pd.Series[Any]":
@@ -99,9 +92,8 @@ def select_cells(adata: AnnData, groupby: str | None, selector: Selector, role: 
     """Return which cells a source, target or query means, as a mask."""
     if not isinstance(selector, Mapping):
         if groupby is None:
-            raise ValueError(
-                f"{role}={selector!r} is a value of a column: give groupby, or a dict of obs column -> value(s)."
-            )
+            hint = "give groupby, or a dict of obs column -> value(s)"
+            raise ValueError(f"{role}={selector!r} is a value of a column: {hint}.")
         selector = {groupby: selector}
     if not selector:
         raise ValueError(f"{role} is an empty dict; give at least one obs column.")
@@ -142,10 +134,8 @@ def check_same_features(adata: AnnData, trained: Sequence[str], what: str) -> No
     """Refuse features that are missing, and others; their order does not matter."""
     missing, extra = sorted(set(trained) - set(adata.var_names)), sorted(set(adata.var_names) - set(trained))
     if missing or extra:
-        raise ValueError(
-            f"adata has other features than {what} was trained on: missing {format_choices(missing)},"
-            f" extra {format_choices(extra)}."
-        )
+        differences = f"missing {format_choices(missing)}, extra {format_choices(extra)}"
+        raise ValueError(f"adata has other features than {what} was trained on: {differences}.")
 
 
 def check_key(key: Any, argument: str = "key_added") -> None:
@@ -175,10 +165,8 @@ def check_free(adata: AnnData, key: str, *, layers: Collection[str] = (), spaces
     taken = [f"layers[{name!r}]" for name in layers if name in adata.layers]
     taken += [f"uns[{key!r}]"] * (key in adata.uns)
     if taken and key not in adata.uns and _slots.support(key) in adata.obs:
-        raise ValueError(
-            f"{taken[0]} is of an edit whose record, uns[{key!r}], is gone: anndata.concat drops uns."
-            f" Choose another key_added, or delete it first: del adata.{taken[0]}."
-        )
+        text = f"{taken[0]} is of an edit whose record, uns[{key!r}], is gone: anndata.concat drops uns."
+        raise ValueError(f"{text} Choose another key_added, or delete it first: del adata.{taken[0]}.")
     if taken:
         raise ValueError(f"{taken[0]} exists and was not written by neuronedit; choose another key_added.")
 

@@ -13,14 +13,10 @@ from .check import Selector, format_choices, get_column, get_labels, select_cell
 
 logger = logging.getLogger(__name__)
 
-MIN_CELLS = 2
-"""Cells of source and of target: a percentile of one cell says nothing."""
+MIN_CELLS = 2  # of source and of target: a percentile of one cell says nothing
+FEW_CELLS = 100  # below which percentiles are mostly noise: one cell is one per cent
 
-FEW_CELLS = 100
-"""Cells below which percentiles are mostly noise: one cell is one per cent."""
-
-Labels = tuple[np.ndarray, np.ndarray]
-"""Labels of the source's and of the target's cells."""
+Labels = tuple[np.ndarray, np.ndarray]  # of the source's and of the target's cells
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class Design:
         strata: str | None = None,
         paired_by: str | None = None,
     ) -> Self:
-        """Read an edit's populations from ``obs``, once they make sense together."""
+        """Read the populations of an edit from ``obs``, once they make sense together, with the labels of their cells."""
         rows = read_populations(adata, groupby, source=source, target=target, query=query)
         return cls.of(adata, **rows, strata=strata, paired_by=paired_by)
 
@@ -81,10 +77,7 @@ def read_populations(
     query: Selector | None,
     truth: Selector | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return the row numbers of source, target, query and, where one is given, truth.
-
-    The query is like the source, and may hold cells of it; no other two may overlap.
-    """
+    """Return the row numbers of source, target, query and truth, if given; only source and query may overlap."""
     if groupby is not None:
         get_labels(adata, groupby)
     wanted = {"source": source, "target": target} | ({} if truth is None else {"truth": truth})
@@ -102,10 +95,7 @@ def read_populations(
 
 
 def read_query(adata: AnnData, groupby: str | None, query: Selector | None) -> np.ndarray:
-    """Return the row numbers of the cells to which an edit is applied that was fitted before.
-
-    They are given as for an edit or, without ``groupby``, by their names: ``adata.obs_names`` are all cells.
-    """
+    """Return the row numbers of a query, given as for an edit or, without ``groupby``, by the names of its cells."""
     if query is None:
         hint = _suggest_queries(adata, groupby, {})
         raise ValueError(f"query is required: the cells to edit.{hint} query=adata.obs_names are all cells.")
@@ -114,9 +104,8 @@ def read_query(adata: AnnData, groupby: str | None, query: Selector | None) -> n
             raise ValueError("query names no cell.")
         found = adata.obs_names.isin(list(query))
         if unknown := sorted(set(query) - set(adata.obs_names[found]), key=str):
-            raise ValueError(
-                f"query: {format_choices(unknown)} are not in adata.obs_names. Values of a column need groupby."
-            )
+            names = format_choices(unknown)
+            raise ValueError(f"query: {names} are not in adata.obs_names. Values of a column need groupby.")
         return np.flatnonzero(found)
     return np.flatnonzero(select_cells(adata, groupby, query, "query"))
 
@@ -139,13 +128,11 @@ def read_treatments(adata: AnnData, groupby: str, control: Any, effects: Sequenc
 def check_size(name: str, n_cells: int, *, warn: bool = True) -> None:
     """Refuse a population that is too small to fit an edit to, and warn of a small one."""
     if n_cells < MIN_CELLS:
-        raise ValueError(
-            f"{name} has {n_cells} cell; percentiles need at least {MIN_CELLS} cells, and are noise below about {FEW_CELLS}."
-        )
+        need = f"at least {MIN_CELLS} cells, and are noise below about {FEW_CELLS}"
+        raise ValueError(f"{name} has {n_cells} cell; percentiles need {need}.")
     if n_cells < FEW_CELLS and warn:
-        logger.warning(
-            "%s has only %d cells: its percentiles are mostly noise; edit='shift' needs fewer.", name, n_cells
-        )
+        text = "%s has only %d cells: its percentiles are mostly noise; edit='shift' needs fewer."
+        logger.warning(text, name, n_cells)
 
 
 def _read_labels(
@@ -160,10 +147,9 @@ def _read_labels(
             raise ValueError(f"obs[{column!r}] is missing (NaN) for {n} cells of the {role}; label or drop them first.")
     before, after = (labels.iloc[rows].astype(str).to_numpy() for rows in (source, target))
     if not set(before) & set(after):
-        raise ValueError(
-            f"no value of obs[{column!r}] is in both source and target ({argument}): the source has"
-            f" {format_choices(sorted(set(before)))}, the target {format_choices(sorted(set(after)))}."
-        )
+        source_has, target_has = format_choices(sorted(set(before))), format_choices(sorted(set(after)))
+        text = f"no value of obs[{column!r}] is in both source and target ({argument})"
+        raise ValueError(f"{text}: the source has {source_has}, the target {target_has}.")
     return before, after
 
 

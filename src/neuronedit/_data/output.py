@@ -14,8 +14,7 @@ from .. import _slots
 from .check import check_free
 from .space import TrainedSpace
 
-PROGRESS = "neuronedit"
-"""Name of the attribute of a store that says how far it has got."""
+PROGRESS = "neuronedit"  # attribute of a store that says how far it has got
 
 
 @dataclass(frozen=True)
@@ -39,13 +38,10 @@ class Output:
         write_to: str | PathLike[str] | None = None,
         *,
         copy: bool = False,
-        path: bool = False,
-        layers: Collection[str] | None = None,
+        path: bool = False,  # allows several strengths
+        layers: Collection[str] | None = None,  # that are written; None: the edit's own
     ) -> Self:
-        """Read what the caller asked for, once the names are free.
-
-        ``path`` allows several strengths; ``layers`` are those that are written, if others than the edit's own.
-        """
+        """Read what the caller asked for, once it makes sense and the names are free."""
         if write_to is not None and copy:
             raise ValueError("with write_to= the edited cells go into a new store: copy cannot be given.")
         given = np.atleast_1d(np.asarray(strength))
@@ -59,9 +55,8 @@ class Output:
         low, high = bounds or (None, None)
         low, high = -np.inf if low is None else float(low), np.inf if high is None else float(high)
         if not low < high:
-            raise ValueError(
-                f"bounds must be the lowest and the highest value, or None for either; they are {bounds!r}."
-            )
+            wanted = "the lowest and the highest value, or None for either"
+            raise ValueError(f"bounds must be {wanted}; they are {bounds!r}.")
         if key is not None and space.layer == key:
             raise ValueError(f"key_added={key!r} is the layer that is edited; choose another.")
         record = adata.uns.get(space.layer, {}) if space.layer is not None else {}

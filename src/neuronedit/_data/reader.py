@@ -21,42 +21,30 @@ from .._blocks import block_size
 from .._types import Space
 from .check import describe_layer, get_matrix
 
-ROWS_PER_SPAN = 1024
-"""Rows of a file that are read together, even if not all of them are wanted: a read costs more than they do."""
+# reading: rows of a file
+ROWS_PER_SPAN = 1024  # that are read together, even if not all are wanted: a read costs more than they do
+MAX_ROWS_PER_READ = 65_536  # that are read at once: 9 MB of 35 features
+SAMPLE_RUNS, SAMPLE_ROWS = 16, 128  # runs of rows, and rows in each, that a sample of a file holds
 
-MAX_ROWS_PER_READ = 65_536
-"""Rows of a file that are read at once, at most: 9 MB of 35 features."""
-
-DASK_BLOCKS_AT_ONCE = 2
-"""Blocks of a dask array that are computed at the same time; more where a cluster has room for them."""
-
-CHUNK, MAX_VALUES_PER_CHUNK = 16_384, 2**21
-"""Cells, and their values or neurons, that are encoded, edited and decoded at a time: 8 MB of float32."""
-
-MAX_NEURONS_KEPT = 2**28
-"""Neurons of all cells that are kept in memory: 1 GiB."""
-
-MAX_CELLS_IN_DIGEST = 10_000
-"""Cells of which the digest of the data is taken: all of small data, a second's work of large ones."""
-
-SAMPLE_RUNS, SAMPLE_ROWS = 16, 128
-"""Runs of rows, and rows in each, that a sample of a file holds."""
+# computing
+DASK_BLOCKS_AT_ONCE = 2  # of a dask array; more where a cluster has room for them
+CHUNK, MAX_VALUES_PER_CHUNK = 16_384, 2**21  # cells, and values or neurons, edited at a time: 8 MB of float32
+MAX_NEURONS_KEPT = 2**28  # of all cells, in memory: 1 GiB
+MAX_CELLS_IN_DIGEST = 10_000  # all cells of small data; of large data, as many as take a second
 
 
 class CellReader:
-    """The cells of a matrix: in memory, dense or sparse; in a file, as anndata's backed mode has them; or in a dask array.
-
-    ``order`` says where the features that are read stand in the matrix; `None`: as they are. ``span`` rows are best read
-    together.
-    """
+    """The cells of a matrix: in memory, dense or sparse; in a file, as anndata's backed mode has them; or in a dask array."""
 
     def __init__(self, matrix: Any, order: np.ndarray | None = None) -> None:
         self.matrix = matrix.tocsr() if sparse.issparse(matrix) and matrix.format != "csr" else matrix
         self.shape: tuple[int, int] = matrix.shape
         self.dtype = np.result_type(matrix.dtype, np.float32)
+        # where the features that are read stand in the matrix; None: as they are
         self.order = None if order is None or (order == np.arange(len(order))).all() else order
         self.in_memory = isinstance(self.matrix, np.ndarray) or sparse.issparse(self.matrix)
-        self.span = 1 if self.in_memory else max(_longest_chunk(matrix), ROWS_PER_SPAN)
+        longest_chunk = max(matrix.chunks[0]) if hasattr(matrix, "dask") else 0
+        self.span = 1 if self.in_memory else max(longest_chunk, ROWS_PER_SPAN)  # rows that are best read together
         self._last_chunk: tuple[int, int, Any] = (0, 0, None)
 
     def __getitem__(self, rows: slice | np.ndarray, /) -> Tensor:
@@ -86,7 +74,10 @@ class CellReader:
         is_end = (np.diff(wanted) > ROWS_PER_SPAN) | (np.diff(wanted // MAX_ROWS_PER_READ) > 0)
         runs = np.split(wanted, np.flatnonzero(is_end) + 1)
         if hasattr(self.matrix, "dask") and wanted[-1] - wanted[0] > self.span:
-            parts = self._compute_runs(runs)
+            import dask
+
+            pick = dask.delayed(lambda block, rows: block[rows], pure=False)  # only what is wanted comes back
+            parts = dask.compute(*(pick(self.matrix[run[0] : run[-1] + 1], run - run[0]) for run in runs))
         else:
             parts = [self._read_run(int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in runs]
         block = sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
@@ -104,13 +95,6 @@ class CellReader:
             chunk = chunk.tocsr() if sparse.issparse(chunk) else chunk
             self._last_chunk = first, last, chunk
         return chunk[start - first : stop - first]
-
-    def _compute_runs(self, runs: Sequence[np.ndarray]) -> Sequence[Any]:
-        """Read rows of many chunks of a dask array where dask computes: only what is wanted comes back."""
-        import dask
-
-        pick = dask.delayed(lambda block, rows: block[rows], pure=False)
-        return dask.compute(*(pick(self.matrix[run[0] : run[-1] + 1], run - run[0]) for run in runs))
 
     def to_matrix_order(self, block: np.ndarray) -> np.ndarray:
         """Return a block of cells with the features where they stand in the matrix."""
@@ -136,24 +120,10 @@ class CellReader:
             sha.update(self[part].numpy().tobytes())
         return sha.hexdigest()
 
-    def find_not_finite(self) -> tuple[int, int] | None:
-        """Return the cell and the feature of the first value that is NaN or infinite."""
-        if self.matrix.dtype.kind != "f":
-            return None
-        step = max(block_size(self.shape[1]), self.span)
-        for (start, _), bad in self.map_blocks(partial(_find_not_finite, order=self.order), step):
-            if bad is not None:
-                return start + bad[0], bad[1]
-        return None
-
     def map_blocks(
         self, job: Callable[..., Any], step: int, *beside: np.ndarray, start: int = 0
     ) -> Iterator[tuple[tuple[int, int], Any]]:
-        """Yield what the job makes of each ``step`` rows, in order, and of these rows of what stands ``beside`` them.
-
-        Rows of a dask array are given to the job where dask computes, a few blocks at a time, and the next few while these
-        are used. A cluster is sent the job once.
-        """
+        """Yield what the job makes of each ``step`` rows, in order, and of these rows of what stands ``beside`` them."""
         ends = ((first, min(first + step, self.shape[0])) for first in range(start, self.shape[0], step))
         blocks = (((first, last), [array[first:last] for array in beside]) for first, last in ends)
         if not hasattr(self.matrix, "dask"):
@@ -161,15 +131,16 @@ class CellReader:
                 block = self.matrix[first:last] if self.in_memory else self._read_run(first, last)
                 yield (first, last), job(block, *extra)
             return
+        # of a dask array: where dask computes, a few blocks at a time, and the next few while these are used
         import dask
 
-        call = dask.delayed(_call, pure=False)
+        call = dask.delayed(lambda job, *arguments: job(*arguments), pure=False)
 
         def compute(wave: list[tuple[tuple[int, int], list[np.ndarray]]]) -> list[tuple[tuple[int, int], Any]]:
             calls = (call(sent, self.matrix[first:last], *extra) for (first, last), extra in wave)
             return list(zip((rows for rows, _ in wave), dask.compute(*calls), strict=True))
 
-        client = _dask_client()
+        client = _dask_client()  # a cluster is sent the job once
         sent = job if client is None else client.scatter(job, broadcast=True, hash=False)
         at_once, ahead = (DASK_BLOCKS_AT_ONCE, 1) if client is None else (sum(client.nthreads().values()), 3)
         waves = iter(lambda: list(itertools.islice(blocks, at_once)), [])
@@ -188,9 +159,8 @@ def read_cells(adata: AnnData, layer: str | None, features: Sequence[str] | None
         raise ValueError(f"{name} has no cells or no features: its shape is {matrix.shape}.")
     is_far = isinstance(matrix, h5py.Dataset | CSRDataset) or hasattr(matrix, "dask")
     if not isinstance(matrix, np.ndarray) and not sparse.issparse(matrix) and not is_far:
-        raise TypeError(
-            f"{name} is a {type(matrix).__name__}; it must be a numpy array, a CSR or CSC matrix, backed, or a dask array."
-        )
+        kinds = "a numpy array, a CSR or CSC matrix, backed, or a dask array"
+        raise TypeError(f"{name} is a {type(matrix).__name__}; it must be {kinds}.")
     if matrix.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {matrix.dtype}; it must hold real numbers.")
     return CellReader(matrix, None if features is None else adata.var_names.get_indexer(pd.Index(features)))
@@ -198,19 +168,21 @@ def read_cells(adata: AnnData, layer: str | None, features: Sequence[str] | None
 
 def check_finite(cells: CellReader, layer: str | None, cell_names: Sequence[Any], features: Sequence[str]) -> None:
     """Refuse NaN and infinite values, naming the first; names are of the cells and the features that are read."""
-    bad = cells.find_not_finite()
-    if bad is not None:
-        raise ValueError(
-            f"{describe_layer(layer)} has NaN or infinite values, the first in cell {cell_names[bad[0]]!r},"
-            f" feature {features[bad[1]]!r}; drop or impute them first."
-        )
+    if cells.matrix.dtype.kind != "f":
+        return
+    step = max(block_size(cells.shape[1]), cells.span)
+    for (start, _), bad in cells.map_blocks(partial(_find_not_finite, order=cells.order), step):
+        if bad is not None:
+            first = f"cell {cell_names[start + bad[0]]!r}, feature {features[bad[1]]!r}"
+            text = (
+                f"{describe_layer(layer)} has NaN or infinite values, the first in {first}; drop or impute them first."
+            )
+            raise ValueError(text)
 
 
 def chunks(index: np.ndarray, width: int = 1) -> list[np.ndarray]:
-    """Cut an index into parts of `CHUNK` cells, fewer where each has many values, and the rest into powers of two.
-
-    oneDNN keeps a compiled product for every number of rows that it has met: of any number, they would fill the memory.
-    """
+    """Cut an index into parts of `CHUNK` cells, fewer where each has many values, and the rest into powers of two."""
+    # oneDNN keeps a compiled product for every number of rows that it has met: those of any number would fill the memory
     ends, max_rows = [0], min(CHUNK, 1 << (max(1, MAX_VALUES_PER_CHUNK // width).bit_length() - 1))
     while left := len(index) - ends[-1]:
         ends.append(ends[-1] + min(max_rows, 1 << (left.bit_length() - 1)))
@@ -253,15 +225,6 @@ def _dask_client() -> Any:
         return get_client()
     except (ImportError, ValueError):
         return None
-
-
-def _call(job: Callable[..., Any], *arguments: Any) -> Any:
-    return job(*arguments)
-
-
-def _longest_chunk(matrix: Any) -> int:
-    """Return how many rows a chunk of a dask array has at most, and 0 of any other matrix."""
-    return max(matrix.chunks[0]) if hasattr(matrix, "dask") else 0
 
 
 def _find_not_finite(block: Any, order: np.ndarray | None) -> tuple[int, int] | None:

@@ -25,14 +25,9 @@ class Tool(StrEnum):
     COMPARE = "ne.tl.compare"
 
 
-CONTENT = {
-    Tool.EDIT: "edit",
-    Tool.CORRECT: "batch correction",
-    Tool.COMBINE: "predicted combinations",
-    Tool.SYNERGY: "synergy",
-    Tool.COMPARE: "comparison",
-}
-"""What each tool's record holds, for errors."""
+# what each tool's record holds, for errors
+CONTENT = {Tool.EDIT: "edit", Tool.CORRECT: "batch correction", Tool.COMBINE: "predicted combinations"}
+CONTENT |= {Tool.SYNERGY: "synergy", Tool.COMPARE: "comparison"}
 
 
 @dataclass(frozen=True)
@@ -58,9 +53,8 @@ class Record:
         config = json.loads(str(stored["config"]))
         content = {name: value for name, value in stored.items() if name not in ("config", "tool", _slots.VERSION)}
         if fitted_here and "model" in config:
-            raise ValueError(
-                f"uns[{key!r}] was fitted on other cells ({config['model']}): its source and target are not here."
-            )
+            where = f"on other cells ({config['model']})"
+            raise ValueError(f"uns[{key!r}] was fitted {where}: its source and target are not here.")
         return cls(key, tool, config, content)
 
     @property
@@ -110,19 +104,11 @@ def _guess_tool(stored: Mapping[str, Any]) -> Tool | None:
     return Tool.EDIT if "edit" in json.loads(str(stored["config"])) and "features" in stored else None
 
 
-FORMER_COLUMNS = {
-    "control_change": "observed_change",
-    "beyond_controls": "beyond_observed",
-    "wrong_on_held_out": "wrong_direction",
-}
-FORMER_ENSEMBLE = {
-    "how": "fold_kind",
-    "parts": "folds",
-    "part_weights": "fold_weights",
-    "combined": "ensemble_scores",
-    "tested": "coverage",
-}
-"""Names in records that were written before the first release, and what they are called now."""
+# names in records that were written before the first release, and what they are called now: columns, parts of an ensemble
+FORMER_COLUMNS = {"control_change": "observed_change", "beyond_controls": "beyond_observed"}
+FORMER_COLUMNS |= {"wrong_on_held_out": "wrong_direction"}
+FORMER_ENSEMBLE = {"how": "fold_kind", "parts": "folds", "part_weights": "fold_weights"}
+FORMER_ENSEMBLE |= {"combined": "ensemble_scores", "tested": "coverage"}
 
 
 def _upgrade(stored: dict[str, Any], key: str, tool: Tool) -> dict[str, Any]:
@@ -145,11 +131,6 @@ def _upgrade(stored: dict[str, Any], key: str, tool: Tool) -> dict[str, Any]:
         upgraded["ensemble"] = ensemble | {"fold_kind": "none" if kind == "fixed" else kind}
     if "learnt" in stored:
         before = upgraded.pop("learnt")
-        about = {"names": ["edit"], "summaries": [str(before["said"])], "spaces": {}}
-        upgraded["fitted"] = {
-            "map": f"[{before['map']}]",
-            "arrays": before["arrays"],
-            "about": json.dumps(about),
-            "scale": {},
-        }
+        about = json.dumps({"names": ["edit"], "summaries": [str(before["said"])], "spaces": {}})
+        upgraded["fitted"] = {"map": f"[{before['map']}]", "arrays": before["arrays"], "about": about, "scale": {}}
     return upgraded

@@ -22,14 +22,13 @@ from .record import digest
 
 logger = logging.getLogger(__name__)
 
-PROBABILITIES = (0.01, 0.5, 0.99)
-"""Of the quantiles that tell the scale of a feature."""
+PROBABILITIES = (0.01, 0.5, 0.99)  # of the quantiles that tell the scale of a feature
 
+# Factor between spreads from which cells are on another scale: arcsinh twice, or counts for logarithms, are 5 or more;
+# populations and batches on one scale stay below 3.
 OTHER_SCALE = 4.0
-"""Factor between spreads from which cells are on another scale. arcsinh twice, or counts for logarithms, are 5 or more; populations
-and batches on one scale stay below 3."""
 
-PACKAGES = ("neuronedit", "torch", "anndata", "numpy")
+PACKAGES = ("neuronedit", "torch", "anndata", "numpy")  # whose versions are kept
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,13 @@ class Scale:
         name, ours, theirs = describe_layer(cells.layer), cells.cofactor, self.cofactor
         if ours is not None and theirs is not None and not np.allclose(ours, theirs, equal_nan=True):
             given, wanted = (sorted(set(x[~np.isnan(x)].tolist())) for x in (ours, theirs))
-            raise ValueError(
-                f"{name} has arcsinh cofactors {format_choices(given)}; {what} was trained with {format_choices(wanted)}."
-            )
+            used = f"{what} was trained with {format_choices(wanted)}"
+            raise ValueError(f"{name} has arcsinh cofactors {format_choices(given)}; {used}.")
         factor, feature = self._compare(cells, features)
         if not 1 / OTHER_SCALE < factor < OTHER_SCALE:
-            raise ValueError(
-                f"{name} is on another scale than the cells that {what} was trained on: its values spread {factor:.2g} times"
-                f" as far, most differently those of {feature!r}. Were they transformed twice, or not at all?"
-            )
+            spread = f"its values spread {factor:.2g} times as far, most differently those of {feature!r}"
+            text = f"{name} is on another scale than the cells that {what} was trained on: {spread}."
+            raise ValueError(f"{text} Were they transformed twice, or not at all?")
         if theirs is not None and ours is None:
             logger.warning("%s was trained on arcsinh values; nothing says that %s is on that scale.", what, name)
         elif ours is not None and theirs is None and self.quantiles is not None:
@@ -100,15 +97,12 @@ class SavedSpace:
             raise KeyError(f"uns[{key!r}] holds no trained space; call ne.tl.train(adata, key_added={key!r}) first.")
         stored = adata.uns[key]
         if not isinstance(stored, Mapping) or "weights" not in stored:
-            raise ValueError(
-                f"uns[{key!r}] is not a trained space; ne.tl.train(adata) writes one to uns[{_slots.MODEL!r}]."
-            )
+            hint = f"ne.tl.train(adata) writes one to uns[{_slots.MODEL!r}]"
+            raise ValueError(f"uns[{key!r}] is not a trained space; {hint}.")
         config, identity = json.loads(str(stored["config"])), space_id(stored)
         if str(stored.get("id", identity)) != identity:
-            raise ValueError(
-                f"uns[{key!r}] was changed after the training: its id is not that of its weights, features and settings."
-                " Call ne.tl.train again."
-            )
+            reason = "its id is not that of its weights, features and settings"
+            raise ValueError(f"uns[{key!r}] was changed after the training: {reason}. Call ne.tl.train again.")
         space = get_space_class(str(stored["space"]), key)(**config["parameters"])
         space.load_state_dict({name: torch.from_numpy(np.array(x)) for name, x in stored["weights"].items()})
         features = [str(name) for name in stored["var_names"]]
@@ -159,18 +153,14 @@ class TrainedSpace:
             raise ValueError(f"the spaces in uns {format_choices(keys)} were trained on features in different orders.")
         check_same_features(adata, first.features, what)
         if model is None and adata.n_obs > first.n_cells and not first.embedded:
-            logger.warning(
-                "%s was trained on %s cells, and adata has %s: cells were added since. Train again, or bring the space to"
-                " these cells with ne.tl.embed.",
-                *(what, f"{first.n_cells:,}", f"{adata.n_obs:,}"),
-            )
+            hint = "Train again, or bring the space to these cells with ne.tl.embed."
+            text = f"%s was trained on %s cells, and adata has %s: cells were added since. {hint}"
+            logger.warning(text, what, f"{first.n_cells:,}", f"{adata.n_obs:,}")
         layer = layers[0] if layer is None else layer
         spaces, ids = [one.space.to(device) for one in saved], [one.id for one in saved]
-        cells = read_cells(adata, layer, first.features)
-        cofactor = read_cofactor(adata, layer, first.features)
-        return cls(
-            keys, ids, spaces, first.features, layer, cells, device, first.scale, what, cofactor, adata.obs_names
-        )
+        features, cells = first.features, read_cells(adata, layer, first.features)
+        cofactor, cell_names = read_cofactor(adata, layer, features), adata.obs_names
+        return cls(keys, ids, spaces, features, layer, cells, device, first.scale, what, cofactor, cell_names)
 
     @cached_property
     def scale(self) -> Scale:
@@ -203,7 +193,7 @@ def write_space(
     name: str,
     space: FittedSpace,
     layer: str | None,
-    training: dict[str, Any],
+    options: dict[str, Any],
     cells: CellReader,
 ) -> None:
     """Write a trained space into ``uns[key]``, in a form that survives h5ad and zarr and needs no pickle."""
@@ -211,7 +201,7 @@ def write_space(
     data = {"shape": list(cells.shape), "sha256": cells.digest()}
     stored = {
         "space": name,
-        "config": json.dumps({"parameters": space.config, "layer": layer, "training": training, "data": data}),
+        "config": json.dumps({"parameters": space.config, "layer": layer, "training": options, "data": data}),
         "weights": {name: weight.numpy() for name, weight in space.weights().items()},
         "var_names": np.array(features, dtype=str),
         "scale": Scale.measure(layer, read_cofactor(adata, layer, features), cells).to_uns(),
@@ -248,10 +238,9 @@ def get_space_class(name: str, key: str) -> type[FittedSpace]:
         return SPACES[name]
     own = [kind for kind in _all_subclasses(FittedSpace) if name_space_class(kind) == name]
     if not own:
-        raise ValueError(
-            f"uns[{key!r}] was trained in the space {name!r}, which is not in ne.spaces.SPACES; it has"
-            f" {format_choices(SPACES)}. Define its class first, or add it there."
-        )
+        rows = f"ne.spaces.SPACES; it has {format_choices(SPACES)}"
+        text = f"uns[{key!r}] was trained in the space {name!r}, which is not in {rows}."
+        raise ValueError(f"{text} Define its class first, or add it there.")
     return own[-1]
 
 
@@ -264,7 +253,5 @@ def check_space_ids(ids: Mapping[str, str], adata: AnnData, key: str) -> None:
     """Refuse an edit whose space was trained again, or changed, since it was fitted."""
     for space, identity in ids.items():
         if SavedSpace.read(adata, space).id != identity:
-            raise ValueError(
-                f"uns[{key!r}] was fitted in another space than uns[{space!r}] holds now: it was trained again."
-                " Call ne.tl.edit or ne.tl.correct again."
-            )
+            text = f"uns[{key!r}] was fitted in another space than uns[{space!r}] holds now: it was trained again."
+            raise ValueError(f"{text} Call ne.tl.edit or ne.tl.correct again.")

@@ -2,31 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from .._device import fast_matmul
 from .._networks import FILTERS, check_image_shape, dense, image_coder
 
-HIDDEN_WIDTHS = (500, 250, 50, 250, 500)
-"""Hidden layers of generators and discriminators, as published."""
-
-ADAM_BETAS = (0.5, 0.999)
-"""Usual for adversarial training (Radford et al. 2015, arXiv:1511.06434); the paper does not give them."""
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Of a minibatch of the source and one of the target, each ``(batch_size, n_features)``."""
-
-
-class Steps(NamedTuple):
-    """How long and how fast networks are trained."""
-
-    n_steps: int
-    batch_size: int
-    lr: float
+HIDDEN_WIDTHS = (500, 250, 50, 250, 500)  # of generators and discriminators, as published
+ADAM_BETAS = (0.5, 0.999)  # usual (Radford et al. 2015, arXiv:1511.06434); the paper does not give them
+Loss = Callable[[Tensor, Tensor], Tensor]  # of minibatches of source and target, each (batch_size, n_features)
+Steps = tuple[int, int, float]  # n_steps, batch_size, lr
 
 
 @dataclass(frozen=True)
@@ -69,16 +55,6 @@ def build_discriminator(n_features: int, image_shape: Sequence[int] | None, rng:
     return nn.Sequential(encoder, dense([n_neurons, 1], rng=rng, linear_output=True))
 
 
-def label_loss(logits: Tensor, is_real: bool) -> Tensor:
-    """Cross-entropy of a discriminator's output: low where it labels all these cells as real, or all as generated."""
-    return binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(is_real)))
-
-
-def classification_loss(discriminator: nn.Module, real: Tensor, generated: Tensor) -> Tensor:
-    """Cross-entropy of both labels: low where the discriminator distinguishes real from generated cells."""
-    return label_loss(discriminator(real), True) + label_loss(discriminator(generated), False)
-
-
 def iterate_batches(cells: Tensor, batch_size: int, rng: torch.Generator) -> Iterator[Tensor]:
     """Yield minibatches without end, every epoch in a new order."""
     while True:
@@ -86,19 +62,14 @@ def iterate_batches(cells: Tensor, batch_size: int, rng: torch.Generator) -> Ite
 
 
 def train_in_turn(
-    generator: nn.Module,
-    generator_loss: Loss,
-    discriminator: nn.Module,
-    discriminator_loss: Loss,
-    source: Tensor,
-    target: Tensor,
-    steps: Steps,
-    rng: torch.Generator,
-) -> dict[str, list[float]]:
-    """Train discriminator and generator in turn, and return both losses at every hundredth of the steps.
+    generators: tuple[nn.Module, Loss], discriminators: tuple[nn.Module, Loss],
+    source: Tensor, target: Tensor, steps: Steps, rng: torch.Generator,
+) -> dict[str, list[float]]:  # fmt: skip
+    """Train discriminators and generators, each given with its loss, in turn; return both losses at every hundredth step.
 
     The learning rate falls to zero over the second half, as in Zhu et al. 2017 (arXiv:1703.10593).
     """
+    (generator, generator_loss), (discriminator, discriminator_loss) = generators, discriminators
     n_steps, batch_size, lr = steps
     source_batches, target_batches = (iterate_batches(cells, batch_size, rng) for cells in (source, target))
     discriminator_adam, generator_adam = (
@@ -123,8 +94,7 @@ def train_in_turn(
 def _take_step(network: nn.Module, loss: Tensor, optimizer: torch.optim.Optimizer, rate: float) -> Tensor:
     """Change the weights of this network alone, and return the loss before that."""
     parameters = list(network.parameters())
-    gradients = torch.autograd.grad(loss, parameters)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
         parameter.grad = gradient
     optimizer.param_groups[0]["lr"] = rate
     optimizer.step()

@@ -11,8 +11,7 @@ from ..edits import percentile, shift
 from ..ensemble import cross_validate
 from ..spaces import PCA, Autoencoder, Training
 
-FitSpace = Callable[[Tensor, Training], Space]
-"""Trains a space on cells, ``(n_cells, n_features)``."""
+FitSpace = Callable[[Tensor, Training], Space]  # trains a space on cells, (n_cells, n_features)
 
 
 @shared_docs
@@ -45,15 +44,9 @@ def make_autoencoder_baseline(name: str, method: Method, summary: str) -> Callab
     """Return a baseline that trains an autoencoder and runs a method on its neurons."""
 
     def baseline(
-        source: Tensor,
-        target: Tensor,
-        /,
-        *,
-        cells: Tensor | None = None,
-        n_steps: int = 5_000,
-        rng: int = 0,
+        source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, n_steps: int = 5_000, rng: int = 0,
         fit: FitSpace = Autoencoder.fit,
-    ) -> Map:
+    ) -> Map:  # fmt: skip
         space = _fit_space(fit, source, target, cells, n_steps, rng)
         return within(space, method)(source, target)
 
@@ -85,24 +78,15 @@ constant_shift = make_autoencoder_baseline(
 )
 
 neuron_editing = make_autoencoder_baseline(
-    "neuron_editing",
-    percentile,
-    "Move the percentiles of an autoencoder's neurons: the paper's method, as one function of cells.",
+    "neuron_editing", percentile, "Move the percentiles of an autoencoder's neurons, as the paper does."
 )
 
 
 @shared_docs
 def auto_edit(
-    source: Tensor,
-    target: Tensor,
-    /,
-    *,
-    cells: Tensor | None = None,
-    query: Tensor | None = None,
-    n_steps: int = 5_000,
-    rng: int = 0,
-    fit: FitSpace = Autoencoder.fit,
-) -> Map:
+    source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, query: Tensor | None = None, n_steps: int = 5_000,
+    rng: int = 0, fit: FitSpace = Autoencoder.fit,
+) -> Map:  # fmt: skip
     """Average the edits that generalize best in cross-validation: what ``ne.tl.edit`` does by default, without strata.
 
     Examples

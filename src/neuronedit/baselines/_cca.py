@@ -16,10 +16,9 @@ def cca(
 ) -> Map:
     """Find anchors between source and target in their canonical correlation space and move cells as the nearest anchors.
 
-    Both populations are standardized, which removes the differences of their means and variances. The canonical vectors of
-    the cells are the leading singular vectors of ``source @ target.T`` (covariances taken as diagonal). Anchors are mutual
-    nearest neighbours in the space of these vectors. A cell moves by the differences between the two cells of its nearest
-    anchors, weighted by a Gaussian kernel on the distance.
+    Both populations are standardized. The canonical vectors of the cells are the leading singular vectors of
+    ``source @ target.T`` (covariances taken as diagonal). Anchors are mutual nearest neighbours in the space of these vectors.
+    A cell moves by the differences between the cells of its nearest anchors, weighted by a Gaussian kernel on the distance.
 
     Examples
     --------

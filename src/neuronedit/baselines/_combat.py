@@ -11,15 +11,12 @@ from .._types import Map
 
 @dataclass(frozen=True)
 class ComBatFit:
-    """What ComBat estimates: the pooled mean and standard deviation, and each batch's location and scale.
+    """What ComBat estimates."""
 
-    ``pooled_mean``, ``pooled_sd``: ``(n_features,)``; ``location``, ``scale`` (variances): ``(n_batches, n_features)``.
-    """
-
-    pooled_mean: Tensor
+    pooled_mean: Tensor  # (n_features,)
     pooled_sd: Tensor
-    location: Tensor
-    scale: Tensor
+    location: Tensor  # of each batch, (n_batches, n_features)
+    scale: Tensor  # variances
 
     def remove(self, x: Tensor, batch: int) -> Tensor:
         """Remove a batch's location and scale, as ComBat does."""

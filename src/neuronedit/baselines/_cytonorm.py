@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -9,25 +10,18 @@ from torch import Tensor
 
 from .._docs import shared_docs
 from .._types import Map
-from ._peer import INSTALL_BENCH, isolated, run_in_thread
+from ._peer import isolated
 
 
 @shared_docs
 def cytonorm(
-    source: Tensor,
-    target: Tensor,
-    /,
-    *,
-    n_clusters: int = 10,
-    n_quantiles: int = 99,
-    min_cells: int = 50,
-    limits: Sequence[float] | None = None,
-    rng: int = 0,
-) -> Map:
+    source: Tensor, target: Tensor, /, *, n_clusters: int = 10, n_quantiles: int = 99, min_cells: int = 50,
+    limits: Sequence[float] | None = None, rng: int = 0,
+) -> Map:  # fmt: skip
     """Cluster source and target together, and map the quantiles of the source to those of the target in each cluster.
 
-    A new cell is assigned to a cluster, and the splines of the source's batch there are applied to its features. The goal is
-    the target's distribution, not CytoNorm's default, the mean of the batches.
+    A new cell is assigned to a cluster, whose splines are applied to its features. The goal is the target's distribution, not
+    the mean of the batches, CytoNorm's default.
 
     Examples
     --------
@@ -56,20 +50,14 @@ def cytonorm(
     -------
     A map of each cell by itself. A feature that is constant within a cluster is left unchanged there.
 
-    Raises
-    ------
     %(bench_errors)s
 
     References
     ----------
-    Van Gassen et al. 2020, CytoNorm: a normalization algorithm for cytometry data, Cytometry A 97:268-278,
-    doi:10.1002/cyto.a.23904; Van Gassen et al. 2015, FlowSOM, Cytometry A 87:636-645, doi:10.1002/cyto.a.22625.
+    Van Gassen et al. 2020, CytoNorm, doi:10.1002/cyto.a.23904; Van Gassen et al. 2015, FlowSOM, doi:10.1002/cyto.a.22625.
     """
-    with isolated():
-        try:
-            import cytonormpy
-        except ImportError as error:
-            raise ImportError(f"CytoNorm needs CytoNormPy: {INSTALL_BENCH}.") from error
+    with isolated("CytoNorm needs CytoNormPy"):
+        import cytonormpy
         from anndata import AnnData
 
         # set up
@@ -83,7 +71,8 @@ def cytonorm(
         norm.add_clusterer(clusterer)
         norm.run_anndata_setup(adata, layer="cells", channels="all")
         # fit
-        run_in_thread(lambda: norm.run_clustering(test_cluster_cv=False))
+        with ThreadPoolExecutor(1) as pool:  # numba's random state, which FlowSOM sets, is one for each thread
+            pool.submit(norm.run_clustering, test_cluster_cv=False).result()
         norm.calculate_quantiles(n_quantiles=n_quantiles, min_cells=min_cells)
         norm.calculate_splines(goal=1, limits=None if limits is None else list(limits))
 

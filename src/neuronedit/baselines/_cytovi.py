@@ -5,29 +5,24 @@ from torch import Tensor
 
 from .._docs import shared_docs
 from .._types import Map
-from ._peer import INSTALL_BENCH, isolated, seeded_scvi
+from ._peer import isolated, seeded_scvi
 
-KL_WARM_UP_SHARE = 0.4
-"""Share of the steps over which the weight of the Kullback-Leibler term rises: CytoVI's 400 of 1,000 epochs."""
+KL_WARM_UP_SHARE = (
+    0.4  # of the steps, while the weight of the Kullback-Leibler term rises: CytoVI's 400 of 1,000 epochs
+)
 
 
 @shared_docs
 def cytovi(
-    source: Tensor,
-    target: Tensor,
-    /,
-    *,
-    cells: Tensor | None = None,
-    n_steps: int = 10_000,
-    batch_size: int = 128,
+    source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, n_steps: int = 10_000, batch_size: int = 128,
     rng: int = 0,
-) -> Map:
+) -> Map:  # fmt: skip
     """Train CytoVI on two batches, without labels, and decode a cell as if it had been measured in the target's.
 
     The target is one batch; the other is every row of ``cells`` that is not a row of the target. The batch is given to the
     decoder alone, which therefore has to model what differs between batches. A cell is decoded from the mean of its
     posterior, so the result is always the same (CytoVI's own ``get_normalized_expression`` samples). It is a denoised cell:
-    what the model does not explain is lost.
+    what the model does not explain is lost. Training is on the CPU, with the architecture and learning rate of scvi-tools.
 
     Examples
     --------
@@ -53,25 +48,15 @@ def cytovi(
     A map of each cell by itself. The model has features scaled to 0-1 over the training cells. A feature that is constant
     in all of them is left unchanged.
 
-    Raises
-    ------
     %(bench_errors)s
-
-    Notes
-    -----
-    It is trained on the CPU, with the architecture and the learning rate that scvi-tools gives it.
 
     References
     ----------
-    Ingelfinger et al. 2025, CytoVI: Deep generative modeling of antibody-based single cell technologies, bioRxiv,
-    doi:10.1101/2025.09.07.674699.
+    Ingelfinger et al. 2025, Deep generative modeling of antibody-based single cell technologies, doi:10.1101/2025.09.07.674699.
     """
-    with isolated():
-        try:
-            from scvi.external import CYTOVI
-        except ImportError as error:
-            raise ImportError(f"CytoVI needs scvi-tools: {INSTALL_BENCH}.") from error
+    with isolated("CytoVI needs scvi-tools"):
         from anndata import AnnData
+        from scvi.external import CYTOVI
 
         # scale
         others = source if cells is None else remove_rows(cells, target)
@@ -85,18 +70,12 @@ def cytovi(
         CYTOVI.setup_anndata(adata, batch_key="batch")
         with seeded_scvi(rng):
             model = CYTOVI(adata)
+            warm_up = max(1, round(KL_WARM_UP_SHARE * n_steps))
+            batch_size = next(size for size in range(batch_size, 0, -1) if len(adata) % size != 1)
             model.train(
-                max_epochs=-1,
-                max_steps=n_steps,
-                n_epochs_kl_warmup=None,
-                n_steps_kl_warmup=max(1, round(KL_WARM_UP_SHARE * n_steps)),
-                batch_size=next(size for size in range(batch_size, 0, -1) if len(adata) % size != 1),
-                train_size=1.0,
-                accelerator="cpu",
-                devices=1,
-                early_stopping=False,
-                enable_progress_bar=False,
-            )
+                max_epochs=-1, max_steps=n_steps, n_epochs_kl_warmup=None, n_steps_kl_warmup=warm_up, batch_size=batch_size,
+                train_size=1.0, accelerator="cpu", devices=1, early_stopping=False, enable_progress_bar=False,
+            )  # fmt: skip
     module = model.module.requires_grad_(False)
 
     def move(x: Tensor) -> Tensor:

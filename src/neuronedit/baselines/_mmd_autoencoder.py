@@ -11,24 +11,14 @@ from .._docs import shared_docs
 from .._networks import FILTERS, check_image_shape, dense, image_coder
 from ._adversarial import TrainedMap, iterate_batches, standardize
 
-ENCODER_WIDTHS = (500, 250, 50)
-"""Dense layers of the encoder, as published; the decoder mirrors them."""
+ENCODER_WIDTHS = (500, 250, 50)  # as published; the decoder mirrors them
 
 
 @shared_docs
 def mmd_autoencoder(
-    source: Tensor,
-    target: Tensor,
-    /,
-    *,
-    image_shape: Sequence[int] | None = None,
-    widths: Sequence[int] | None = None,
-    penalty: float = 1.0,
-    n_steps: int = 10_000,
-    batch_size: int = 100,
-    lr: float = 1e-3,
-    rng: int = 0,
-) -> TrainedMap:
+    source: Tensor, target: Tensor, /, *, image_shape: Sequence[int] | None = None, widths: Sequence[int] | None = None,
+    penalty: float = 1.0, n_steps: int = 10_000, batch_size: int = 100, lr: float = 1e-3, rng: int = 0,
+) -> TrainedMap:  # fmt: skip
     """Train an autoencoder with a penalty on the maximum mean discrepancy between source and target in its narrowest layer.
 
     The change is made during training, and the decoder learns to undo it: the cells come out as they went in. This is why
@@ -59,8 +49,8 @@ def mmd_autoencoder(
 
     References
     ----------
-    Dziugaite et al. 2015, Training generative neural networks via maximum mean discrepancy optimization,
-    arXiv:1505.03906; Amodio et al. 2018, arXiv:1805.12198.
+    Dziugaite et al. 2015, Training generative neural networks via maximum mean discrepancy optimization, arXiv:1505.03906;
+    Amodio et al. 2018, arXiv:1805.12198.
     """
     # build
     torch_rng = torch.Generator().manual_seed(rng)

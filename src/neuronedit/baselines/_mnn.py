@@ -46,33 +46,12 @@ def mnn(
     Haghverdi et al. 2018, Batch effects in single-cell RNA-sequencing data are corrected by matching mutual nearest
     neighbors, Nat Biotechnol 36:421-427, doi:10.1038/nbt.4091.
     """
-    places = [normalize(cells, dim=1) if cosine else cells for cells in (source, target)]
-    source_rows, target_rows = mutual_neighbors(*places, n_neighbors=n_neighbors)
+    # find the mutual neighbours and their differences
+    directions = [normalize(cells, dim=1) if cosine else cells for cells in (source, target)]
+    source_rows, target_rows = mutual_neighbors(*directions, n_neighbors=n_neighbors)
     vectors = target[target_rows] - source[source_rows]
-    return smooth_with_kernel(source[source_rows], vectors, bandwidth=bandwidth)
-
-
-def mutual_neighbors(x: Tensor, y: Tensor, *, n_neighbors: int) -> tuple[Tensor, Tensor]:
-    """Return the row numbers of the mutual nearest neighbours: of ``x``, and of ``y``."""
-    if n_neighbors < 1:
-        raise ValueError(f"n_neighbors must be at least 1; it is {n_neighbors}.")
-    forward, backward = nearest_rows(x, y, n_neighbors), nearest_rows(y, x, n_neighbors)
-    rows_of_x = torch.arange(len(x), device=x.device).repeat_interleave(forward.shape[1])
-    rows_of_y = torch.arange(len(y), device=x.device).repeat_interleave(backward.shape[1])
-    # two row numbers as one number: row of x * len(y) + row of y
-    from_x = rows_of_x * len(y) + forward.flatten()
-    from_y = backward.flatten() * len(y) + rows_of_y
-    mutual = from_x[torch.isin(from_x, from_y)]
-    return mutual // len(y), mutual % len(y)
-
-
-def smooth_with_kernel(places: Tensor, vectors: Tensor, *, bandwidth: float) -> Map:
-    """Return the map that adds to a cell the vectors of the places around it, weighted by a Gaussian kernel.
-
-    A place with several vectors counts once, with their mean.
-    """
-    # average the vectors of each place
-    places, place_of_vector = torch.unique(places, dim=0, return_inverse=True)
+    # average the vectors of each source cell, so that it counts once
+    places, place_of_vector = torch.unique(source[source_rows], dim=0, return_inverse=True)
     totals = torch.zeros_like(places).index_add_(0, place_of_vector, vectors)
     vectors = totals / place_of_vector.bincount(minlength=len(places))[:, None]
     # measure the distance of each place to the nearest other one: the nearest is the place itself
@@ -87,6 +66,20 @@ def smooth_with_kernel(places: Tensor, vectors: Tensor, *, bandwidth: float) -> 
         return torch.cat(moved)
 
     return move
+
+
+def mutual_neighbors(x: Tensor, y: Tensor, *, n_neighbors: int) -> tuple[Tensor, Tensor]:
+    """Return the row numbers of the mutual nearest neighbours: of ``x``, and of ``y``."""
+    if n_neighbors < 1:
+        raise ValueError(f"n_neighbors must be at least 1; it is {n_neighbors}.")
+    forward, backward = nearest_rows(x, y, n_neighbors), nearest_rows(y, x, n_neighbors)
+    rows_of_x = torch.arange(len(x), device=x.device).repeat_interleave(forward.shape[1])
+    rows_of_y = torch.arange(len(y), device=x.device).repeat_interleave(backward.shape[1])
+    # two row numbers as one number: row of x * len(y) + row of y
+    from_x = rows_of_x * len(y) + forward.flatten()
+    from_y = backward.flatten() * len(y) + rows_of_y
+    mutual = from_x[torch.isin(from_x, from_y)]
+    return mutual // len(y), mutual % len(y)
 
 
 def nearest_rows(x: Tensor, y: Tensor, n_neighbors: int) -> Tensor:

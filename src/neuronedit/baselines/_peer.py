@@ -6,19 +6,18 @@ import logging
 import os
 import random
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
-INSTALL_BENCH = "pip install 'neuronedit[bench]'"
-"""Named by the error where a package is missing."""
-
 
 @contextlib.contextmanager
-def isolated() -> Iterator[None]:
-    """Run a block with gradients, without output, and with random states of its own; then restore the process."""
+def isolated(needs: str) -> Iterator[None]:
+    """Run a block with gradients, without output, and with random states of its own; then restore the process.
+
+    Where a package is missing the error says what the block ``needs``, and the extra to install.
+    """
     environment, disabled = dict(os.environ), logging.root.manager.disable
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
@@ -33,6 +32,8 @@ def isolated() -> Iterator[None]:
         ):
             warnings.simplefilter("ignore")
             yield
+    except ImportError as error:
+        raise ImportError(f"{needs}: pip install 'neuronedit[bench]'.") from error
     finally:
         logging.disable(disabled)
         random.setstate(python_state)
@@ -56,9 +57,3 @@ def seeded_scvi(rng: int) -> Iterator[None]:
         yield
     finally:
         settings.seed = before
-
-
-def run_in_thread(work: Callable[[], None]) -> None:
-    """Run a function in a thread of its own: numba's random state, which FlowSOM sets, is one for each thread."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(work).result()

@@ -1,13 +1,10 @@
 """Example data: public sets whose truth was measured, and simulations whose truth is known."""
 
-from ._bodenmiller import bodenmiller_4stim
 from ._celeba import celeba
 from ._cmu import cmu_faces
-from ._cytonorm import cytonorm_volunteers
+from ._cytof import bodenmiller_4stim, cytonorm_volunteers, imubac_krieg
 from ._images import simulate_images
-from ._imubac import imubac_krieg
-from ._kang import kang_counts
-from ._sachs import sachs_icam2_inhibitors
+from ._r_packages import kang_counts, sachs_icam2_inhibitors
 from ._simulate import simulate_batches, simulate_combination
 
 __all__ = [

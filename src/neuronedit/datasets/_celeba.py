@@ -15,16 +15,11 @@ from .._data.check import format_choices, to_list
 from ._images import pixels
 
 ATTRIBUTES, IMAGES = "list_attr_celeba.txt", "img_align_celeba"
-IMAGES_PER_CHUNK = 256
-"""12 MB of float32 at the default size."""
+IMAGES_PER_CHUNK = 256  # 12 MB of float32 at the default size
 
 
 def celeba(
-    root: str | PathLike[str],
-    *,
-    where: Mapping[str, Any] | None = None,
-    size: int = 64,
-    crop: int | None = 178,
+    root: str | PathLike[str], *, where: Mapping[str, Any] | None = None, size: int = 64, crop: int | None = 178
 ) -> AnnData:
     """Read photographs of faces with forty attributes from your own copy of CelebA, without loading them.
 
@@ -91,13 +86,9 @@ def celeba(
     paths = da.from_array(np.array([str(folder / name) for name in obs.index]), chunks=IMAGES_PER_CHUNK)
     # read them when they are needed
     shape = (size, size, 3)
-    X = paths.map_blocks(
-        partial(_read_images, size=size, crop=crop),
-        dtype=np.float32,
-        new_axis=1,
-        chunks=(paths.chunks[0], (int(np.prod(shape)),)),
-        meta=np.empty((0, 0), dtype=np.float32),
-    )
+    read, chunks = partial(_read_images, size=size, crop=crop), (paths.chunks[0], (int(np.prod(shape)),))
+    meta = np.empty((0, 0), dtype=np.float32)
+    X = paths.map_blocks(read, dtype=np.float32, new_axis=1, chunks=chunks, meta=meta)
     adata = AnnData(X, obs=obs, var=pixels(shape))
     adata.uns[_slots.IMAGE_SHAPE] = np.array(shape)
     return adata

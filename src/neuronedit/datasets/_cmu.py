@@ -10,12 +10,9 @@ from anndata import AnnData
 from ._fetch import annotate, fetch
 
 ARRAY_OF_STRINGS = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-}
+    ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"),
+}  # fmt: skip
 
 
 def cmu_faces() -> AnnData:
@@ -46,20 +43,12 @@ def cmu_faces() -> AnnData:
     (path,) = fetch("cmu_faces")
     with np.load(path, allow_pickle=False) as npz, npz.zip.open("labels.npy") as labels:
         images = np.rint(npz["data"] * 255).astype(np.uint8)
-        obs = pd.DataFrame(
-            [label.split("_") for label in read_strings(labels)], columns=["individual", "pose", "expression", "eyes"]
-        )
+        rows = [label.split("_") for label in read_strings(labels)]
+    obs = pd.DataFrame(rows, columns=["individual", "pose", "expression", "eyes"])
     _, n_rows, n_cols = images.shape
     row, col = (index.ravel() for index in np.indices((n_rows, n_cols)))
     var = pd.DataFrame({"row": row, "col": col}, index=[f"p{r}_{c}" for r, c in zip(row, col, strict=True)])
-    adata = annotate(
-        "cmu_faces",
-        images.reshape(len(images), -1),
-        obs,
-        var,
-        "Mitchell 1997, Machine Learning; UCI CMU Face Images, doi:10.24432/C5JC79",
-        "X holds gray values from 0 to 255: divide by 255",
-    )
+    adata = annotate("cmu_faces", images.reshape(len(images), -1), obs, var)
     adata.uns["image_shape"] = np.array([n_rows, n_cols])
     return adata
 

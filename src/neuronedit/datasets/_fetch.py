@@ -14,7 +14,7 @@ from anndata import AnnData
 
 
 def origin(dataset: str) -> dict[str, Any]:
-    """Return the repository, commit, folder and files (name -> sha256) that a data set is made from."""
+    """Return repository, commit, folder and files (name -> sha256) of a data set, its citation, and how to transform it."""
     return json.loads(files(__package__).joinpath("origins.json").read_text())[dataset]
 
 
@@ -34,20 +34,13 @@ def fetch(dataset: str) -> Iterator[Path]:
     yield from (Path(store.fetch(name)) for name in sorted(source["files"]))
 
 
-def assemble(
-    dataset: str,
-    samples: Sequence[AnnData],
-    obs: pd.DataFrame,
-    var: pd.DataFrame,
-    citation: str,
-    transform: str = "X holds untransformed ion counts: ne.pp.arcsinh(adata, cofactor=5)",
-) -> AnnData:
+def assemble(dataset: str, samples: Sequence[AnnData], obs: pd.DataFrame, var: pd.DataFrame) -> AnnData:
     """Stack samples whose features are the same; ``obs`` has one row a sample, repeated for each of its cells."""
     obs = obs.loc[obs.index.repeat([sample.n_obs for sample in samples])]
-    return annotate(dataset, np.concatenate([sample.X for sample in samples]), obs, var, citation, transform)
+    return annotate(dataset, np.concatenate([sample.X for sample in samples]), obs, var)
 
 
-def annotate(dataset: str, X: Any, obs: pd.DataFrame, var: pd.DataFrame, citation: str, transform: str) -> AnnData:
+def annotate(dataset: str, X: Any, obs: pd.DataFrame, var: pd.DataFrame) -> AnnData:
     """Make the AnnData. Cells are numbered, strings are categorical; ``uns`` has the origin and the transformation to apply first."""
     obs.index = [f"c{i}" for i in range(len(obs))]
     adata = AnnData(X, obs=obs.astype("category"), var=var)
@@ -57,7 +50,7 @@ def annotate(dataset: str, X: Any, obs: pd.DataFrame, var: pd.DataFrame, citatio
         "repository": f"https://github.com/{source['repository']}",
         "commit": source["commit"],
         "path": source["folder"],
-        "citation": citation,
+        "citation": source["citation"],
     }
-    adata.uns["transform"] = transform
+    adata.uns["transform"] = source["transform"]
     return adata

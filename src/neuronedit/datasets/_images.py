@@ -101,9 +101,5 @@ def _render(
     noise = numpy_rng.normal(scale=0.02, size=(n, *sides))
     plain = ground + (light - ground) * covered
     barred = plain + (bar_light - plain) * covered_by_bar
-    return _clip(plain + noise), _clip(barred + noise)
-
-
-def _clip(images: np.ndarray) -> np.ndarray:
-    """Return images with values from 0 to 1, as float32."""
-    return images.clip(0, 1).astype(np.float32)
+    noisy, noisy_barred = ((images + noise).clip(0, 1).astype(np.float32) for images in (plain, barred))
+    return noisy, noisy_barred

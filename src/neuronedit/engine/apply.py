@@ -26,13 +26,10 @@ def computing() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class EditedLayers:
-    """Edited cells: a layer for each strength, their neurons, and how far they lie from the source.
-
-    Neurons that are too many for memory have no place.
-    """
+    """Edited cells: a layer for each strength, their neurons, and how far they lie from the source."""
 
     layers: Sequence[np.ndarray]
-    neurons: np.ndarray | None
+    neurons: np.ndarray | None  # None: too many for memory
     support: np.ndarray
     distance: np.ndarray
 
@@ -69,10 +66,7 @@ def apply_edit(
     *,
     into: np.ndarray | None = None,
 ) -> EditSummary:
-    """Write the edited cells of ``rows`` into the same rows of ``edited``, or into those of ``into``.
-
-    Of several strengths the summary is of the last one.
-    """
+    """Write the edited cells of ``rows`` into the same rows of ``edited``, or those of ``into``; sum up the last strength."""
     into = rows if into is None else into
     by_strength = [fitted.scaled(strength) for strength in output.strengths]
     low, high = output.bounds
@@ -107,10 +101,3 @@ def encode_others(
     with torch.no_grad():
         for part in chunks(np.flatnonzero(~is_edited), max(cells.shape[1], edited.neurons.shape[1])):
             edited.neurons[part] = space.encode(cells[part].to(device)).cpu().numpy()
-
-
-def to_mask(rows: np.ndarray, n_cells: int) -> np.ndarray:
-    """Return row numbers as a mask."""
-    mask = np.zeros(n_cells, dtype=bool)
-    mask[rows] = True
-    return mask

@@ -21,32 +21,18 @@ from .._data.space import Scale, TrainedSpace, check_space_ids
 from .._maps import OnNeurons, Scaled, WithNeurons
 from .._subsample import subsample
 from .._types import InSpace, Space
-from ..edits import (
-    AXES,
-    EDITS,
-    Distance,
-    Populations,
-    Support,
-    by_pairing,
-    by_strata,
-    distance,
-    on_all,
-    percentile,
-    support,
-)
+from ..edits import AXES, EDITS, Populations, by_pairing, by_strata, on_all, percentile
+from ..edits._support import Distance, Support, distance, support
 from ..ensemble import CANDIDATES, Ensemble, cross_validate
 from .report import summarize_ensemble
 from .serialize import pack, unpack
 
-CellMap = InSpace | WithNeurons
-"""A map of cells that also reports their neurons."""
+CellMap = InSpace | WithNeurons  # a map of cells that also reports their neurons
 
+# Cells, and values, of source and of target that an edit is fitted to: of 200,000 cells every percentile's rank is off by
+# at most 0.003 (Dvoretzky-Kiefer-Wolfowitz, 95 %).
 MAX_CELLS_TO_FIT, MAX_VALUES_TO_FIT = 200_000, 2**27
-"""Cells, and values, of source and of target that an edit is fitted to: of 200,000 cells every percentile's rank is off by at
-most 0.003 (Dvoretzky-Kiefer-Wolfowitz, 95 %)."""
-
-MAX_QUERY_CELLS = 20_000
-"""Query cells that are looked at to see how they differ from the source."""
+MAX_QUERY_CELLS = 20_000  # that are looked at to see how they differ from the source
 
 
 @dataclass(frozen=True)
@@ -95,8 +81,7 @@ class SpaceFit:
     ensemble: Ensemble | None = None
 
 
-FitInSpace = Callable[[Space, FitData], SpaceFit]
-"""Fits an edit in one space."""
+FitInSpace = Callable[[Space, FitData], SpaceFit]  # fits an edit in one space
 
 
 @dataclass(frozen=True)
@@ -140,15 +125,10 @@ class Edit:
         held_out_error, wrong_direction = np.full(n_features, np.nan), np.zeros(n_features, dtype=bool)
         if ensemble is not None and ensemble.folds:
             held_out_error, wrong_direction = ensemble.held_out_error(), ensemble.wrong_direction
+        maps, change = [fit.cell_map for fit in fits], means[1] - means[0]
+        text = summarize_ensemble(ensemble, design.strata)
         return FittedEdit(
-            [fit.cell_map for fit in fits],
-            support(neurons),
-            distance(neurons),
-            means[1] - means[0],
-            held_out_error,
-            wrong_direction,
-            summarize_ensemble(ensemble, design.strata),
-            fits,
+            maps, support(neurons), distance(neurons), change, held_out_error, wrong_direction, text, fits
         )
 
 
@@ -205,9 +185,8 @@ def unpack_edits(
     """Return the edits of a record by name, and the scale of the cells they were fitted on, once all belongs together."""
     stored = record.content["fitted"]
     if "digest" in stored and str(stored["digest"]) != digest_fitted(stored):
-        raise ValueError(
-            f"uns[{record.key!r}] of {source_name} was changed after it was fitted: its digest differs. Fit it again."
-        )
+        edit = f"uns[{record.key!r}] of {source_name}"
+        raise ValueError(f"{edit} was changed after it was fitted: its digest differs. Fit it again.")
     about = json.loads(str(stored["about"]))
     check_space_ids(about["spaces"], model, record.key)
     spaces = dict(zip(space.keys, space.spaces, strict=True))
@@ -217,10 +196,8 @@ def unpack_edits(
         table = record.content["features"]
         if "batch" in table:
             table = table[table["batch"] == name].set_index("feature")
-        change, error, wrong_direction = (
-            table[column].loc[space.features].to_numpy()
-            for column in ("observed_change", "mean_error", "wrong_direction")
-        )
+        columns = ("observed_change", "mean_error", "wrong_direction")
+        change, error, wrong_direction = (table[column].loc[space.features].to_numpy() for column in columns)
         text = f"Fitted before, on other cells ({source_name}). {about['summaries'][i]}".strip()
         cell_maps, own_support, own_distance = parts[i]
         edits[name] = FittedEdit(cell_maps, own_support, own_distance, change, error, wrong_direction, text)
@@ -229,8 +206,7 @@ def unpack_edits(
     return edits, Scale(record.config["layer"], stored["scale"].get("cofactor"), stored["scale"]["quantiles"])
 
 
-SINGLE_EDIT_PARAMS = ("axes", "neurons", "residual", "paired_by")
-"""Parameters of every edit of neurons, besides its own."""
+SINGLE_EDIT_PARAMS = ("axes", "neurons", "residual", "paired_by")  # of every edit of neurons, besides its own
 
 
 def _one_edit(
@@ -296,8 +272,8 @@ def _ensemble(edit: Any, rng: int, /, **params: Any) -> FitInSpace:
     return fit_in_space
 
 
+# edits that are more than one edit of neurons; all others are rows of ne.edits.EDITS
 WHOLE_CELL_EDITS: dict[str, Callable[..., FitInSpace]] = {"auto": _ensemble, "paper": _paper}
-"""Edits that are more than one edit of neurons; all others are rows of ``ne.edits.EDITS``."""
 
 
 def _number_labels(labels: Labels | None, sizes: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -311,16 +287,12 @@ def _number_labels(labels: Labels | None, sizes: tuple[int, int]) -> tuple[np.nd
 def resample_edit(
     fitted: FittedEdit, cells: CellReader, query: np.ndarray, device: torch.device, *, n: int, rng: int, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit an edit again to ``n`` resamples of source and target, in its spaces by turns, and apply it to the query.
-
-    Returns the standard deviation of each edited value, ``(n_query, n_features)`` with features where they stand in the
-    matrix, and that of each edited mean, ``(n_features,)``.
-    """
+    """Return the standard deviations of edited values and of their means over ``n`` resamples of source and target."""
     generator = np.random.default_rng(rng)
     mean_so_far, squares = np.zeros((2, len(query), cells.shape[1]), dtype=np.float32)
     means = []
     for i in range(n):
-        fit = fitted.fits[i % len(fitted.fits)]
+        fit = fitted.fits[i % len(fitted.fits)]  # the spaces take turns
         cell_map = scale_map(fit.refit(_resample(generator, fit.populations)), strength)
         total = np.zeros(cells.shape[1])
         for part in chunks(np.arange(len(query)), cells.shape[1]):
@@ -331,16 +303,13 @@ def resample_edit(
             mean_so_far[rows] += change / (i + 1)
             squares[rows] += change * (x - mean_so_far[rows])
         means.append(total / len(query))
-    sd = cells.to_matrix_order(np.sqrt(squares / (n - 1)))
+    sd = cells.to_matrix_order(np.sqrt(squares / (n - 1)))  # (n_query, n_features), features as in the matrix
     return sd, np.std(means, axis=0, ddof=1)
 
 
-def _resample(generator: np.random.Generator, populations: Populations) -> Populations:
+def _resample(generator: np.random.Generator, cells: Populations) -> Populations:
     """Draw as many cells of every stratum, and of every donor in it, again as it has."""
-    sides = (
-        (populations.source_strata, populations.source_pairing),
-        (populations.target_strata, populations.target_pairing),
-    )
+    sides = (cells.source_strata, cells.source_pairing), (cells.target_strata, cells.target_pairing)
     drawn = []
     for strata, pairing in sides:
         labels = strata
@@ -348,4 +317,4 @@ def _resample(generator: np.random.Generator, populations: Populations) -> Popul
             labels = np.unique(np.stack([strata, pairing]), axis=1, return_inverse=True)[1]
         groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
         drawn.append(np.concatenate([generator.choice(rows, len(rows)) for rows in groups]))
-    return populations.subset(*drawn)
+    return cells.subset(*drawn)

@@ -12,20 +12,12 @@ from ..ensemble import Ensemble, FoldKind
 if TYPE_CHECKING:
     from .fit import FittedEdit
 
-TOLERANCE = 0.1
-"""Movements of a mean below this share of the query's standard deviation are not held against an edit."""
-
-MIN_COVERAGE = 0.9
-"""Share of the query that resembles held-out cells, below which the verdict says so."""
-
-MIN_FOLD_WEIGHT = 0.01
-"""Weight of a fold from which it is counted."""
-
-MAX_SHARE_OUTSIDE = 0.2
-"""Share of query cells outside the source above which the verdict is a warning."""
-
-MAX_FEATURES_NAMED = 5
-"""Features that a sentence names."""
+# when the verdict mentions or counts what
+TOLERANCE = 0.1  # of the query's standard deviation: a mean that moves by less is not held against an edit
+MIN_COVERAGE = 0.9  # share of the query that resembles held-out cells, below which the verdict says so
+MIN_FOLD_WEIGHT = 0.01  # from which a fold is counted
+MAX_SHARE_OUTSIDE = 0.2  # of query cells outside the source, above which the verdict is a warning
+MAX_FEATURES_NAMED = 5  # in a sentence
 
 
 @dataclass(frozen=True)
@@ -102,10 +94,8 @@ def summarize_ensemble(ensemble: Ensemble | None, strata: str | None) -> str:
     if ensemble is None:
         return ""
     if ensemble.fold_kind is FoldKind.NONE:
-        return (
-            "Source and target are too small for cross-validation: a fixed average of edits was taken, and nothing says how"
-            " good it is."
-        )
+        text = "Source and target are too small for cross-validation: a fixed average of edits was taken"
+        return f"{text}, and nothing says how good it is."
     n_folds = int((ensemble.fold_weights >= MIN_FOLD_WEIGHT).sum())
     folds = f"{n_folds} strata of {strata!r}"
     if ensemble.fold_kind is FoldKind.DERIVED:
@@ -113,13 +103,11 @@ def summarize_ensemble(ensemble: Ensemble | None, strata: str | None) -> str:
         folds = f"{n_folds} derived strata{too_few}"
     if ensemble.strength == 0:
         return f"Cross-validated over {folds}: no change generalizes from one to another, so the cells were left alone."
-    text = (
-        f"Cross-validated over {folds}: expected to close {ensemble.expected:.2f} ± {ensemble.expected_se:.2f} of the"
-        " distance to the truth"
-    )
+    expected = f"{ensemble.expected:.2f} ± {ensemble.expected_se:.2f}"
+    text = f"Cross-validated over {folds}: expected to close {expected} of the distance to the truth"
     if ensemble.coverage < MIN_COVERAGE:
         text += f" in cells like those; only {ensemble.coverage:.0%} of the query resembles them"
-    return f"{text}." if ensemble.strength == 1 else f"{text}; strength {ensemble.strength:.2g}."
+    return f"{text}." if ensemble.strength == 1 else f"{text}; strength {min(ensemble.strength, 0.99):.2g}."
 
 
 def ensemble_to_uns(ensemble: Ensemble) -> dict[str, Any]:

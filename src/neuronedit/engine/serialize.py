@@ -15,10 +15,7 @@ from ..spaces import SPACES, FittedSpace
 
 
 def pack(thing: Any, spaces: Mapping[str, Space]) -> tuple[str, dict[str, np.ndarray]]:
-    """Return a map, or a list of them, as JSON and the arrays it names; equal arrays are kept once.
-
-    ``spaces`` are kept elsewhere and only named. A function that is no row of ``ne.edits.MAPS`` is a TypeError.
-    """
+    """Return a map, or a list of them, as JSON and the arrays it names, each once; ``spaces`` are only named."""
     arrays: dict[str, np.ndarray] = {}
     names_by_digest: dict[bytes, str] = {}
     space_names = {id(space): name for name, space in spaces.items()}

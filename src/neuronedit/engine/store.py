@@ -6,7 +6,7 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -26,8 +26,7 @@ from .report import EditSummary
 
 logger = logging.getLogger(__name__)
 
-MAX_CELLS_PER_BLOCK = 32_768
-"""Cells that are held in memory at a time."""
+MAX_CELLS_PER_BLOCK = 32_768  # in memory at a time
 
 
 @dataclass(frozen=True)
@@ -38,16 +37,10 @@ class EditStore:
     key: str
     layers: list[str]
 
-    @classmethod
+    @staticmethod
     def open(
-        cls,
-        adata: AnnData,
-        space: TrainedSpace,
-        fitted: FittedEdit,
-        is_query: np.ndarray,
-        output: Output,
-        record: Record,
-    ) -> Self:
+        adata: AnnData, space: TrainedSpace, fitted: FittedEdit, is_query: np.ndarray, output: Output, record: Record
+    ) -> "EditStore":
         """Return a new store, or one of the same edit that was not finished."""
         path, job = output.write_to, _digest_job(adata, space, is_query, record)
         assert path is not None
@@ -55,7 +48,7 @@ class EditStore:
             group, job_there = open_store(path)
             if job_there != job:
                 raise ValueError(f"{path} holds another edit, or one of other cells; choose another write_to.")
-            return cls(group, output.key, output.layers)
+            return EditStore(group, output.key, output.layers)
 
         # all but the cells, under another name: a store that is not whole is begun anew
         unfinished = Path(f"{path}.unfinished")
@@ -76,34 +69,29 @@ class EditStore:
         arrays = [("layers", layer, adata.n_vars, space.cells.dtype) for layer in output.layers]
         arrays.append(("obsm", _slots.neurons_edited(output.key), fitted.n_neurons, np.dtype(np.float32)))
         for where, name, width, dtype in arrays:
-            shape, chunks = (adata.n_obs, width), (n_rows, width)
-            array = group.require_group(where).create_array(
-                name, shape=shape, chunks=chunks, dtype=dtype, fill_value=np.nan
-            )
+            layout: dict[str, Any] = {"shape": (adata.n_obs, width), "chunks": (n_rows, width), "dtype": dtype}
+            array = group.require_group(where).create_array(name, **layout, fill_value=np.nan)
             array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
         group.attrs[PROGRESS] = {"job": job, "done": 0, "of": adata.n_obs, "so_far": None}
         unfinished.rename(path)
-        return cls(open_store(path)[0], output.key, output.layers)
+        return EditStore(open_store(path)[0], output.key, output.layers)
 
     def write(self, space: TrainedSpace, is_query: np.ndarray, fitted: FittedEdit, output: Output) -> EditSummary:
         """Write all cells, a block at a time, edited where they are in the query, and return what was done to them."""
         # resume
         progress: dict[str, Any] = dict(self.group.attrs[PROGRESS])
-        summary = _summary_from_json(progress["so_far"])
+        summary, so_far = None, progress["so_far"]
+        if so_far is not None:
+            values: dict[str, Any] = {name: np.array(x) if isinstance(x, list) else x for name, x in so_far.items()}
+            summary = EditSummary(**values)
         if progress["done"]:
             logger.info("%s of %s cells are written already.", f"{progress['done']:,}", f"{len(is_query):,}")
 
         # write
         neurons = self._array("obsm", _slots.neurons_edited(self.key))
         support, distance = (self._array("obs", slot(self.key)) for slot in (_slots.support, _slots.distance))
-        job = partial(
-            _edit_block,
-            order=space.cells.order,
-            fitted=replace(fitted, fits=()),
-            space=space.space,
-            output=output,
-            device=space.device,
-        )
+        without_fits = replace(fitted, fits=())
+        job = partial(_edit_block, space.cells.order, without_fits, space.space, output, space.device)
         blocks = space.cells.map_blocks(job, _rows_per_block(fitted), is_query, start=progress["done"])
         for (first, last), (edited, own_summary) in blocks:
             if own_summary is not None:
@@ -132,14 +120,13 @@ def _rows_per_block(fitted: FittedEdit) -> int:
 
 
 def _edit_block(
-    block: Any,
-    is_query: np.ndarray,
-    *,
     order: np.ndarray | None,
     fitted: FittedEdit,
     space: Any,
     output: Output,
     device: torch.device,
+    block: Any,
+    is_query: np.ndarray,
 ) -> tuple[EditedLayers, EditSummary | None]:
     """Edit a block of cells where they are in the query: all that is needed is given, so it may run anywhere."""
     cells = CellReader(block, order)
@@ -166,10 +153,3 @@ def _summary_to_json(summary: EditSummary | None) -> dict[str, Any] | None:
     if summary is None:
         return None
     return {name: x.tolist() if isinstance(x, np.ndarray) else x for name, x in asdict(summary).items()}
-
-
-def _summary_from_json(stored: dict[str, Any] | None) -> EditSummary | None:
-    if stored is None:
-        return None
-    values: dict[str, Any] = {name: np.array(x) if isinstance(x, list) else x for name, x in stored.items()}
-    return EditSummary(**values)

@@ -8,7 +8,7 @@ from anndata import AnnData
 from .._data.output import Output
 from .._data.record import Record
 from .._data.space import TrainedSpace
-from .apply import EditedLayers, apply_edit, computing, encode_others, to_mask
+from .apply import EditedLayers, apply_edit, computing, encode_others
 from .fit import FittedEdit
 from .report import MAX_SHARE_OUTSIDE, feature_table, write_verdict
 from .store import EditStore
@@ -27,7 +27,8 @@ def write_edit(
     copy: bool = False,
 ) -> AnnData | None:
     """Apply a fitted edit to the query, into memory or into a store, and write the cells and the record of it."""
-    is_query = to_mask(query, adata.n_obs)
+    is_query = np.zeros(adata.n_obs, dtype=bool)
+    is_query[query] = True
     record.content.update(output.to_uns())
 
     # compute

@@ -17,17 +17,15 @@ from .._data.record import Record, Tool, digest_fitted
 from .._data.space import PACKAGES, SavedSpace, check_space_ids
 from ._atomic import replacing
 
-SCHEMA = 2
-"""Of the files that are written. Every schema up to this one is read."""
+SCHEMA = 2  # of the files that are written; every schema up to this one is read
 
 
 def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = None, key: str | None = None) -> None:
     """Save a trained space, and an edit or a batch correction that was fitted in it, as one ``.safetensors`` file.
 
-    It holds weights, percentiles and whatever else the edit is made of as arrays, and all else as JSON: features, layer,
-    scale, settings, versions, shape and SHA-256 of the training data. No cells are in it, except that edits which
-    look for the nearest source cells keep those, at most 10,000. There is no pickle in it, so it is safe to read files of
-    others.
+    Weights, percentiles and whatever else the edit is made of are arrays, and all else is JSON: features, layer, scale,
+    settings, versions, shape and SHA-256 of the training data. There is no pickle, so it is safe to read files of others.
+    No cells are in it, except that edits which look for the nearest source cells keep those, at most 10,000.
 
     Examples
     --------
@@ -46,8 +44,7 @@ def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = 
     path
         Usually ends in ``.safetensors``. An existing file is replaced once the new one is whole and was read back.
     edit
-        ``key_added`` of the edit or the correction. `None`: ``"edited"`` or ``"corrected"`` if there is one, else the space
-        alone.
+        ``key_added`` of the edit or correction. `None`: ``"edited"`` or ``"corrected"`` if there, else the space alone.
     key
         Where the space is in ``uns``, if it is saved alone. `None`: ``"neuronedit"``.
 
@@ -71,31 +68,34 @@ def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = 
     kept: dict[str, Any] = {name: {k: v for k, v in adata.uns[name].items() if k != "embedded"} for name in keys}
     if record is not None:
         check_space_ids(record.space_ids, adata, record.key)
-        content: dict[str, Any] = {
-            name: record.content[name] for name in ("features", "fitted", "batches") if name in record.content
-        }
+        names = [name for name in ("features", "fitted", "batches") if name in record.content]
+        content: dict[str, Any] = {name: record.content[name] for name in names}
         kept[record.key] = Record(record.key, record.tool, record.config, content).to_uns()
 
     # write
     layer = spaces[0].scale.layer if record is None else record.config["layer"]
-    cofactor = _slots.cofactor(layer)
+    column, cofactor, scale = _slots.cofactor(layer), {}, f"{describe_layer(layer)}, as it was given"
+    if column in adata.var:
+        cofactor = {column: adata.var[column].loc[spaces[0].features].astype(float).to_list()}
+        scale = f"arcsinh values of {describe_layer(layer)}"
     arrays: dict[str, np.ndarray] = {}
-    is_arcsinh = cofactor in adata.var
     metadata = {
         "schema": SCHEMA,
         "versions": {package: version(package) for package in PACKAGES},
         "var_names": spaces[0].features,
-        "cofactor": {cofactor: adata.var[cofactor].loc[spaces[0].features].astype(float).to_list()}
-        if is_arcsinh
-        else {},
-        "scale": f"arcsinh values of {describe_layer(layer)}"
-        if is_arcsinh
-        else f"{describe_layer(layer)}, as it was given",
+        "cofactor": cofactor,
+        "scale": scale,
         "uns": _take_apart(kept, "", arrays),
     }
     with replacing(Path(path)) as temporary:
         save_file(arrays, temporary, {"neuronedit": json.dumps(metadata)})
-        _check_same(metadata["uns"], arrays, load_model(temporary))
+
+        # read back
+        arrays_there: dict[str, np.ndarray] = {}
+        tree_there = _take_apart(dict(load_model(temporary).uns), "", arrays_there)
+        is_same = tree_there == metadata["uns"] and arrays_there.keys() == arrays.keys()
+        if not is_same or any(x.tobytes() != arrays_there[name].tobytes() for name, x in arrays.items()):
+            raise OSError("the file does not hold what was written into it; is the disk full or damaged?")
 
 
 def load_model(path: str | PathLike[str]) -> AnnData:
@@ -117,15 +117,12 @@ def load_model(path: str | PathLike[str]) -> AnnData:
 
     Returns
     -------
-    An AnnData without cells, with the features and the trained space and edit in ``uns``: what
-    :func:`neuronedit.tl.apply` and :func:`neuronedit.tl.embed` take.
+    AnnData with features but no cells; its ``uns`` has what :func:`neuronedit.tl.apply` and :func:`neuronedit.tl.embed` take.
 
     Raises
     ------
-    FileNotFoundError
-        When there is no file.
-    ValueError
-        When it is damaged, cut short, not a model, or of a later schema than this version reads.
+    FileNotFoundError, ValueError
+        When there is no file; it is damaged, cut short, not a model, or of a later schema than this version reads.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -142,35 +139,21 @@ def load_model(path: str | PathLike[str]) -> AnnData:
         raise ValueError(f"{path} is not a model of neuronedit, or it is damaged: {error}.") from None
     if schema > SCHEMA:
         raise ValueError(f"{path} has schema {schema}; this version of neuronedit reads up to {SCHEMA}: update it.")
-    names = metadata["var_names"]
-    adata = AnnData(np.empty((0, len(names)), dtype=np.float32), var=pd.DataFrame(index=names))
-    for column, values in metadata["cofactor"].items():
-        adata.var[column] = values
-    adata.uns.update(uns)
-    return adata
+    var = pd.DataFrame(metadata["cofactor"], index=metadata["var_names"])
+    return AnnData(np.empty((0, len(var)), dtype=np.float32), var=var, uns=uns)
 
 
 def _read_whole_edit(adata: AnnData, key: str) -> Record:
     """Return the record of an edit that can be saved, once it is known to be whole."""
     record = Record.read(adata, key, Tool.EDIT, Tool.CORRECT)
     if "fitted" not in record.content:
-        raise ValueError(
-            f"uns[{key!r}] holds no edit that can be saved: it was made by a function that returns no row of ne.edits.MAPS,"
-            " or by ne.tl.apply. Save the model that was applied, or with key= the space alone."
-        )
+        makers = "by a function that returns no row of ne.edits.MAPS, or by ne.tl.apply"
+        hint = "Save the model that was applied, or with key= the space alone."
+        raise ValueError(f"uns[{key!r}] holds no edit that can be saved: it was made {makers}. {hint}")
     fitted = record.content["fitted"]
     if "digest" in fitted and str(fitted["digest"]) != digest_fitted(fitted):
         raise ValueError(f"uns[{key!r}] was changed after it was fitted: its digest differs. Call {record.tool} again.")
     return record
-
-
-def _check_same(tree: Any, arrays: Mapping[str, np.ndarray], model: AnnData) -> None:
-    """Refuse a file that does not hold what was written into it."""
-    arrays_there: dict[str, np.ndarray] = {}
-    tree_there = _take_apart(dict(model.uns), "", arrays_there)
-    is_same = tree_there == tree and arrays_there.keys() == arrays.keys()
-    if not is_same or any(x.tobytes() != arrays_there[name].tobytes() for name, x in arrays.items()):
-        raise OSError("the file does not hold what was written into it; is the disk full or damaged?")
 
 
 def _take_apart(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:

@@ -16,9 +16,9 @@ from .._data.reader import CellReader, check_finite, read_cells
 
 logger = logging.getLogger(__name__)
 
+# Values of arcsinh and log1p end at about 12 (of 400,000 counts with cofactor 5), and raw values reach far more than 20
+# cofactors: what stays below both was most likely transformed before.
 MAX_TRANSFORMED, MAX_SPREAD = 12.0, 20.0
-"""Values of arcsinh and log1p end at about 12 (of 400,000 counts with cofactor 5), and raw values reach far more than 20 cofactors: what stays below
-both was most likely transformed before."""
 
 
 def arcsinh(
@@ -48,11 +48,7 @@ def arcsinh(
         One for all markers: 5 is usual for mass cytometry, about 150 for flow cytometry. Or a dict (or Series) marker ->
         cofactor; markers that it does not name are left as they are. Values well below the cofactor stay nearly linear,
         values well above it become logarithmic.
-    layer
-        Transform this layer instead of X.
-    key_added
-        Write into this layer instead of in place.
-    %(copy)s
+    %(transformed_layer)s
 
     Returns
     -------
@@ -65,16 +61,13 @@ def arcsinh(
         When the cofactor is not positive, names an unknown marker, or the values are transformed already.
     """
     adata = open_adata(adata, copy=copy)
-    cells = read_cells(adata, layer)
+    cells, name = read_cells(adata, layer), describe_layer(layer)
     if _slots.cofactor(layer) in adata.var:
-        raise ValueError(
-            f"{describe_layer(layer)} is arcsinh-transformed already; undo it with ne.pp.inverse_arcsinh first."
-        )
+        raise ValueError(f"{name} is arcsinh-transformed already; undo it with ne.pp.inverse_arcsinh first.")
     cofactors = _cofactors(adata, cofactor)
-    _check_output(adata, key_added, layer)
-    _check_writable(cells, layer)
+    _check_output(adata, cells, layer, key_added)
     check_finite(cells, layer, adata.obs_names, adata.var_names)
-    _warn_of_transformed_values(cells, cofactors, layer)
+    _warn_of_transformed_values(cells, cofactors, name)
     adata = adata.copy() if copy else adata
     into = layer if key_added is None else key_added
     adata.var = adata.var.assign(**{_slots.cofactor(into): cofactors})
@@ -109,16 +102,11 @@ def inverse_arcsinh(
     cofactor
         What they were transformed with, as in `arcsinh`. `None`: what ``var`` says. It is lost where cells are stacked by
         :func:`anndata.concat` without ``merge="same"``.
-    layer
-        Undo this layer instead of X, for example ``"edited"``.
-    key_added
-        Write into this layer instead of in place.
-    %(copy)s
+    %(transformed_layer)s
 
     Returns
     -------
-    `None`, or the new AnnData with ``copy=True``. Written is X or the layer; where it is undone in place, its cofactors in
-    ``var`` are dropped.
+    `None`, or the new AnnData with ``copy=True``. Written is X or the layer; in place, its cofactors in ``var`` are dropped.
 
     Raises
     ------
@@ -134,8 +122,7 @@ def inverse_arcsinh(
             " without merge='same'; give cofactor=5, say."
         )
     cofactors = adata.var[column].to_numpy(dtype=float) if cofactor is None else _cofactors(adata, cofactor)
-    _check_output(adata, key_added, layer)
-    _check_writable(cells, layer)
+    _check_output(adata, cells, layer, key_added)
     adata = adata.copy() if copy else adata
     into = layer if key_added is None else key_added
     if into == layer:
@@ -144,16 +131,18 @@ def inverse_arcsinh(
     return adata if copy else None
 
 
-def _check_output(adata: AnnData, key_added: str | None, layer: str | None) -> None:
-    """Refuse a layer that exists, or that files cannot keep."""
-    if key_added is None or key_added == layer:
-        return
-    check_key(key_added)
-    if key_added in adata.layers:
-        raise ValueError(f"layers[{key_added!r}] exists; choose another key_added.")
+def _check_output(adata: AnnData, cells: CellReader, layer: str | None, key_added: str | None) -> None:
+    """Refuse a layer that exists or that files cannot keep, and cells in a file: they would have to be written there."""
+    if key_added is not None and key_added != layer:
+        check_key(key_added)
+        if key_added in adata.layers:
+            raise ValueError(f"layers[{key_added!r}] exists; choose another key_added.")
+    if not cells.in_memory and not hasattr(cells.matrix, "map_blocks"):
+        name = describe_layer(layer)
+        raise ValueError(f"{name} is in a file (backed mode); transform it in memory, or as a dask array.")
 
 
-def _warn_of_transformed_values(cells: CellReader, cofactors: np.ndarray, layer: str | None) -> None:
+def _warn_of_transformed_values(cells: CellReader, cofactors: np.ndarray, name: str) -> None:
     """Warn of values that look as if they were transformed before, and forgotten by `anndata.concat`."""
     sample = cells.sample().numpy()[:, ~np.isnan(cofactors)]
     highest = float(sample.max(initial=0))
@@ -162,23 +151,14 @@ def _warn_of_transformed_values(cells: CellReader, cofactors: np.ndarray, layer:
         logger.warning(
             "The largest value of %s is %.3g: was it transformed before? anndata.concat drops the cofactors in var without"
             " merge='same'. If it was, undo one of the two: ne.pp.inverse_arcsinh(adata).",
-            *(describe_layer(layer), highest),
-        )
-
-
-def _check_writable(cells: CellReader, layer: str | None) -> None:
-    """Refuse what is in a file: it would have to be written there."""
-    if not cells.in_memory and not hasattr(cells.matrix, "map_blocks"):
-        raise ValueError(
-            f"{describe_layer(layer)} is in a file (backed mode); transform it in memory, or as a dask array."
+            *(name, highest),
         )
 
 
 def _cofactors(adata: AnnData, cofactor: Any) -> np.ndarray:
     """Return one cofactor for each marker, NaN where it is to be left alone."""
-    if isinstance(cofactor, pd.Series):
-        cofactor = cofactor.to_dict()
-    given = cofactor if isinstance(cofactor, Mapping) else dict.fromkeys(adata.var_names, cofactor)
+    is_by_marker = isinstance(cofactor, Mapping | pd.Series)
+    given = dict(cofactor.items()) if is_by_marker else dict.fromkeys(adata.var_names, cofactor)
     check_features(adata, *given)
     for name, value in given.items():
         if not isinstance(value, Real) or not 0 < float(value) < np.inf:

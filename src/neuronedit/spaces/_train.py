@@ -71,10 +71,8 @@ class Training:
     early_stopping
         Stop when the validation loss has not improved for so many epochs, and keep the best weights.
     %(rng)s
-    device, precision
-        Where to compute, and a row of `PRECISIONS`.
-    progress_bar
-        Show one.
+    device, precision, progress_bar
+        Where to compute; a row of `PRECISIONS`; whether to show a progress bar.
     """
 
     max_epochs: int | None = None
@@ -99,8 +97,7 @@ class Training:
         if not self.peak > 0:
             raise ValueError(f"lr must be positive; it is {self.lr}.")
         if not 0 <= self.validation_size < 1:
-            share = self.validation_size
-            raise ValueError(f"validation_size must be a share of the cells, from 0 to below 1; it is {share}.")
+            raise ValueError(f"validation_size must be a share, from 0 to below 1; it is {self.validation_size}.")
         if self.early_stopping and not self.validation_size:
             raise ValueError("early_stopping needs cells to validate on: give validation_size, for example 0.1.")
 
@@ -142,8 +139,11 @@ def train(
     %(cells_to_fit)s
     %(training_settings)s
     backward
-        Returns the loss of a batch and leaves its gradients in the parameters, in float32. `None`, or another precision:
-        autograd does.
+        In float32 it returns a batch's loss and leaves its gradients in the parameters. Otherwise autograd does.
+
+    Returns
+    -------
+    The losses of every epoch, and whether training was interrupted.
     """
     # split: some cells are held out, and each process has its share of the others
     rng = torch.Generator().manual_seed(training.rng)
@@ -239,8 +239,7 @@ def _make_backward(module: nn.Module, loss: BatchLoss, training: Training) -> Ba
 def _iterate_batches(cells: CellSource, rows: np.ndarray, training: Training, rng: torch.Generator) -> Iterator[Tensor]:
     """Yield the rows once, in a new order, a minibatch at a time.
 
-    Rows of a file are best read in spans of consecutive ones: then the spans are shuffled, and the rows of at least four
-    spans with each other.
+    Of a file, spans of consecutive rows are read: the spans are shuffled, and the rows of at least four with each other.
     """
     span: int = getattr(cells, "span", 1)
     order = rows[_shuffle_spans(len(rows), span, rng)]

@@ -85,11 +85,9 @@ def apply(
 
     Raises
     ------
-    FileNotFoundError
-        When there is no such file.
-    ValueError, TypeError, KeyError
-        Before any work, and with ``adata`` unchanged: other features, another scale, NaN; a space that was trained again
-        since; a batch that the correction does not know, or has left alone.
+    FileNotFoundError, ValueError, TypeError, KeyError
+        Before any work, and with ``adata`` unchanged: no such file; other features, another scale, NaN; a space that was
+        trained again since; a batch that the correction does not know, or has left alone.
     """
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
@@ -107,7 +105,7 @@ def apply(
     batches = _read_query_batches(adata, groupby, rows, fitted_record, output) if is_correction else {}
     space.check_cells(fitted_on=scale)
 
-    # compute and write
+    # compute
     if by_name:  # a record keeps their number
         query = "all cells" if len(rows) == adata.n_obs else f"{len(rows)} cells by name"
     asked: dict[str, Any] = {"groupby": groupby, "query": query}
@@ -117,7 +115,14 @@ def apply(
     if not is_correction:
         record.content["n_cells"] = {"query": len(rows)}
         return write_edit(adata, space, edits["edit"], rows, output, record, copy=copy)
-    return _correct_batches(adata, space, edits, batches, output, record, copy)
+    edited, content = _correct_batches(adata, space, edits, batches, output)
+
+    # write: of a batch correction, as `write_edit` does of an edit
+    record.content.update(content | output.to_uns())
+    adata = adata.copy() if copy else adata
+    edited.write(adata, output.key, output.layers, space.layer)
+    record.write(adata)
+    return adata if copy else None
 
 
 def open_model(model: AnnData | str | PathLike[str]) -> tuple[AnnData, str]:
@@ -132,13 +137,10 @@ def _read_fitted(model: AnnData, name: str, key: str | None, key_added: str) -> 
     found = [k for k, held in model.uns.items() if isinstance(held, Mapping) and {"fitted", "learnt"} & set(held)]
     candidates = [key] if key is not None else [key_added] if key_added in found else found
     if len(candidates) != 1 or candidates[0] not in found:
-        what = (
-            "holds no edit that can be applied"
-            if not found
-            else f"holds several edits, {format_choices(found)}: name one by key"
-        )
-        if found and key is not None:
-            what = f"holds {format_choices(found)}, not {key!r}"
+        what = "holds no edit that can be applied"
+        if found:
+            several = f"holds several edits, {format_choices(found)}: name one by key"
+            what = several if key is None else f"holds {format_choices(found)}, not {key!r}"
         raise ValueError(f"model ({name}) {what}; ne.tl.edit and ne.tl.correct write one, ne.io.save_model saves it.")
     return Record.read(model, candidates[0], Tool.EDIT, Tool.CORRECT)
 
@@ -157,9 +159,8 @@ def _read_query_batches(
         raise ValueError("write_to and several strengths are for edits; a batch correction is written into a layer.")
     labels = get_labels(adata, groupby).astype(str).to_numpy()[rows]
     status = record.content["batches"]["status"]
-    unknown = sorted(set(labels) - set(status.index[status != BatchStatus.LEFT_ALONE]))
-    if unknown:
-        corrected = status.index[status != BatchStatus.LEFT_ALONE]
+    corrected = status.index[status != BatchStatus.LEFT_ALONE]
+    if unknown := sorted(set(labels) - set(corrected)):
         raise ValueError(
             f"query has cells of the batches {format_choices(unknown)} of obs[{groupby!r}], which the correction does not know"
             f" or has left alone; it has {format_choices(corrected)}."
@@ -168,16 +169,9 @@ def _read_query_batches(
 
 
 def _correct_batches(
-    adata: AnnData,
-    space: TrainedSpace,
-    edits: Mapping[str, FittedEdit],
-    batches: Mapping[str, np.ndarray],
-    output: Output,
-    record: Record,
-    copy: bool,
-) -> AnnData | None:
-    """Correct the cells of each batch as it was corrected then; those of the reference stay."""
-    # compute
+    adata: AnnData, space: TrainedSpace, edits: dict[str, FittedEdit], batches: dict[str, np.ndarray], output: Output
+) -> tuple[EditedLayers, dict[str, Any]]:
+    """Correct the cells of each batch as it was corrected then, those of the reference stay; return them and the report."""
     tables, sentences = [], []
     is_edited = np.zeros(adata.n_obs, dtype=bool)
     with computing():
@@ -194,11 +188,4 @@ def _correct_batches(
         encode_others(space.space, space.cells, is_edited, edited, space.device)
     verdict = " ".join(sentences)
     logger.info("%s", verdict)
-
-    # write
-    features = stack_features(tables, list(adata.var_names))
-    record.content.update({"features": features, "verdict": verdict} | output.to_uns())
-    adata = adata.copy() if copy else adata
-    edited.write(adata, output.key, output.layers, space.layer)
-    record.write(adata)
-    return adata if copy else None
+    return edited, {"features": stack_features(tables, list(adata.var_names)), "verdict": verdict}

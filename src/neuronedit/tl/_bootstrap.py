@@ -12,11 +12,10 @@ from .._data.design import Design
 from .._data.record import Record
 from .._data.space import TrainedSpace, check_space_ids
 from ..engine.apply import computing
-from ..engine.fit import Edit, FittedEdit, resample_edit
+from ..engine.fit import Edit, resample_edit
 from ..engine.report import combine_errors
 
-MAX_RELATIVE_CHANGE = 1e-3
-"""Share of a feature's spread by which the observed change may differ from the recorded one: the last bits differ between machines."""
+MAX_RELATIVE_CHANGE = 1e-3  # of a feature's spread: the last bits of an observed change differ between machines
 
 
 def bootstrap(
@@ -50,8 +49,8 @@ def bootstrap(
     key
         ``key_added`` of the edit.
     n_bootstrap
-        Resamples, at least 2. Each takes as long as the edit itself, without its cross-validation; more make the standard
-        deviations steadier: with 20 they vary by 16 %.
+        Resamples, at least 2. Each takes as long as the edit without its cross-validation. With 20 the standard deviations vary
+        by 16 %, with more by less.
     edit, **edit_params
         The caller's own function, and parameters that are functions, if the edit was made by one: a record cannot hold them.
     %(accelerator)s
@@ -64,9 +63,8 @@ def bootstrap(
     `None`, or the new AnnData with ``copy=True``. Written are
 
     ``layers["edited_sd"]``
-        The standard deviation of each edited value over the resamples; 0 for all other cells. An edit in several spaces
-        takes turns between them, so that it knows of their differences, too. It knows of the noise of source and target, not
-        of how well the change generalizes.
+        The standard deviation of each edited value over the resamples, which take turns between several spaces; 0 for all
+        other cells. It knows of the noise of source and target, not of how well the change generalizes.
     ``uns["edited"]["features"]["mean_error"]``
         The standard error of each edited mean, from the resamples and from what was missed in held-out folds.
 
@@ -92,21 +90,24 @@ def bootstrap(
         check_space_ids(record.space_ids, adata, key)
     strength = float(np.atleast_1d(config["strength"])[-1])
     query = np.flatnonzero(get_edited_cells(adata, key))
-    rows = {
-        role: np.flatnonzero(select_cells(adata, config["groupby"], config[role], role))
-        for role in ("source", "target")
-    }
-    design = Design.of(adata, **rows, query=query, strata=config["strata"], paired_by=method.paired_by)
+    rows = [np.flatnonzero(select_cells(adata, config["groupby"], config[role], role)) for role in ("source", "target")]
+    labels = {"strata": config["strata"], "paired_by": method.paired_by}
+    design = Design.of(adata, source=rows[0], target=rows[1], query=query, **labels)
     method.check(space)
     space.check_cells()
 
     # compute
     with computing():
         fitted = method.fit(space, design)
-        _check_same_change(fitted, space, record)
-        sd, bootstrap_error = resample_edit(
-            fitted, space.cells, query, space.device, n=n_bootstrap, rng=rng, strength=strength
-        )
+        recorded = record.content["features"]["observed_change"].loc[space.features].to_numpy()
+        quantiles = np.asarray(space.scale.quantiles, dtype=float)
+        allowed = MAX_RELATIVE_CHANGE * (quantiles[:, -1] - quantiles[:, 0]) + 1e-6
+        if (np.abs(fitted.observed_change - recorded) > allowed).any():
+            raise ValueError(
+                f"the change from source to target is not the one in uns[{key!r}]: cells, labels or the layer changed after"
+                " the edit; call ne.tl.edit again."
+            )
+        sd, error = resample_edit(fitted, space.cells, query, space.device, n=n_bootstrap, rng=rng, strength=strength)
 
     # write
     adata = adata.copy() if copy else adata
@@ -114,21 +115,9 @@ def bootstrap(
     adata.layers[layer] = np.zeros_like(np.asarray(adata.layers[key]))
     adata.layers[layer][query] = sd
     features = record.content["features"].loc[space.features]
-    features = features.assign(mean_error=combine_errors(features["held_out_error"].to_numpy(), bootstrap_error))
+    features = features.assign(mean_error=combine_errors(features["held_out_error"].to_numpy(), error))
     record.content["features"] = features.loc[adata.var_names]
     record.content["layers"] = np.array([*dict.fromkeys([*record.content["layers"], layer])], dtype=str)
     record.config.update({"n_bootstrap": n_bootstrap})
     record.write(adata)
     return adata if copy else None
-
-
-def _check_same_change(fitted: FittedEdit, space: TrainedSpace, record: Record) -> None:
-    """Refuse cells, labels or layers that changed since the edit: the change from source to target is another one."""
-    recorded = record.content["features"]["observed_change"].loc[space.features].to_numpy()
-    quantiles = np.asarray(space.scale.quantiles, dtype=float)
-    allowed = MAX_RELATIVE_CHANGE * (quantiles[:, -1] - quantiles[:, 0]) + 1e-6
-    if (np.abs(fitted.observed_change - recorded) > allowed).any():
-        raise ValueError(
-            f"the change from source to target is not the one in uns[{record.key!r}]: cells, labels or the layer changed after"
-            " the edit; call ne.tl.edit again."
-        )

@@ -3,7 +3,6 @@
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,11 +26,8 @@ from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
 
-MIN_AGREEMENT = 0.5
-"""Agreement of the two orders below which it is a warning: they are half as far from each other as from the control."""
-
-MAX_CELLS_FOR_AGREEMENT = 2_000
-"""Cells between which distances are measured: all pairs of them take a second."""
+MIN_AGREEMENT = 0.5  # below it is a warning: the orders are half as far from each other as from the control
+MAX_CELLS_FOR_AGREEMENT = 2_000  # between which distances are measured: all pairs of them take a second
 
 
 def combine(
@@ -56,7 +52,8 @@ def combine(
     """Predict cells under every combination of two treatments from cells under one of them.
 
     Each combination is predicted in two orders: what A does to the control is done to the cells that took B, and what B does
-    to those that took A. If effects add up, the two agree; where they do not, neither is to be trusted.
+    to those that took A (Amodio et al. 2018, arXiv:1805.12198, section 4.3 and Figure 4c-d). If effects add up, the two agree;
+    where they do not, neither is to be trusted.
 
     Examples
     --------
@@ -70,11 +67,8 @@ def combine(
     Parameters
     ----------
     %(treatments)s
-    effects
-        Its values for cells under one treatment each, at least two. All combinations of two are predicted.
     as_layers
-        Write into ``adata`` instead: for each effect a layer, ``"combined_das"``, in which the cells of all other effects have
-        received this one.
+        Write into ``adata`` instead: for each effect a layer, ``"combined_das"``, in which the cells of all others received it.
     %(edit)s
         By default an ensemble is cross-validated for each combination in each order, which takes some seconds each.
     strength
@@ -92,10 +86,9 @@ def combine(
     ``X``
         The predicted cells, in the units of the layer that was read.
     ``obs``
-        As of the cell that was edited, but ``obs[groupby]`` is the combination, ``"bez+das"``, in the order of ``effects``. What is
-        predicted from what: ``combined_from`` ("bez", which the cell took), ``combined_effect`` ("das", which it received),
-        ``combined_cell`` (its name in ``adata``), and ``combined_support`` and ``combined_distance`` as of
-        :func:`neuronedit.tl.edit`.
+        As of the cell that was edited, but ``obs[groupby]`` is the combination, ``"bez+das"``, in the order of ``effects``.
+        ``combined_from`` ("bez", which the cell took), ``combined_effect`` ("das", which it received), ``combined_cell`` (its
+        name in ``adata``), and ``combined_support`` and ``combined_distance`` as of :func:`neuronedit.tl.edit`.
     ``obsm["X_neurons_combined"]``, ``uns["neuronedit"]``
         Their neurons, and the model.
     ``uns["combined"]`` (with ``as_layers`` in ``adata``)
@@ -111,39 +104,38 @@ def combine(
     Raises
     ------
     %(border_errors)s
-
-    References
-    ----------
-    Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198, section 4.3 and Figure 4c-d.
     """
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata)
     method = Edit.of(edit, rng=rng, **edit_params)
     space = TrainedSpace.read(adata, key, layer, accelerator)
     rows = read_treatments(adata, groupby, control, effects)
-    designs = read_orders(adata, rows, control, effects, strata, method.paired_by)
+    designs = read_orders(adata, rows, control, effects, strata=strata, paired_by=method.paired_by)
     layers = {effect: f"{key_added}_{effect}" for effect in effects}
     method.check(space)
     output = Output.read(adata, space, key_added, strength, bounds, layers=list(layers.values()) if as_layers else [])
     space.check_cells()
 
     # compute: each combination in each order
-    predictions = {}
+    predictions, reports = {}, {}
     with computing():
         for order, design in tqdm(designs.items(), unit="order", disable=not show_progress(progress_bar)):
-            predictions[order] = _predict_order(method, space, design, output, adata.n_vars)
+            predictions[order], reports[order] = _predict_order(method, space, design, output, adata.n_vars)
     few = rows[control][subsample(len(rows[control]), MAX_CELLS_FOR_AGREEMENT)]
     untreated = space.cells.to_matrix_order(space.cells[few].numpy())
     agreements = {}
     for a, b in itertools.combinations(effects, 2):
-        one, other = (predictions[order].edited.layers[0] for order in ((a, b), (b, a)))
-        agreements[name_combination(a, b)] = _measure_agreement(one, other, untreated)
-    _log_agreements(agreements)
+        one, other = (predictions[order].layers[0] for order in ((a, b), (b, a)))
+        name, agreement = name_combination(a, b), _measure_agreement(one, other, untreated)
+        agreements[name], disagree = agreement, agreement < MIN_AGREEMENT
+        level, text = (logging.WARNING if disagree else logging.INFO), "%s: the two orders agree to %.2f"
+        text += "; the effects do not add up, and neither order is to be trusted." if disagree else "."
+        logger.log(level, text, name, agreement)
 
     # write
     config = {"groupby": groupby, "control": control, "effects": list(effects), "edit": method.name, "strata": strata}
     config |= {"edit_params": method.params, "strength": strength, "bounds": bounds, "layer": space.layer}
-    orders = [{"from": str(given), "effect": str(effect)} | predictions[given, effect].row for given, effect in designs]
+    orders = [{"from": str(given), "effect": str(effect)} | reports[given, effect] for given, effect in designs]
     content = {
         "combinations": pd.DataFrame({"agreement": agreements}),
         "orders": pd.DataFrame(orders, index=[f"{order['effect']} on {order['from']}" for order in orders]),
@@ -151,27 +143,21 @@ def combine(
     }
     record = Record(key_added, Tool.COMBINE, config | {"key": space.keys, "rng": rng}, content)
     if not as_layers:
-        return _stack_predictions(adata, space, groupby, rows, predictions, record)
+        return _stack_predictions(adata, groupby, rows, predictions, record)
     for effect, name in layers.items():
         adata.layers[name] = space.cells.dense_copy()
         for given in effects:
             if given != effect:
-                adata.layers[name][rows[given]] = predictions[given, effect].edited.layers[0]
+                adata.layers[name][rows[given]] = predictions[given, effect].layers[0]
         copy_cofactor(adata, space.layer, name)
     record.write(adata)
     return None
 
 
 def read_orders(
-    adata: AnnData,
-    rows: Mapping[Any, np.ndarray],
-    control: Any,
-    effects: Sequence[Any],
-    strata: str | None,
-    paired_by: str | None = None,
+    adata: AnnData, rows: Mapping[Any, np.ndarray], control: Any, effects: Sequence[Any], **labels: str | None
 ) -> dict[tuple[Any, Any], Design]:
-    """Return for each cells that took one effect and each other effect how that is learnt: (given, effect) -> design."""
-    labels: dict[str, Any] = {"strata": strata, "paired_by": paired_by}
+    """Return for the cells of each effect and each other effect how that is learnt: (given, effect) -> design."""
     return {
         (given, effect): Design.of(adata, source=rows[control], target=rows[effect], query=rows[given], **labels)
         for given, effect in itertools.permutations(effects, 2)
@@ -183,16 +169,10 @@ def name_combination(a: Any, b: Any) -> str:
     return f"{a}+{b}"
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Predicted cells of one combination in one order, and its row of the table."""
-
-    edited: EditedLayers
-    row: dict[str, Any]
-
-
-def _predict_order(method: Edit, space: TrainedSpace, design: Design, output: Output, n_vars: int) -> Prediction:
-    """Fit an effect, and apply it to the cells that took another."""
+def _predict_order(
+    method: Edit, space: TrainedSpace, design: Design, output: Output, n_vars: int
+) -> tuple[EditedLayers, dict[str, Any]]:
+    """Fit an effect, and apply it to the cells that took another; return them, and a row of the table of orders."""
     fitted, n_cells = method.fit(space, design), len(design.query)
     edited = EditedLayers.of([np.empty((n_cells, n_vars), dtype=space.cells.dtype)], space.n_neurons)
     into = np.arange(n_cells)
@@ -200,7 +180,7 @@ def _predict_order(method: Edit, space: TrainedSpace, design: Design, output: Ou
     features = feature_table(space.features, fitted, summary)
     row = {"n_cells": n_cells, "outside": summary.share_outside}
     row["expected"] = np.nan if fitted.ensemble is None else fitted.ensemble.expected
-    return Prediction(edited, row | {"verdict": write_verdict(fitted.summary, features, summary)})
+    return edited, row | {"verdict": write_verdict(fitted.summary, features, summary)}
 
 
 def _measure_agreement(one: np.ndarray, other: np.ndarray, control: np.ndarray) -> float:
@@ -210,48 +190,33 @@ def _measure_agreement(one: np.ndarray, other: np.ndarray, control: np.ndarray) 
     return float(1 - energy_distance(one, other) / max(from_control, 1e-12))
 
 
-def _log_agreements(agreements: Mapping[str, float]) -> None:
-    """Log how far the two orders agree, as a warning where they do not."""
-    for name, agreement in agreements.items():
-        if agreement < MIN_AGREEMENT:
-            text = "%s: the two orders agree to %.2f; the effects do not add up, and neither order is to be trusted."
-            logger.warning(text, name, agreement)
-        else:
-            logger.info("%s: the two orders agree to %.2f.", name, agreement)
-
-
 def _stack_predictions(
-    adata: AnnData,
-    space: TrainedSpace,
-    groupby: str,
-    rows: Mapping[Any, np.ndarray],
-    predictions: Mapping[tuple[Any, Any], Prediction],
-    record: Record,
+    adata: AnnData, groupby: str, rows: Mapping[Any, np.ndarray], edited: dict[Any, EditedLayers], record: Record
 ) -> AnnData:
     """Put the predicted cells of all combinations in all orders into one AnnData, with what they were predicted from."""
     # obs
     key, names, frames = record.key, list(rows), []
-    for (given, effect), prediction in predictions.items():
+    for (given, effect), of_order in edited.items():
         obs = adata.obs.iloc[rows[given]].copy()
         obs[f"{key}_from"], obs[f"{key}_effect"] = str(given), str(effect)
         obs[f"{key}_cell"] = obs.index.astype(str)
         obs[groupby] = name_combination(*sorted((given, effect), key=names.index))
         obs.index = obs.index.astype(str) + f"+{effect}"
-        obs[_slots.support(key)], obs[_slots.distance(key)] = prediction.edited.support, prediction.edited.distance
+        obs[_slots.support(key)], obs[_slots.distance(key)] = of_order.support, of_order.distance
         frames.append(obs)
 
     # cells
-    edited = [prediction.edited for prediction in predictions.values()]
-    cells = np.concatenate([one.layers[0] for one in edited])
+    cells = np.concatenate([of_order.layers[0] for of_order in edited.values()])
     predicted = AnnData(cells, obs=pd.concat(frames), var=adata.var.copy())
     for column in (groupby, f"{key}_from", f"{key}_effect"):
         values = predicted.obs[column].astype(str)
         predicted.obs[column] = pd.Categorical(values, categories=values.unique())
-    neurons = [one.neurons for one in edited if one.neurons is not None]
+    neurons = [of_order.neurons for of_order in edited.values() if of_order.neurons is not None]
     if len(neurons) == len(edited):  # else they are too many for memory
         predicted.obsm[_slots.neurons_edited(key)] = np.concatenate(neurons)
-    predicted.uns = {name: deep_copy(adata.uns[name]) | {"embedded": True} for name in space.keys}
+    predicted.uns = {name: deep_copy(adata.uns[name]) | {"embedded": True} for name in record.config["key"]}
+    cofactor = _slots.cofactor(record.config["layer"])
     record.write(predicted)
-    if _slots.cofactor(space.layer) in adata.var:
-        predicted.var[_slots.cofactor(None)] = adata.var[_slots.cofactor(space.layer)]
+    if cofactor in adata.var:
+        predicted.var[_slots.cofactor(None)] = adata.var[cofactor]
     return predicted

@@ -14,15 +14,7 @@ from anndata import AnnData
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .._data.check import (
-    Selector,
-    check_at_least,
-    check_free,
-    describe_choice,
-    format_choices,
-    lookup,
-    open_adata,
-)
+from .._data.check import Selector, check_at_least, check_free, describe_choice, format_choices, lookup, open_adata
 from .._data.design import read_populations
 from .._data.output import copy_cofactor
 from .._data.reader import CHUNK, check_finite, read_cells
@@ -36,23 +28,14 @@ from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
 
-CellsByRole = Mapping[str, np.ndarray]
-"""The cells of source, target, query and, where it is known, truth."""
+CellsByRole = Mapping[str, np.ndarray]  # of source, target, query and, where it is known, truth
+ScoreFunction = Callable[[np.ndarray], tuple[float, float]]  # score, and the distance that it was made of (else NaN)
 
-ScoreFunction = Callable[[np.ndarray], tuple[float, float]]
-"""Of predicted cells: the score, and the distance to the truth that it was made of (else NaN)."""
-
+# What is reported where the caller names no metrics; without a truth it is `CHECKS`.
 METRICS_WITH_TRUTH = ("energy_distance", "mean_wasserstein", "variance_ratio", "change_correlation")
-"""What is reported where the caller names no metrics; without a truth it is `CHECKS`."""
-
-MIN_CELLS_TO_SCORE = 4
-"""Cells of a population: a half of the truth must have two."""
-
-MAX_CELLS_IN_SAMPLE = 500
-"""Cells of a population that one bootstrap sample holds at most; the intervals are scaled for it."""
-
-MAX_CELLS_COUNTED = 5_000
-"""Cells of a population that count for an interval at most: distances between all pairs are taken of so many."""
+MIN_CELLS_TO_SCORE = 4  # of a population: a half of the truth must have two
+MAX_CELLS_IN_SAMPLE = 500  # of a population in one bootstrap sample; the intervals are scaled for it
+MAX_CELLS_COUNTED = 5_000  # of a population for an interval: distances between all pairs are taken of so many
 
 
 def compare(
@@ -91,12 +74,11 @@ def compare(
     Parameters
     ----------
     adata
-        Cells by features, on a scale on which equal differences matter equally. No trained space is needed.
-    groupby
-        Column of ``obs``.
+        Cells by features, on a scale on which equal differences matter equally. No trained space is needed. They are read
+        into memory, and many methods compare all pairs: of more than some 100,000 take a sample (:func:`scanpy.pp.sample`).
+    %(groupby)s
     source, target, query, truth
-        Populations, given as for :func:`neuronedit.tl.edit`.
-        ``truth``: cells like the query's, measured after the change; `None`: there are none.
+        Populations, given as for :func:`neuronedit.tl.edit`. The truth are cells like the query's, measured after the change.
     methods
         Rows of ``ne.baselines.BASELINES`` or functions ``(source, target) -> map`` on tensors, as a list or as a dict with
         names of your own (``{"long gan": partial(ne.baselines.gan, n_steps=30_000)}``). `None`: ``ne.baselines.QUICK``.
@@ -120,35 +102,27 @@ def compare(
     ``method``, ``seed``, ``metric``
         What was scored. Methods and metrics are ordered categories.
     ``value``
-        1 is best for each metric of ours. Of a distance the share that is closed: 0 = as far from the truth as the query
-        left alone, 1 = as close as two halves of the truth are to each other, negative = harm
-        (:func:`neuronedit.metrics.gap_closed`).
+        1 is best. Of a distance the share that is closed (:func:`neuronedit.metrics.gap_closed`): 0 = as far from the truth as
+        the query left alone, 1 = as close as two halves of the truth are to each other, negative = harm.
     ``low``, ``high``
         95 % bootstrap interval of ``value`` over other cells of these samples; other donors, runs or seeds move it more.
     ``distance``
         The distance itself, in its own units; NaN for other metrics.
-    ``seconds``
-        Wall time. An autoencoder that several methods share is trained once for each seed, and counted with the first.
-    ``error``
-        Why a method failed, its values being NaN; otherwise empty.
+    ``seconds``, ``error``
+        Wall time: an autoencoder that several methods share is trained once for each seed, and counted with the first. And why
+        a method failed, its values being NaN; otherwise empty.
 
     With ``key_added`` the layers are written, and ``uns[key_added]``, which says what they are; nothing else is.
 
     Raises
     ------
     ValueError, TypeError, KeyError
-        Before any work, when it cannot be done: an unknown column, value, method or metric, overlapping or empty
-        groups, a metric that needs a truth where none is given, NaN. What a method raises is reported in its rows.
-
-    Notes
-    -----
-    The populations are read into memory as dense float32, and many methods compare all pairs of cells: of more than some
-    100,000 cells take a sample (:func:`scanpy.pp.sample`).
+        Before any work: an unknown column, value, method or metric, overlapping or empty groups, a metric that needs a truth
+        where none is given, NaN. What a method raises is reported in its rows.
 
     References
     ----------
-    Amodio et al. 2018, arXiv:1805.12198, Tables 2 and 3; Bickel, Götze & van Zwet 1997, Resampling fewer than n
-    observations, Statistica Sinica 7:1-31.
+    Amodio et al. 2018, arXiv:1805.12198, Tables 2 and 3; Bickel, Götze & van Zwet 1997, Statistica Sinica 7:1-31 (intervals).
     """
     # read: whatever can be refused is refused here
     adata = open_adata(adata)
@@ -157,11 +131,18 @@ def compare(
     rows = read_populations(adata, groupby, **populations)
     for role, index in rows.items():
         if len(index) < MIN_CELLS_TO_SCORE:
-            raise ValueError(
-                f"{role} has {len(index)} cells; scores need at least {MIN_CELLS_TO_SCORE}, and are noise below about 100."
-            )
+            need = f"scores need at least {MIN_CELLS_TO_SCORE}, and are noise below about 100"
+            raise ValueError(f"{role} has {len(index)} cells; {need}.")
     learners = _choose(QUICK if methods is None else methods, BASELINES, "methods")
-    measures = _choose_metrics(metrics, has_truth=truth is not None)
+    metrics = metrics or (list(CHECKS) if truth is None else METRICS_WITH_TRUTH)
+    measures = _choose(metrics, METRICS | AGREEMENTS | CHECKS, "metrics")
+    need_truth = [name for name, measure in measures.items() if measure not in CHECKS.values()]
+    if need_truth and truth is None:
+        there = format_choices(CHECKS)
+        raise ValueError(f"metrics {format_choices(need_truth)} need a truth; without one there are {there}.")
+    if truth is None:
+        text = "No truth is given: the scores say how each method applies the observed change, not whether it is right."
+        logger.info(text)
     check_at_least(1, n_seeds=n_seeds)
     check_at_least(0, n_bootstrap=n_bootstrap)
     layers = {name: f"{key_added}_{name}" for name in learners} if key_added is not None else {}
@@ -176,8 +157,11 @@ def compare(
     offered = {"cells": reader[trained_on].to(device), "query": cells["query"], "fit": cache(Autoencoder.fit)}
     samples = _draw_samples({role: x.cpu().numpy() for role, x in cells.items()}, n_bootstrap, rng)
     scores = {name: _prepare_scores(measure, samples) for name, measure in measures.items()}
+    jobs: list[tuple[str, Any, int]] = []
+    for name, learn in learners.items():
+        seeds = range(rng, rng + n_seeds) if "rng" in signature(learn).parameters else [rng]
+        jobs += [(name, learn, seed) for seed in seeds]
     table, predictions = [], {}
-    jobs = _list_jobs(learners, range(rng, rng + n_seeds))
     for name, learn, seed in tqdm(jobs, desc="comparing", unit="run", disable=not show_progress(progress_bar)):
         predicted, about = _run_method(name, learn, cells, offered | {"rng": seed})
         for metric, of_samples in scores.items():
@@ -196,32 +180,6 @@ def compare(
         config = {"groupby": groupby, **populations, "methods": list(predictions), "layer": layer, "rng": rng}
         Record(key_added, Tool.COMPARE, config, {}).write(adata)
     return _sort_methods(pd.DataFrame(table), list(measures))
-
-
-def _choose_metrics(metrics: Any, *, has_truth: bool) -> dict[str, Any]:
-    """Return the metrics that were asked for, once it is known that they can be computed."""
-    measures = _choose(
-        metrics or (METRICS_WITH_TRUTH if has_truth else list(CHECKS)), METRICS | AGREEMENTS | CHECKS, "metrics"
-    )
-    if has_truth:
-        return measures
-    if need_truth := [name for name, measure in measures.items() if measure not in CHECKS.values()]:
-        raise ValueError(
-            f"metrics {format_choices(need_truth)} need a truth; without one there are {format_choices(CHECKS)}."
-        )
-    logger.info(
-        "No truth is given: the scores say how each method applies the observed change, not whether it is right."
-    )
-    return measures
-
-
-def _list_jobs(learners: Mapping[str, Any], seeds: Sequence[int]) -> list[tuple[str, Any, int]]:
-    """Return each method with each seed; one that draws nothing at random has the first alone."""
-    return [
-        (name, learn, seed)
-        for name, learn in learners.items()
-        for seed in (seeds if "rng" in signature(learn).parameters else seeds[:1])
-    ]
 
 
 def _run_method(
@@ -260,9 +218,8 @@ def _predict(learn: Callable[..., Any], cells: Mapping[str, Tensor], offered: Ma
     with torch.no_grad():
         predicted = torch.cat([move(block) for block in cells["query"].split(CHUNK)])
     if predicted.shape != cells["query"].shape:
-        raise ValueError(
-            f"the prediction has the shape {tuple(predicted.shape)}, the query {tuple(cells['query'].shape)}"
-        )
+        shapes = tuple(predicted.shape), tuple(cells["query"].shape)
+        raise ValueError(f"the prediction has the shape {shapes[0]}, the query {shapes[1]}")
     if not torch.isfinite(predicted).all():
         raise ValueError("the prediction has NaN or infinite values")
     return predicted.float().cpu().numpy()

@@ -28,15 +28,11 @@ from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
 
-MAX_CELLS_TO_SCORE = 2_000
-"""Cells between which distances are measured: all pairs of them take a second."""
+MAX_CELLS_TO_SCORE = 2_000  # between which distances are measured: all pairs of them take a second
+MAX_SAMPLES_NAMED = 3  # in the verdict
 
-MAX_SAMPLES_NAMED = 3
-"""Samples that the verdict names."""
-
+# What is reported of a batch of which nothing is known.
 UNKNOWN = {"outside": np.nan, "flagged": 0, "expected": np.nan, "expected_se": np.nan, "n_clipped": 0, "verdict": ""}
-"""What is reported of a batch of which nothing is known."""
-
 BATCH_COLUMNS = ["status", "how", "n_controls", "n_samples", *UNKNOWN]
 SAMPLE_COLUMNS = ["batch", "sample", "n_cells", "outside", "composition", "flagged", "lacking"]
 
@@ -66,10 +62,8 @@ def correct(
 ) -> AnnData | None:
     """Correct every batch by its control: the edit from its control to the reference's is applied to its samples.
 
-    One edit is fitted for each batch, from its control cells to those of the reference, all in the one space that
-    :func:`neuronedit.tl.train` has trained. What a sample differs in from the control stays. Batches that cannot be corrected
-    are left as they are, and the verdict names them. :func:`neuronedit.io.save_model` keeps all of it in one file, and
-    :func:`neuronedit.tl.apply` corrects other cells of the same batches.
+    All edits are fitted in one space. What a sample differs in from the control stays. Batches that cannot be corrected are
+    left as they are, and the verdict names them. :func:`neuronedit.tl.apply` corrects other cells of the same batches.
 
     Examples
     --------
@@ -82,7 +76,8 @@ def correct(
 
     Parameters
     ----------
-    %(trained)s
+    adata
+        Cells by features, with a trained space.
     batch_key
         Column of ``obs`` with the batches.
     control_key
@@ -93,21 +88,19 @@ def correct(
         The batch to which all others are corrected; it stays as it is. `None`: the controls of all batches together, so that
         every batch moves a little.
     sample_key
-        Column of ``obs`` with the samples: donors or tubes, controls and others. With three or more controls in a batch the
-        composition of each sample is compared with theirs. `None`: it is not.
+        Column of ``obs`` with the samples, controls and others: with three or more controls in a batch the composition of each
+        sample is compared with theirs.
     bridge
-        For batches without a control, batch -> what takes its place. Another batch, ``{"b3": "b2"}``: its cells move as those of
-        that batch (run on the same day, say). Or cells that were measured in this batch and in others,
+        For batches without a control, which else are left alone, batch -> what takes its place. Another batch,
+        ``{"b3": "b2"}``: its cells move as those of that batch do. Or cells that were measured in this batch and in others,
         ``{"b3": {"individual": "donor 7"}}``: they are the control, and those of the other batches, corrected, the reference.
-        A batch without a control that is not named here is left alone.
     held_out_controls
         Controls that are not used but scored, as a dict of obs column -> value(s), ``{"sample": ["HD1", "HD6"]}``: how far
         those of each batch come to those of the reference.
     edit, strata, **edit_params
-        How each batch's edit is fitted, as in :func:`neuronedit.tl.edit`. `None`: ``"percentile"`` within ``strata``, if they are
-        named: cell types, then, that controls and samples share. Without strata ``"auto"``, by cross-validation for each batch.
-        Do not give ``"auto"`` cell types as strata here: it would ask whether the correction of some predicts that of others,
-        which it need not.
+        How each batch's edit is fitted, as in :func:`neuronedit.tl.edit`. `None`: ``"percentile"`` within ``strata`` if they are
+        named, such as cell types that controls and samples share; else ``"auto"``, which should not get cell types as strata
+        here: the correction of some need not predict that of others.
     strength
         Share of the correction.
     %(bounds)s
@@ -129,25 +122,22 @@ def correct(
         What was done, and
 
         ``batches``
-            A DataFrame, one row a batch: its ``status`` ("reference", "corrected", "bridged", "like another batch", "left alone"),
-            ``how`` it was corrected, ``n_controls`` and ``n_samples`` (cells), the share of the
-            samples' cells ``outside`` the control, how many samples are ``flagged``, the ``expected`` share of the gap closed
-            (``edit="auto"``) and its standard error, values that were clipped, and the ``verdict``.
+            A DataFrame, one row a batch: its ``status`` ("reference", "corrected", "bridged", "like another batch", "left
+            alone"), ``how`` it was corrected, ``n_controls`` and ``n_samples`` (cells), the share of the samples' cells
+            ``outside`` the control, how many samples are ``flagged``, the ``expected`` share of the gap closed
+            (``edit="auto"``) and its standard error ``expected_se``, values clipped (``n_clipped``), and the ``verdict``.
         ``samples``
             A DataFrame, one row a sample: its share of cells ``outside`` the control; its ``composition``, how far it is from
             the controls' as a share of how far one control is from the others at most (shares of clusters, total variation);
-            ``flagged`` where that is above 1, and what the controls are ``lacking``, in words: the correction of such a sample
-            extrapolates, and what looks like a batch effect may be its composition, or the other way round.
+            ``flagged`` where that is above 1, so that the correction extrapolates; what the controls are ``lacking``, in words.
         ``features``
             A DataFrame, one row for each ``batch`` and ``feature``: what :func:`neuronedit.tl.edit` says of a feature, and
             ``outside_control``, the share of the samples' cells beyond the central 99 % of the control's; 0.01 is usual.
         ``held_out``
             With ``held_out_controls``, for each batch the energy distance from its held-out controls to the reference's (to
             those of all other batches if there is none), ``before`` and ``after``, and the share ``closed``.
-        ``fitted``
-            The edits of all batches, as in :func:`neuronedit.tl.edit`.
-        ``verdict``
-            In words, also logged.
+        ``fitted``, ``verdict``
+            The edits of all batches, as in :func:`neuronedit.tl.edit`; and the verdict in words, also logged.
 
     Raises
     ------
@@ -155,8 +145,7 @@ def correct(
 
     References
     ----------
-    Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198; Van Gassen et al. 2020, CytoNorm,
-    Cytometry A 97:268-278, for the design with a control in every batch.
+    Amodio et al. 2018, arXiv:1805.12198; Van Gassen et al. 2020, CytoNorm, Cytometry A 97:268-278, for a control in each batch.
     """
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
@@ -184,14 +173,18 @@ def correct(
         corrected = CellReader(edited.layers[0], space.cells.order)
         for one in tqdm(corrections, unit="batch", disable=not show_progress(progress_bar)):
             if one.is_fitted:
-                fitted[one.batch] = _fit_batch(method, space, one, corrected)
+                design = one.design if len(one.design.query) else replace(one.design, query=one.design.source)
+                targets = corrected if one.status is BatchStatus.BRIDGED else None  # cells that are corrected already
+                fitted[one.batch] = method.fit(space, design, targets=targets)
             reports.append(_correct_batch(one, fitted.get(one.like), space, edited, output, samples))
     scores = _score_held_out(space.cells, corrected, corrections, held_out)
 
     # report
     tables = _make_tables(reports, list(adata.var_names))
     verdict = _summarize_batches(tables["batches"], tables["samples"], scores)
-    log_batches(verdict, tables)
+    left_alone = (tables["batches"]["status"] == BatchStatus.LEFT_ALONE).any()
+    is_warning = left_alone or tables["samples"]["flagged"].any()
+    logger.log(logging.WARNING if is_warning else logging.INFO, "%s", verdict)
 
     # write
     config = {"batch_key": batch_key, **asked, "sample_key": sample_key, "edit": method.name, "strength": strength}
@@ -203,15 +196,6 @@ def correct(
     edited.write(adata, key_added, output.layers, space.layer)
     Record(key_added, Tool.CORRECT, config, content).write(adata)
     return adata if copy else None
-
-
-def _fit_batch(method: Edit, space: TrainedSpace, correction: BatchCorrection, corrected: CellReader) -> FittedEdit:
-    """Fit the edit of one batch; a bridged batch is corrected to cells that are corrected already."""
-    design = correction.design
-    if not len(design.query):  # a batch of controls alone
-        design = replace(design, query=design.source)
-    targets = corrected if correction.status is BatchStatus.BRIDGED else None
-    return method.fit(space, design, targets=targets)
 
 
 @dataclass(frozen=True)
@@ -272,13 +256,6 @@ def stack_features(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.D
     return stacked[columns + [name for name in stacked if name not in columns]]
 
 
-def log_batches(verdict: str, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Log the verdict, as a warning where a batch was left alone or a sample is flagged."""
-    left_alone = (tables["batches"]["status"] == BatchStatus.LEFT_ALONE).any()
-    is_warning = left_alone or tables["samples"]["flagged"].any()
-    logger.log(logging.WARNING if is_warning else logging.INFO, "%s", verdict)
-
-
 def _describe_samples(found: Coverage, outside: pd.Series) -> pd.DataFrame:
     """Return one row a sample, given which of its cells lie outside the control."""
     table = pd.DataFrame({"composition": found.ratio})
@@ -335,9 +312,8 @@ def _summarize_batches(batches: pd.DataFrame, samples: pd.DataFrame, scores: pd.
     for _, row in flagged.head(MAX_SAMPLES_NAMED).iterrows():
         sentences.append(f"{row['sample']} ({row['batch']}, {row['composition']:.1f} times as far): {row['lacking']}.")
     if samples["composition"].isna().any():
-        sentences.append(
-            "Whether samples and controls agree in composition is not known: sample_key names no three controls."
-        )
+        text = "Whether samples and controls agree in composition is not known: sample_key names no three controls."
+        sentences.append(text)
     for batch, row in scores.iterrows():
         sentences.append(f"Of the distance of held-out controls of {batch}, {row['closed']:.2f} was closed.")
     return " ".join(sentences)

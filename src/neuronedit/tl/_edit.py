@@ -58,8 +58,7 @@ def edit(
     Parameters
     ----------
     adata
-        Cells by features, with a space that :func:`neuronedit.tl.train` has trained on the same features. Of a MuData pass
-        one modality, ``mdata.mod["prot"]``.
+        Cells by features, with a space that :func:`neuronedit.tl.train` has trained. Of a MuData pass one modality.
     %(groupby)s
     source, target
         The populations between which the change was observed: a value or list of values of ``groupby``, or a dict of obs
@@ -68,76 +67,70 @@ def edit(
     query
         The cells to edit, given in the same way. Required: the error lists the values that are left.
     edit
-        ``"auto"``: an ensemble of ``ne.ensemble.CANDIDATES``.
-        ``"paper"``: the published method to the letter, the percentile edit and the decoded cell.
-        Or one edit of neurons: ``"percentile"``, each neuron moves as its percentiles did; ``"shift"``, every cell moves
-        by the difference of the means; ``"affine"``, each neuron takes the target's mean and spread; ``"gaussian_ot"``,
-        the linear map between means and covariances; ``"local"``, every cell moves as the source cells nearest to
-        it; ``"transport"``, as these are matched with target cells by optimal transport; or a function
+        ``"auto"``: an ensemble of ``ne.ensemble.CANDIDATES``. ``"paper"``: the published method to the letter, the percentile
+        edit and the decoded cell. Or one edit of neurons: ``"percentile"``, each neuron moves as its percentiles did;
+        ``"shift"``, every cell moves by the difference of the means; ``"affine"``, each neuron takes the target's mean and
+        spread; ``"gaussian_ot"``, the linear map between means and covariances; ``"local"``, every cell moves as the source
+        cells nearest to it; ``"transport"``, as these are matched with target cells by optimal transport; or a function
         ``(source, target) -> map`` on neurons.
     strata
-        Column of ``obs`` that divides source and target into strata between which the change may differ: donors, cell
-        types, replicates, patients. ``"auto"`` holds them out in turn, so name what sets the query apart from the source:
-        cell types for a new cell type, donors for a new donor. Any other edit is fitted in each stratum, and a cell moves
-        as the source cells nearest to it do in theirs; small strata are shrunk towards the edit fitted on all cells. `None`:
-        ``"auto"`` derives strata (clusters on the features that change least, and samples of different composition), other
-        edits are fitted on all cells alike.
+        Column of ``obs`` that divides source and target into strata between which the change may differ: cell types, donors.
+        ``"auto"`` holds them out in turn, so name what sets the query apart from the source: cell types for a new cell type,
+        donors for a new donor. Any other edit is fitted in each stratum, and a cell moves as the source cells nearest to it do
+        in theirs; small strata are shrunk towards the edit fitted on all cells. `None`: ``"auto"`` derives strata (clusters on
+        the features that change least, samples of different composition), other edits are fitted on all cells alike.
     strength
-        Share of the edit: 0 leaves the cells alone, 1 is the whole edit, 2 goes twice as far, -1 the other way.
-        ``"auto"`` takes this share of its own strength. Several, such as ``[0.25, 0.5, 1]``, are a path: the last one is
-        written as ever, the others into layers ``"edited_0.25"`` and ``"edited_0.5"``.
+        Share of the edit: 0 leaves the cells alone, 1 is the whole edit, 2 goes twice as far, -1 the other way. ``"auto"`` takes
+        this share of its own strength. Several, such as ``[0.25, 0.5, 1]``, are a path: the last one is written as ever, the
+        others into layers ``"edited_0.25"`` and ``"edited_0.5"``.
     %(bounds)s
     layer
         Read this layer instead of the one that the space was trained on: ``"edited"`` puts a second edit on top of a first.
-        ``uns["edited"]["order"]`` lists the edits that made a layer.
     key
         Where :func:`neuronedit.tl.train` kept the trained space; or several, trained with other seeds
         (``rng=1, key_added="other"``). Edits in all of them are averaged; neurons and the record are the first one's.
     key_added
         Name of the layer, and of the record in ``uns``.
     write_to
-        Write into a new zarr store at this path, 32,768 cells at a time, and leave ``adata`` as it is: for cells that are not in
-        memory, or too many for a second layer. The store is an AnnData (without X) that :func:`anndata.read_zarr` reads. If it
-        is interrupted, the same call resumes where it stopped; rows that were not written yet are NaN.
+        Write into a new zarr store at this path, 32,768 cells at a time, and leave ``adata`` as it is: for cells that are too
+        many for memory. The store is an AnnData (without X) that :func:`anndata.read_zarr` reads. If it is interrupted, the
+        same call resumes where it stopped; rows that were not written yet are NaN.
     %(accelerator)s
     rng
         Seed of what is drawn at random (auto, transport).
     %(copy)s
     **edit_params
-        Parameters of the edit. Of every edit of neurons:
+        ``n_bins=100`` (percentile, local): intervals between percentiles; more follow source and target more closely, and
+        their noise. ``n_neighbors=30`` (local, transport): more is smoother. ``candidates`` (auto): rows of
+        ``ne.ensemble.CANDIDATES``. And of every edit of neurons:
 
         ``axes="neurons"``
             as published, or ``"principal"``: along the principal axes of the neurons of source and target;
         ``neurons=None``
             columns of ``obsm["X_neurons"]``: edit these alone; :func:`neuronedit.tl.rank_neurons` says what each does;
         ``residual=True``
-            add the change that the edit makes to the decoded cell to the cell itself, so that what the space cannot
-            reproduce of it is kept. `False`: the decoded cell;
+            add the change of the decoded cell to the cell itself, which keeps what the space cannot reproduce of it. `False`:
+            the decoded cell;
         ``paired_by=None``
-            column of ``obs`` whose values, donors say, were each measured before and after the change. The edit is
-            fitted for each, so that differences between donors are not taken for a change, and the edits are averaged;
-            donors who resemble the query count most (inverse energy distance).
-
-        Besides these ``n_bins=100`` (percentile, local): intervals between percentiles; more follow source and target more
-        closely, and their noise. ``n_neighbors=30`` (local, transport): more is smoother. ``candidates`` (auto): rows of
-        ``ne.ensemble.CANDIDATES``.
+            column of ``obs`` whose values, donors say, were each measured before and after the change. The edit is fitted for
+            each, so that differences between donors are not taken for a change, and the edits are averaged; donors who
+            resemble the query count most (inverse energy distance).
 
     Returns
     -------
     `None`, or the new AnnData with ``copy=True``. Written are
 
     ``layers["edited"]``
-        The query cells after the edit, in the units of the layer that was read; all other cells unchanged.
-        Dense, ``(n_obs, n_vars)``, in the floating type of that layer (float32 for small integers).
+        The query cells after the edit, all others unchanged, in the units of the layer that was read. Dense,
+        ``(n_obs, n_vars)``, in the floating type of that layer (float32 for small integers).
     ``obsm["X_neurons_edited"]``
-        Their neurons after the edit, ``(n_obs, n_neurons)`` float32; for all other cells their neurons. Left out where they
-        would take more than 1 GiB.
+        Neurons of the edited cells, and of all others, ``(n_obs, n_neurons)`` float32; left out above 1 GiB.
     ``obs["edited_support"]``
         For query cells the share of their neurons, before the edit, that lie within the range of the source's: where it
         is low the edit extrapolates. NaN for all other cells.
     ``obs["edited_distance"]``
-        For query cells how far they lie from the source cells most like them: above 1, farther than 99 % of the source's
-        own cells do. NaN for all other cells.
+        How far query cells lie from the source cells most like them: above 1, farther than 99 % of the source's own cells do.
+        NaN for all other cells.
     ``uns["edited"]``
         What was done: the populations, the edit and its parameters, numbers of cells and of clipped values, and
 
@@ -145,16 +138,16 @@ def edit(
             In words, also logged: what to expect of the edit, and what to look at.
         ``features``
             A DataFrame: for each feature the change of the mean from source to target (``observed_change``) and in the query
-            (``change``); whether the edit moved it further than that, or the other way (``beyond_observed``, by more
-            than a tenth of the query's standard deviation); the edited ``mean`` and its standard error ``mean_error``, from
-            what was missed in held-out folds (``held_out_error``) and from :func:`neuronedit.tl.bootstrap`; whether it moved
-            in the wrong direction in most folds (``wrong_direction``).
+            (``change``); whether the edit moved it further than that, or the other way (``beyond_observed``, by more than a
+            tenth of the query's standard deviation); the edited ``mean`` and its standard error ``mean_error``, from what was
+            missed in held-out folds (``held_out_error``) and from :func:`neuronedit.tl.bootstrap`; whether it moved in the
+            wrong direction in most folds (``wrong_direction``).
         ``order``
             The edits that made this layer, the first one first.
         ``fitted``
-            The edit itself, as arrays and JSON, with the ids of its spaces, the scale of its cells and its digest: what
-            :func:`neuronedit.tl.apply` and :func:`neuronedit.io.save_model` take. It is missing where the edit is a function
-            of the caller's own that returns no row of ``ne.edits.MAPS``.
+            The edit itself, as arrays and JSON, with its digest, the ids of its spaces and the scale of its cells: what
+            :func:`neuronedit.tl.apply` and :func:`neuronedit.io.save_model` take. Missing where the edit is a function of the
+            caller's own that returns no row of ``ne.edits.MAPS``.
         ``ensemble``
             For ``"auto"``, what :class:`neuronedit.ensemble.Ensemble` describes: candidates, folds, scores, weights,
             strength and the expected share of the distance that is closed. :func:`neuronedit.pl.cross_validation` draws it.
@@ -162,14 +155,14 @@ def edit(
     Raises
     ------
     ValueError, TypeError, KeyError
-        Before any work, and with ``adata`` unchanged, when it cannot be done: no trained space, other features than it
-        was trained on, cells on another scale, an unknown column, value, edit or parameter, an empty group, fewer than two
-        source or target cells, cells in both source and target or in both query and target, NaN.
+        Before any work, and with ``adata`` unchanged: no trained space, other features than it was trained on, another scale,
+        an unknown column, value, edit or parameter, an empty group, fewer than two source or target cells, cells in both
+        source and target or in both query and target, NaN.
 
     References
     ----------
-    Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198; Caruana et al. 2004, Ensemble
-    selection from libraries of models, doi:10.1145/1015330.1015432.
+    Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198.
+    Caruana et al. 2004, Ensemble selection from libraries of models, doi:10.1145/1015330.1015432.
     """
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)

@@ -40,10 +40,8 @@ def embed(
     model
         The AnnData that holds the space, or a file of :func:`neuronedit.io.save_model`.
     %(layer)s
-    key
-        Where the model is in ``uns`` of ``model``.
-    key_added
-        Where it is kept in ``uns`` of ``adata``.
+    key, key_added
+        Where the space is in ``uns`` of ``model``, and where it is kept in ``uns`` of ``adata``.
     %(accelerator)s
     %(copy)s
 
@@ -55,8 +53,7 @@ def embed(
     Raises
     ------
     ValueError, TypeError, KeyError
-        Before any work, and with ``adata`` unchanged: features that are missing, or others; another scale; NaN; no such
-        space.
+        Before any work, and with ``adata`` unchanged: missing or other features, another scale, NaN, no such space.
     """
     # read
     adata = open_adata(adata, copy=copy)

@@ -17,11 +17,8 @@ from ..engine.fit import FittedEdit
 from ..metrics import energy_distance, gap_closed
 from ._combine import MAX_CELLS_FOR_AGREEMENT
 
-MIN_SHARE_RECURRING = 0.5
-"""Share of an effect that must recur: below it, means are predicted better by leaving the effect out."""
-
-ORDERS = (("b", "a"), ("a", "b"))
-"""Effect and the cells it is applied to, in the order of the effects on the first treatment's cells."""
+MIN_SHARE_RECURRING = 0.5  # of an effect: below it, means are predicted better by leaving the effect out
+ORDERS = (("b", "a"), ("a", "b"))  # effect and the cells it is applied to, those of the first treatment first
 
 
 class Generalization(StrEnum):

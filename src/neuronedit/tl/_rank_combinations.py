@@ -16,8 +16,8 @@ from .._data.space import TrainedSpace
 from ._combine import combine, name_combination
 from ._edit import EditName
 
+# A feature (its mean), a gate (the share of cells in it), or a function of cells.
 Score = str | Mapping[str, tuple[float | None, float | None]] | Callable[[AnnData], float]
-"""A feature (its mean), a gate (the share of cells in it), or a function of cells."""
 
 
 def rank_combinations(
@@ -53,8 +53,6 @@ def rank_combinations(
     Parameters
     ----------
     %(treatments)s
-    effects
-        Its values for cells under one treatment each, at least two.
     score
         What to rank by, the highest first: a feature (its mean), a gate (``{"CD38": (1.5, None), "CD3": (None, 1)}``: the
         share of cells between the limits), or a function of an AnnData of cells that returns a number.
@@ -78,37 +76,30 @@ def rank_combinations(
     # read
     adata = open_adata(adata)
     check_at_least(2, n_bootstrap=n_bootstrap)
-    _check_score(adata, score)
+    measure = _read_score(adata, score)
     space = TrainedSpace.read(adata, key, layer, accelerator)
     rows = read_treatments(adata, groupby, control, effects)
 
     # predict
-    how: dict[str, Any] = {
-        "rng": rng,
-        "edit": edit,
-        "strata": strata,
-        "layer": layer,
-        "key": key,
-        "accelerator": accelerator,
-    }
-    predicted = combine(
-        adata, groupby, control=control, effects=effects, progress_bar=progress_bar, **how, **edit_params
-    )
+    how: dict[str, Any] = {"edit": edit, "strata": strata, "rng": rng, "progress_bar": progress_bar} | edit_params
+    how |= {"layer": layer, "key": key, "accelerator": accelerator}
+    predicted = combine(adata, groupby, control=control, effects=effects, **how)
     assert predicted is not None
     agreement = Record.read(predicted, _slots.COMBINED, Tool.COMBINE).content["combinations"]["agreement"]
 
     # score
-    measure, generator = _score_function(score), np.random.default_rng(rng)
-    alone = {}
+    generator, alone, table = np.random.default_rng(rng), {}, {}
     for name, of_name in rows.items():
         cells = space.cells.to_matrix_order(space.cells[of_name].numpy())
         alone[name] = measure(AnnData(cells, obs=adata.obs.iloc[of_name], var=adata.var))
-    table = {}
     for a, b in itertools.combinations(effects, 2):
         name = name_combination(a, b)
         cells = predicted[predicted.obs[groupby] == name]
         orders = [cells[cells.obs[f"{_slots.COMBINED}_from"] == str(given)] for given in (a, b)]
-        resampled = [_resampled_score(measure, orders, generator) for _ in range(n_bootstrap)]
+        resampled = []
+        for _ in range(n_bootstrap):
+            samples = (order[generator.integers(order.n_obs, size=order.n_obs)] for order in orders)
+            resampled.append(np.mean([measure(sample) for sample in samples]))
         low, high = np.quantile(resampled, [0.025, 0.975])
         row = {"predicted": np.mean([measure(cells) for cells in orders]), "low": low, "high": high}
         row |= {"score_a": alone[a], "score_b": alone[b], "control": alone[control]}
@@ -116,26 +107,14 @@ def rank_combinations(
     return pd.DataFrame.from_dict(table, orient="index").sort_values("predicted", ascending=False, kind="stable")
 
 
-def _resampled_score(
-    measure: Callable[[AnnData], float], orders: Sequence[AnnData], generator: np.random.Generator
-) -> float:
-    """Return the mean score of a resample of the cells of both orders."""
-    return float(np.mean([measure(cells[generator.integers(cells.n_obs, size=cells.n_obs)]) for cells in orders]))
-
-
-def _check_score(adata: AnnData, score: Any) -> None:
-    """Refuse what is no score."""
+def _read_score(adata: AnnData, score: Any) -> Callable[[AnnData], float]:
+    """Return the score as a function of cells, and refuse what is none."""
     limits = list(score.values()) if isinstance(score, Mapping) else []
     is_gate = bool(limits) and all(isinstance(ends, tuple | list) and len(ends) == 2 for ends in limits)
     if not callable(score) and not isinstance(score, str) and not is_gate:
-        raise TypeError(
-            f"score must be a feature, a gate such as {{'CD38': (1.5, None)}}, or a function; it is {score!r}."
-        )
+        what = "a feature, a gate such as {'CD38': (1.5, None)}, or a function"
+        raise TypeError(f"score must be {what}; it is {score!r}.")
     check_features(adata, *([score] if isinstance(score, str) else score if is_gate else ()))
-
-
-def _score_function(score: Score) -> Callable[[AnnData], float]:
-    """Return the score as a function of cells."""
     if callable(score):
         return lambda cells: float(score(cells))
     if isinstance(score, str):

@@ -25,10 +25,10 @@ def rank_neurons(
 ) -> pd.DataFrame:
     r"""Rank neurons by how far apart source and target are, and name the features that each of them drives.
 
-    With :math:`p_{j0}^S, \dots, p_{j100}^S` the percentiles of neuron :math:`j` in the source, :math:`p_j^T` those in the
-    target and :math:`s_j` its standard deviation in the source, the distance is
-    :math:`\frac{1}{101} \sum_i |p_{ji}^T - p_{ji}^S| / s_j`, in effect the Wasserstein-1 distance. What the neuron
-    drives is found by finite differences in the decoder :math:`D`, averaged over cells :math:`z` of the source:
+    This follows Amodio et al. 2018, arXiv:1805.12198. With :math:`p_{j0}^S, \dots, p_{j100}^S` the percentiles of neuron
+    :math:`j` in the source, :math:`p_j^T` those in the target and :math:`s_j` its standard deviation in the source, the
+    distance is :math:`\frac{1}{101} \sum_i |p_{ji}^T - p_{ji}^S| / s_j`, in effect the Wasserstein-1 distance. What the
+    neuron drives is found by finite differences in the decoder :math:`D`, averaged over cells :math:`z` of the source:
     :math:`D(z + s_j e_j / 2) - D(z - s_j e_j / 2)`.
 
     Examples
@@ -53,8 +53,7 @@ def rank_neurons(
     n_features
         How many features are named for each neuron, at most all.
     max_cells
-        Source cells, evenly spaced, at which the decoder is differentiated; more take longer and average over more of the
-        source.
+        Source cells, evenly spaced, at which the decoder is differentiated; more take longer.
     %(accelerator)s
 
     Returns
@@ -80,10 +79,6 @@ def rank_neurons(
     ------
     KeyError, ValueError
         When there is no such edit, it was fitted on other cells, or its cells, layer or space are gone or changed.
-
-    References
-    ----------
-    Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198.
     """
     # read
     adata = open_adata(adata)
@@ -112,11 +107,8 @@ def rank_neurons(
     # how far each moved, in units of its standard deviation
     unit = torch.where(_sd(source) > 0, _sd(source), _sd(target))
     curves = [percentile(z, z).knots for z in (source, target)]
-    moved = {
-        "distance": (curves[1] - curves[0]).abs().mean(1),
-        "shift": target.mean(0) - source.mean(0),
-        "applied": (after - before).abs().mean(0),
-    }
+    moved = {"distance": (curves[1] - curves[0]).abs().mean(1), "shift": target.mean(0) - source.mean(0)}
+    moved["applied"] = (after - before).abs().mean(0)
     moved = {name: torch.where(unit > 0, value / unit, 0) for name, value in moved.items()}
 
     # what each does in the decoder
@@ -127,10 +119,8 @@ def rank_neurons(
     ranked = pd.DataFrame({"rank": np.arange(1, len(order) + 1), "neuron": order.numpy()})
     ranked = ranked.assign(**{name: value[order].numpy() for name, value in moved.items()})
     ranked = ranked.loc[ranked.index.repeat(top.shape[1])].reset_index(drop=True)
-    return ranked.assign(
-        feature=np.array(space.features, dtype=object)[top.numpy().ravel()],
-        effect=effects[order].gather(1, top).numpy().ravel(),
-    )
+    features = np.array(space.features, dtype=object)[top.numpy().ravel()]
+    return ranked.assign(feature=features, effect=effects[order].gather(1, top).numpy().ravel())
 
 
 def _sd(z: Tensor) -> Tensor:

@@ -23,13 +23,9 @@ from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
 
-MAX_CELLS_FOR_MEANS = 20_000
-"""Cells of a population that are looked at: of so many a mean is known to 0.7 % of a standard deviation."""
-
+MAX_CELLS_FOR_MEANS = 20_000  # of a population: of so many a mean is known to 0.7 % of a standard deviation
 MAX_FEATURES_IN_VERDICT = 8
-
-SHRINKING_EDITS = {"auto"}
-"""Edits that go less far where they are less sure."""
+SHRINKING_EDITS = {"auto"}  # they go less far where they are less sure
 
 
 def synergy(
@@ -57,8 +53,7 @@ def synergy(
 
     The mean of each feature under both treatments is compared with its prediction from each of them alone, the average over
     both orders of :func:`neuronedit.tl.combine`. Before that it is asked whether the effects generalize at all: if too
-    little of one recurs in the cells of the other, a difference says nothing about a single feature. Predicted combinations
-    are ranked by :func:`neuronedit.tl.rank_combinations`.
+    little of one recurs in the cells of the other, a difference says nothing about a single feature.
 
     Examples
     --------
@@ -73,21 +68,17 @@ def synergy(
     Parameters
     ----------
     %(treatments)s
-    effects
-        Its two values for cells under one treatment each.
     measured
         Its value for cells under both treatments.
     %(edit)s
-        With strata standard errors are smaller. Not ``"auto"``: it shrinks effects of which it is not sure, and what it leaves
-        out would look like a departure.
+        With strata standard errors are smaller. Not ``"auto"``: what it shrinks of an effect would look like a departure.
     margin
         A departure must be larger than this, in standard deviations of the feature in the measured combination. With 0 any
-        inaccuracy of the prediction becomes significant once there are cells enough.
+        inaccuracy becomes significant once there are cells enough.
     fdr
         Expected share of false ones among the features that are called departures (Benjamini-Hochberg).
     n_bootstrap
-        Bootstrap resamples of all populations, with the effects fitted again. More make the standard errors steadier: with 50
-        they vary by 10 %.
+        Resamples of all populations, on which the effects are fitted again. With 50 the standard errors vary by 10 %.
     %(reading)s
     key_added
         Key of the result in ``uns``.
@@ -117,10 +108,9 @@ def synergy(
     -----
     The p-value is of :math:`|\delta| \le` margin. Its standard error has four parts: the prediction's, by bootstrap over
     cells of control and both treatments; the measured mean's; half of the difference between the two orders; and the
-    difference between the prediction and the sum of the effects on the mean. The last two are what the prediction may be
-    wrong by, as far as that can be seen: a space that was trained too briefly loses power, but calls nothing a departure that
-    is its own error. Means also change when a treatment kills one kind of cell: that is seen as a departure, too.
-
+    difference between the prediction and the sum of the effects on the mean. The last two are what can be seen of the error
+    of the prediction: a space that was trained too briefly loses power, but calls nothing a departure that is its own error.
+    Means also change when a treatment kills one kind of cell: that is seen as a departure, too.
     A space that has seen the measured combination may predict a part of the departure. To be strict, train on all other
     cells and bring these in with :func:`neuronedit.tl.embed`.
 
@@ -131,15 +121,26 @@ def synergy(
     """
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
-    _check_question(effects, edit, margin, fdr)
+    if isinstance(effects, str) or len(effects) != 2:
+        raise ValueError(f"effects must be two values; they are {effects!r}.")
+    if isinstance(edit, str) and edit in SHRINKING_EDITS:
+        why = "shrinks effects, which would look like departures"
+        raise ValueError(f"edit={edit!r} {why}; name one edit, 'percentile'.")
+    if margin < 0 or not 0 < fdr < 1:
+        raise ValueError(f"margin must be at least 0 and fdr between 0 and 1; they are {margin!r} and {fdr!r}.")
     check_at_least(2, n_bootstrap=n_bootstrap)
     if not isinstance(key, str):
         raise TypeError(f"key must name one trained space; it is {key!r}.")
     method = Edit.of(edit, rng=rng, **edit_params)
     space = TrainedSpace.read(adata, key, layer, accelerator)
     rows = read_treatments(adata, groupby, control, effects)
-    rows[measured] = _read_measured(adata, groupby, rows, measured)
-    read_orders(adata, rows, control, effects, strata, method.paired_by)
+    if measured in rows:
+        raise ValueError(f"measured={measured!r} is among control and effects, too.")
+    rows[measured] = np.flatnonzero(select_cells(adata, groupby, [measured], "measured"))
+    if len(rows[measured]) < MIN_CELLS:
+        raise ValueError(f"{measured!r} has {len(rows[measured])} cell; a mean and its error need at least 2.")
+    labels = {"strata": strata, "paired_by": method.paired_by}
+    read_orders(adata, rows, control, effects, **labels)
     method.check(space)
     check_free(adata, key_added, spaces=space.keys)
     space.check_cells()
@@ -149,7 +150,7 @@ def synergy(
     few = {name: np.sort(generator.permutation(of_name)[:MAX_CELLS_FOR_MEANS]) for name, of_name in rows.items()}
     with computing():
         cells = dict(zip(few, space.read_cells(*few.values()), strict=True))
-        designs = read_orders(adata, few, control, effects, strata, method.paired_by)
+        designs = read_orders(adata, few, control, effects, **labels)
         fitted = {order: method.fit(space, design) for order, design in designs.items()}
         roles = {"control": control, "a": effects[0], "b": effects[1], "both": measured}
         means = estimate_means(cells, fitted, roles, n_bootstrap, generator, show_progress(progress_bar))
@@ -169,28 +170,6 @@ def synergy(
     return adata if copy else None
 
 
-def _check_question(effects: Sequence[Any], edit: Any, margin: float, fdr: float) -> None:
-    """Refuse what cannot be asked together."""
-    if isinstance(effects, str) or len(effects) != 2:
-        raise ValueError(f"effects must be two values; they are {effects!r}.")
-    if isinstance(edit, str) and edit in SHRINKING_EDITS:
-        raise ValueError(
-            f"edit={edit!r} shrinks effects, which would look like departures; name one edit, 'percentile'."
-        )
-    if margin < 0 or not 0 < fdr < 1:
-        raise ValueError(f"margin must be at least 0 and fdr between 0 and 1; they are {margin!r} and {fdr!r}.")
-
-
-def _read_measured(adata: AnnData, groupby: str, rows: dict[Any, np.ndarray], measured: Any) -> np.ndarray:
-    """Return the row numbers of the cells under both treatments."""
-    if measured in rows:
-        raise ValueError(f"measured={measured!r} is among control and effects, too.")
-    of_measured = np.flatnonzero(select_cells(adata, groupby, [measured], "measured"))
-    if len(of_measured) < MIN_CELLS:
-        raise ValueError(f"{measured!r} has {len(of_measured)} cell; a mean and its error need at least 2.")
-    return of_measured
-
-
 def _summarize_departures(features: pd.DataFrame, generalizes: pd.DataFrame, margin: float, fdr: float) -> str:
     """Say whether the effects generalize, and which features depart from the prediction."""
     sentences = []
@@ -203,12 +182,12 @@ def _summarize_departures(features: pd.DataFrame, generalizes: pd.DataFrame, mar
         }
         if row["verdict"] in texts:
             sentences.append(texts[row["verdict"]])
-    names = list(features.index[features["departs"]])
+    names, limit = list(features.index[features["departs"]]), f"by more than {margin:g} sd (FDR {fdr:.0%})"
     if names:
-        what = f"{len(names)} of {len(features)} features depart from the prediction by more than {margin:g} sd"
-        sentences.append(f"{what} (FDR {fdr:.0%}): {list_names(names, MAX_FEATURES_IN_VERDICT)}.")
+        what = f"{len(names)} of {len(features)} features depart from the prediction {limit}"
+        sentences.append(f"{what}: {list_names(names, MAX_FEATURES_IN_VERDICT)}.")
     else:
-        sentences.append(f"No feature departs from the prediction by more than {margin:g} sd (FDR {fdr:.0%}).")
+        sentences.append(f"No feature departs from the prediction {limit}.")
     if names and (generalizes["verdict"] == Generalization.FAILS).any():
         sentences.append("As an effect as a whole does not generalize, these are no interactions of single features.")
     return " ".join(sentences)

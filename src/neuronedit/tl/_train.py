@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from .. import _slots
 from .._data.check import check_free, check_parameters, describe_choice, format_choices, lookup, open_adata
-from .._data.reader import CellReader, check_finite, encode_all, read_cells
+from .._data.reader import check_finite, encode_all, read_cells
 from .._data.space import name_space_class, write_space
 from .._device import find_device
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
@@ -18,8 +18,7 @@ from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
 
-MAX_USUAL_VALUE = 100.0
-"""No usual transformation gives larger values: arcsinh and log1p of a million are 14."""
+MAX_USUAL_VALUE = 100.0  # no usual transformation gives larger values: arcsinh and log1p of a million are 14
 
 
 def train(
@@ -60,14 +59,14 @@ def train(
     adata
         Cells by features: in memory, backed, or with dask arrays. What is not in memory is read in shuffled blocks.
     space
-        ``"autoencoder"`` (as published), ``"conv"`` (as published for images, whose shape is in ``uns["image_shape"]``: rows
-        and columns, or rows, columns and channels, the order in which they are flattened in X), ``"pca"``, ``"identity"``
-        (edit the features themselves), or a class of your own, derived from ``ne.spaces.FittedSpace``.
+        ``"autoencoder"`` (as published by Amodio et al. 2018, arXiv:1805.12198), ``"conv"`` (as published for images, whose shape
+        is in ``uns["image_shape"]``: rows, columns and any channels, the order in which they are flattened in X), ``"pca"``,
+        ``"identity"`` (edit the features themselves), or a class of your own, derived from ``ne.spaces.FittedSpace``.
     layer
         Train on this layer instead of X. It is edited later, too.
     max_epochs
-        Passes over all cells. `None`: as many as make 5,000 steps (``"conv"``: 1,000), and at least two. More lowers the
-        reconstruction error; see :func:`neuronedit.pl.history`.
+        Passes over all cells; Ctrl-C ends training early and keeps the weights so far. `None`: as many as make 5,000 steps
+        (``"conv"``: 1,000), at least two. More lowers the reconstruction error; see :func:`neuronedit.pl.history`.
     batch_size
         Cells a step. Larger ones need more epochs for the same error. `None`: 100 (``"conv"``: 16).
     lr
@@ -76,16 +75,15 @@ def train(
     schedule
         ``"onecycle"``: rises and anneals, with a several times lower error after the same time; ``"constant"``: as
         published; or a function of the share of training that is done, returning the share of ``lr``.
-    validation_size
-        Share of the cells kept aside, to record their loss.
-    early_stopping
-        Stop after so many epochs without a lower validation loss and keep the best weights. It needs ``validation_size``.
+    validation_size, early_stopping
+        Share of the cells kept aside, to record their loss; and after how many epochs without a lower one training stops and
+        keeps the best weights.
     rng
         Seed or generator. The same seed gives the same bits on the same machine's CPU.
     %(accelerator)s
     precision
-        Of the matrix products of the training: ``"float32"`` or ``"bfloat16"``, which is faster on GPUs and on some CPUs, above
-        all with thousands of features. Weights stay float32, and so is everything that is done with the trained space.
+        Of matrix products in training: ``"float32"`` or ``"bfloat16"``, which is faster on GPUs and some CPUs, above all with
+        thousands of features. Weights, and all that is done with the trained space, are float32.
     key_added
         Where the model is kept in ``uns``.
     %(progress_bar)s
@@ -108,16 +106,8 @@ def train(
     Raises
     ------
     ValueError, TypeError, KeyError
-        Before any work, and with ``adata`` unchanged, when the data cannot be used: no such layer, NaN or infinite
-        values, duplicated ``var_names``, an unknown space or parameter.
-
-    Notes
-    -----
-    Ctrl-C ends training early and keeps the weights so far.
-
-    References
-    ----------
-    Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198.
+        Before any work, and with ``adata`` unchanged: no such layer, NaN or infinite values, duplicated ``var_names``, an
+        unknown space or parameter.
     """
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
@@ -125,15 +115,13 @@ def train(
     kind: Any = lookup(SPACES, space, "space")
     is_space = isclass(kind) and issubclass(kind, FittedSpace)
     if not is_space:
-        raise TypeError(
-            f"space={space!r} is no class derived from ne.spaces.FittedSpace; there are {format_choices(SPACES)}."
-        )
+        what = "is no class derived from ne.spaces.FittedSpace"
+        raise TypeError(f"space={space!r} {what}; there are {format_choices(SPACES)}.")
     check_parameters(kind.fit, space_params, f"the space {space!r}")
     check_free(adata, key_added)
     if _slots.IMAGE_SHAPE in adata.uns and _slots.IMAGE_SHAPE in signature(kind.fit).parameters:
         space_params = {_slots.IMAGE_SHAPE: adata.uns[_slots.IMAGE_SHAPE]} | space_params
-    asked: dict[str, Any] = {"batch_size": batch_size, "lr": lr}
-    asked = {name: value for name, value in asked.items() if value is not None}
+    asked = {name: value for name, value in (("batch_size", batch_size), ("lr", lr)) if value is not None}
     training = Training(
         **kind.training_defaults | asked,
         max_epochs=max_epochs,
@@ -146,7 +134,10 @@ def train(
         precision=precision,
     )
     check_finite(cells, layer, adata.obs_names, adata.var_names)
-    _warn_of_raw_values(cells)
+    highest = float(cells.matrix.max() if cells.in_memory else cells[: cells.span].max())
+    if highest > MAX_USUAL_VALUE:
+        text = "The largest value is %.4g: are these raw counts or intensities? Transform them first, for example with"
+        logger.warning(text + " ne.pp.arcsinh (cytometry) or scanpy.pp.log1p (counts).", highest)
 
     # compute
     trained = kind.fit(cells, training, **space_params)
@@ -154,30 +145,12 @@ def train(
 
     # write
     adata = adata.copy() if copy else adata
-    settings = {
-        "max_epochs": training.epochs(adata.n_obs),
-        "batch_size": training.batch_size,
-        "precision": precision,
-        "lr": training.peak,
-        "schedule": describe_choice(schedule),
-        "validation_size": validation_size,
-        "early_stopping": early_stopping,
-        "rng": training.rng,
-        "device": str(training.device),
-    }
+    settings: dict[str, Any] = {"max_epochs": training.epochs(adata.n_obs), "batch_size": training.batch_size}
+    settings |= {"precision": precision, "lr": training.peak, "schedule": describe_choice(schedule)}
+    settings |= {"validation_size": validation_size, "early_stopping": early_stopping}
+    settings |= {"rng": training.rng, "device": str(training.device)}
     write_space(adata, key_added, name_space_class(kind), trained, layer, settings, cells)
     adata.obsm.pop(_slots.neurons(key_added), None)  # of a space that this one takes the place of
     if neurons is not None:
         adata.obsm[_slots.neurons(key_added)] = neurons
     return adata if copy else None
-
-
-def _warn_of_raw_values(cells: CellReader) -> None:
-    """Warn of values that no usual transformation gives."""
-    highest = float(cells.matrix.max() if cells.in_memory else cells[: cells.span].max())
-    if highest > MAX_USUAL_VALUE:
-        logger.warning(
-            "The largest value is %.4g: are these raw counts or intensities? Transform them first, for example with"
-            " ne.pp.arcsinh (cytometry) or scanpy.pp.log1p (counts).",
-            highest,
-        )
