@@ -14,23 +14,39 @@ from ._combat import combat
 from ._cytonorm import cytonorm
 from ._cytovi import cytovi
 from ._gan import cyclegan, gan, resnet_gan
-from ._limma import identity, limma
 from ._mmd_autoencoder import mmd_autoencoder
 from ._mnn import mnn
 from ._ot import ot
 from ._scgen import scgen
+from ._simple import identity, limma
 
 QUICK: dict[str, Callable[..., Map]] = {
-    "identity": identity, "mean_shift": shift, "quantile": percentile, "affine": affine, "gaussian_ot": gaussian_ot,
-    "ot": ot, "combat": combat, "limma": limma, "mnn": mnn, "cca": cca, "pca_edit": pca_edit,
-    "constant_shift": constant_shift, "neuron_editing": neuron_editing, "auto_edit": auto_edit,
-}  # fmt: skip
+    "identity": identity,
+    "mean_shift": shift,
+    "quantile": percentile,
+    "affine": affine,
+    "gaussian_ot": gaussian_ot,
+    "ot": ot,
+    "combat": combat,
+    "limma": limma,
+    "mnn": mnn,
+    "cca": cca,
+    "pca_edit": pca_edit,
+    "constant_shift": constant_shift,
+    "neuron_editing": neuron_editing,
+    "auto_edit": auto_edit,
+}
 """Seconds to half a minute on a laptop."""
 
 SLOW: dict[str, Callable[..., Map]] = {
-    "mmd_autoencoder": mmd_autoencoder, "gan": gan, "resnet_gan": resnet_gan, "cyclegan": cyclegan,
-    "cytonorm": cytonorm, "cytovi": cytovi, "scgen": scgen,
-}  # fmt: skip
+    "mmd_autoencoder": mmd_autoencoder,
+    "gan": gan,
+    "resnet_gan": resnet_gan,
+    "cyclegan": cyclegan,
+    "cytonorm": cytonorm,
+    "cytovi": cytovi,
+    "scgen": scgen,
+}
 """Minutes, or in need of packages of others (extra ``bench``)."""
 
 BASELINES = QUICK | SLOW

@@ -29,16 +29,31 @@ EDITS: dict[str, Callable[..., Map]] = {
 }
 
 MAPS: dict[str, type[Any]] = {
-    "identity": Identity, "shift": Shift, "stretch": Stretch, "linear": Linear, "percentiles": Percentiles,
-    "nearest": Nearest, "scaled": Scaled, "on_neurons": OnNeurons, "compose": Compose, "average": Average,
-    "in_space": InSpace, "with_neurons": WithNeurons, "support": Support, "distance": Distance,
-}  # fmt: skip
+    "identity": Identity,
+    "shift": Shift,
+    "stretch": Stretch,
+    "linear": Linear,
+    "percentiles": Percentiles,
+    "nearest": Nearest,
+    "scaled": Scaled,
+    "on_neurons": OnNeurons,
+    "compose": Compose,
+    "average": Average,
+    "in_space": InSpace,
+    "with_neurons": WithNeurons,
+    "support": Support,
+    "distance": Distance,
+}
 """What edits return: dataclasses of tensors, numbers, spaces and each other, which is why a fitted edit can be saved."""
 
 FORMER_NAMES = {
-    "same": "identity", "only": "on_neurons", "chain": "compose",
-    "mean": "average", "within": "in_space", "seen": "with_neurons",
-}  # fmt: skip
+    "same": "identity",
+    "only": "on_neurons",
+    "chain": "compose",
+    "mean": "average",
+    "within": "in_space",
+    "seen": "with_neurons",
+}
 """Rows of `MAPS` under the names that they have in files written before the first release."""
 
 AXES: dict[str, Callable[[Method], Method]] = {"neurons": on_neurons, "principal": on_principal_axes}

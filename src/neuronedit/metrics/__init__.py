@@ -15,18 +15,27 @@ from ._frechet import frechet
 from ._gap import gap_closed
 
 METRICS: dict[str, Callable[..., float]] = {
-    "energy_distance": energy_distance, "mean_wasserstein": mean_wasserstein, "sliced_wasserstein": sliced_wasserstein,
-    "mmd": mmd, "median_difference": median_difference, "frechet": frechet,
-}  # fmt: skip
+    "energy_distance": energy_distance,
+    "mean_wasserstein": mean_wasserstein,
+    "sliced_wasserstein": sliced_wasserstein,
+    "mmd": mmd,
+    "median_difference": median_difference,
+    "frechet": frechet,
+}
 
 AGREEMENTS: dict[str, Callable[..., float]] = {
-    "mean_correlation": mean_correlation, "variance_correlation": variance_correlation,
-    "covariance_correlation": covariance_correlation, "r2": r2, "variance_ratio": variance_ratio,
-}  # fmt: skip
+    "mean_correlation": mean_correlation,
+    "variance_correlation": variance_correlation,
+    "covariance_correlation": covariance_correlation,
+    "r2": r2,
+    "variance_ratio": variance_ratio,
+}
 
 CHECKS: dict[str, Callable[..., float]] = {
-    "change_correlation": change_correlation, "variance_kept": variance_kept, "unharmed": unharmed,
-}  # fmt: skip
+    "change_correlation": change_correlation,
+    "variance_kept": variance_kept,
+    "unharmed": unharmed,
+}
 
 __all__ = [
     "AGREEMENTS", "CHECKS", "METRICS", "change_correlation", "covariance_correlation", "energy_distance", "frechet",

@@ -53,7 +53,8 @@ def synergy(
 
     The mean of each feature under both treatments is compared with its prediction from each of them alone, the average over
     both orders of :func:`neuronedit.tl.combine`. Before that it is asked whether the effects generalize at all: if too
-    little of one recurs in the cells of the other, a difference says nothing about a single feature.
+    little of one recurs in the cells of the other, a difference says nothing about a single feature. Combinations that were
+    not measured are ranked by :func:`neuronedit.tl.rank_combinations`.
 
     Examples
     --------
