@@ -207,7 +207,11 @@ def forget(adata):
     del adata.var["X_arcsinh_cofactor"]
 
 
-SCALES = {"twice": twice, "counts": counts}
+def logarithm(adata):
+    adata.X = np.log1p(adata.X)
+
+
+SCALES = {"twice": twice, "counts": counts, "logarithm": logarithm}
 
 
 def check_scale_error(error, before, after, name):
