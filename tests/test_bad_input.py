@@ -408,7 +408,7 @@ FAULTS = {  # change, arguments, message, tools
     "scale": (
         scale_up,
         {},
-        "X is on another scale than the cells that .*: its values spread 1. times as far",
+        r"X is on another scale than the cells that .*: its values spread (9\.9|10) times as far",
         WITH_SPACE,
     ),
     "no space": (

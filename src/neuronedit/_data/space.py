@@ -80,9 +80,9 @@ class Scale:
         spreads = [x[:, -1] - x[:, 0] for x in (before, after)]
         least = 1e-3 * max(*(spread.max() for spread in spreads), 1e-12)  # a silent feature differs from none
         ratios = np.abs(np.log((spreads[1] + least) / (spreads[0] + least)))
-        counted = ratios < ratios.max() if len(ratios) > 1 and ratios.max() > ratios.min() else ratios >= 0
+        counted = np.argsort(ratios, kind="stable")[: max(1, len(ratios) - 1)]
         spreads = [spread[counted] + least for spread in spreads]
-        total, top = (spreads[1].sum() / spreads[0].sum(), spreads[1].max() / spreads[0].max())
+        total, top = spreads[1].sum() / spreads[0].sum(), spreads[1].max() / spreads[0].max()
         factor = total if abs(np.log(total)) > abs(np.log(top)) else top
         highest = [max(float(np.abs(x[counted]).max()), least) for x in (before, after)]
         return float(factor), highest[1] / highest[0], str(features[int(ratios.argmax())])
