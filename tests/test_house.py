@@ -107,7 +107,7 @@ def test_examples_come_before_parameters():
 
 
 def test_shared_texts_are_filled_in():
-    empty, itself = [], importlib.import_module("neuronedit._docs").shared_docs
+    empty, itself = [], importlib.import_module("neuronedit._docs").share_docs
     for file in pkgutil.walk_packages(ne.__path__, "neuronedit."):
         module = importlib.import_module(file.name)
         things = [thing for thing in vars(module).values() if inspect.isfunction(thing) or inspect.isclass(thing)]

@@ -6,9 +6,7 @@ A line ``%(name)s`` of a docstring stands for the text of that name; every room 
 import re
 from inspect import cleandoc, isclass
 from textwrap import indent
-from typing import Any, TypeVar
-
-Documented = TypeVar("Documented", bound=Any)
+from typing import Any
 
 TEXTS = {
     "populations": """
@@ -208,22 +206,16 @@ TEXTS = {
 }
 
 
-def shared_docs(thing: Documented) -> Documented:
-    """Replace every line ``%(name)s`` in the docstring of a function or class by the text of that name, indented alike."""
-    if thing.__doc__ is not None:  # python -OO has none
-        thing.__doc__ = re.sub(r"^([ ]*)%\((\w+)\)s$", _text, thing.__doc__, flags=re.MULTILINE)
-    return thing
-
-
 def share_docs(room: dict[str, Any]) -> None:
-    """Fill in the docstrings of all that a room offers in its ``__all__``, and of the methods of its classes."""
+    """Replace every line ``%(name)s`` in the docstrings of all that a room offers, and of its methods, by the text of that name."""
     for name in room["__all__"]:
         thing = room[name]
-        if hasattr(thing, "__module__") and thing.__module__.startswith(room["__name__"]):
+        if getattr(thing, "__module__", "").startswith(room["__name__"]):  # not of a room below
             methods = [getattr(method, "__func__", method) for method in vars(thing).values()] if isclass(thing) else []
             for documented in (thing, *methods):
-                if getattr(documented, "__doc__", None) and "%(" in documented.__doc__:
-                    shared_docs(documented)
+                doc = getattr(documented, "__doc__", None)  # python -OO has none
+                if doc and "%(" in doc:
+                    documented.__doc__ = re.sub(r"^([ ]*)%\((\w+)\)s$", _text, doc, flags=re.MULTILINE)
 
 
 def _text(match: "re.Match[str]") -> str:

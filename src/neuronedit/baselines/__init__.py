@@ -6,6 +6,7 @@ by the name of a parameter: ``cells`` to train on (source, target and query toge
 
 from collections.abc import Callable
 
+from .._docs import share_docs
 from .._types import Map
 from ..edits import affine, gaussian_ot, percentile, shift
 from ._autoencoder import auto_edit, constant_shift, neuron_editing, pca_edit
@@ -56,3 +57,5 @@ __all__ = [
     "cytovi", "gan", "gaussian_ot", "identity", "limma", "mmd_autoencoder", "mnn", "neuron_editing", "ot", "pca_edit",
     "resnet_gan", "scgen",
 ]  # fmt: skip
+
+share_docs(globals())

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .._docs import shared_docs
 from .._types import Map, Method, Space, within
 from ..edits import percentile, shift
 from ..ensemble import cross_validate
@@ -14,7 +13,6 @@ from ..spaces import PCA, Autoencoder, Training
 FitSpace = Callable[[Tensor, Training], Space]  # trains a space on cells, (n_cells, n_features)
 
 
-@shared_docs
 def pca_edit(source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, n_components: int = 50) -> Map:
     """Move the percentiles of the principal components ("PCA editing").
 
@@ -70,7 +68,7 @@ def make_autoencoder_baseline(name: str, method: Method, summary: str) -> Callab
     -------
     The edit within `spaces.Autoencoder`.
     """
-    return shared_docs(baseline)
+    return baseline
 
 
 constant_shift = make_autoencoder_baseline(
@@ -82,7 +80,6 @@ neuron_editing = make_autoencoder_baseline(
 )
 
 
-@shared_docs
 def auto_edit(
     source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, query: Tensor | None = None, n_steps: int = 5_000,
     rng: int = 0, fit: FitSpace = Autoencoder.fit,

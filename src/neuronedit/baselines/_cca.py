@@ -4,13 +4,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .._docs import shared_docs
 from .._types import Map
 from ..edits._neighbors import find_nearest
 from ._mnn import mutual_neighbors, split_for_distances
 
 
-@shared_docs
 def cca(
     source: Tensor, target: Tensor, /, *, n_components: int = 20, n_neighbors: int = 5, n_weights: int = 100
 ) -> Map:

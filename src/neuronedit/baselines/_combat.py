@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .._docs import shared_docs
 from .._types import Map
 
 
@@ -29,7 +28,6 @@ class ComBatFit:
         return (z * self.scale[batch].sqrt() + self.location[batch]) * self.pooled_sd + self.pooled_mean
 
 
-@shared_docs
 def combat(source: Tensor, target: Tensor, /) -> Map:
     """Replace the source's location and scale by the target's, both estimated by empirical Bayes.
 

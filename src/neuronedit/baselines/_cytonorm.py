@@ -8,12 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._docs import shared_docs
 from .._types import Map
 from ._peer import isolated
 
 
-@shared_docs
 def cytonorm(
     source: Tensor, target: Tensor, /, *, n_clusters: int = 10, n_quantiles: int = 99, min_cells: int = 50,
     limits: Sequence[float] | None = None, rng: int = 0,

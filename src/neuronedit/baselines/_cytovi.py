@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from .._docs import shared_docs
 from .._types import Map
 from ._peer import isolated, seeded_scvi
 
@@ -12,7 +11,6 @@ KL_WARM_UP_SHARE = (
 )
 
 
-@shared_docs
 def cytovi(
     source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, n_steps: int = 10_000, batch_size: int = 128,
     rng: int = 0,

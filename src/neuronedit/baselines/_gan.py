@@ -6,11 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
 
-from .._docs import shared_docs
 from ._adversarial import Steps, TrainedMap, build_discriminator, build_generator, standardize, train_in_turn
 
 
-@shared_docs
 def gan(
     source: Tensor, target: Tensor, /, *, image_shape: Sequence[int] | None = None, n_steps: int = 10_000,
     batch_size: int = 100, lr: float = 1e-3, rng: int = 0,
@@ -44,7 +42,6 @@ def gan(
     return _train_gan(source, target, image_shape, (n_steps, batch_size, lr), rng, residual=False)
 
 
-@shared_docs
 def resnet_gan(
     source: Tensor, target: Tensor, /, *, image_shape: Sequence[int] | None = None, n_steps: int = 10_000,
     batch_size: int = 100, lr: float = 1e-3, rng: int = 0,
@@ -76,7 +73,6 @@ def resnet_gan(
     return _train_gan(source, target, image_shape, (n_steps, batch_size, lr), rng, residual=True)
 
 
-@shared_docs
 def cyclegan(
     source: Tensor, target: Tensor, /, *, image_shape: Sequence[int] | None = None, n_steps: int = 10_000,
     batch_size: int = 100, lr: float = 1e-3, cycle: float = 10.0, rng: int = 0,

@@ -7,14 +7,12 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from .._device import fast_matmul
-from .._docs import shared_docs
 from .._networks import FILTERS, check_image_shape, dense, image_coder
 from ._adversarial import TrainedMap, iterate_batches, standardize
 
 ENCODER_WIDTHS = (500, 250, 50)  # as published; the decoder mirrors them
 
 
-@shared_docs
 def mmd_autoencoder(
     source: Tensor, target: Tensor, /, *, image_shape: Sequence[int] | None = None, widths: Sequence[int] | None = None,
     penalty: float = 1.0, n_steps: int = 10_000, batch_size: int = 100, lr: float = 1e-3, rng: int = 0,

@@ -4,12 +4,10 @@ import torch
 from torch import Tensor, cdist
 from torch.nn.functional import normalize
 
-from .._docs import shared_docs
 from .._types import Map
 from ..edits._neighbors import MAX_DISTANCES_AT_ONCE, find_nearest
 
 
-@shared_docs
 def mnn(
     source: Tensor, target: Tensor, /, *, n_neighbors: int = 20, bandwidth: float = 1.0, cosine: bool = True
 ) -> Map:

@@ -4,11 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._docs import shared_docs
 from .._types import Map
 
 
-@shared_docs
 def ot(source: Tensor, target: Tensor, /, *, epsilon: float = 0.01, max_cells: int = 1_000, rng: int = 0) -> Map:
     """Transport the source onto the target with entropic regularization; a new cell moves as its nearest source cell does.
 

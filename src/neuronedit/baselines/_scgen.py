@@ -4,12 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._docs import shared_docs
 from .._types import Map
 from ._peer import isolated, seeded_scvi
 
 
-@shared_docs
 def scgen(
     source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, n_steps: int = 10_000, batch_size: int = 32,
     rng: int = 0,

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from .._docs import shared_docs
 from .._types import Map
 
 
@@ -28,7 +27,6 @@ def identity(source: Tensor, target: Tensor, /) -> Map:
     return lambda x: x.clone()
 
 
-@shared_docs
 def limma(source: Tensor, target: Tensor, /) -> Map:
     """Fit a linear model with an intercept and the batch, and replace the source's batch term by the target's.
 

@@ -1,5 +1,6 @@
 """Example data: public sets whose truth was measured, and simulations whose truth is known."""
 
+from .._docs import share_docs
 from ._celeba import celeba
 from ._cmu import cmu_faces
 from ._cytof import bodenmiller_4stim, cytonorm_volunteers, imubac_krieg
@@ -11,3 +12,5 @@ __all__ = [
     "bodenmiller_4stim", "celeba", "cmu_faces", "cytonorm_volunteers", "imubac_krieg", "kang_counts",
     "sachs_icam2_inhibitors", "simulate_batches", "simulate_combination", "simulate_images",
 ]  # fmt: skip
+
+share_docs(globals())

@@ -3,7 +3,6 @@
 import pandas as pd
 from anndata import AnnData
 
-from .._docs import shared_docs
 from ..io import read_fcs
 from ._fetch import assemble, fetch
 
@@ -16,7 +15,6 @@ NOT_MARKERS = {"DNA1", "DNA2", "beadDist"}
 CONDITION_OF_GROUP = {"HD": "healthy_donor", "NR": "melanoma_nonresponder", "R": "melanoma_responder"}
 
 
-@shared_docs
 def bodenmiller_4stim() -> AnnData:
     """Load blood cells of fourteen gated types, unstimulated and under three stimuli, by mass cytometry.
 
@@ -54,7 +52,6 @@ def bodenmiller_4stim() -> AnnData:
     return assemble("bodenmiller_4stim", samples, obs, var)
 
 
-@shared_docs
 def cytonorm_volunteers() -> AnnData:
     """Load the same two people measured in three mass cytometry batches: technical replicates with real batch effects.
 
@@ -101,7 +98,6 @@ def _keep_markers(events: AnnData) -> AnnData:
     return events
 
 
-@shared_docs
 def imubac_krieg() -> AnnData:
     """Load blood of 30 donors, healthy or with melanoma, in two mass cytometry batches with a large batch effect.
 

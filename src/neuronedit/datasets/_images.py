@@ -7,7 +7,6 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
-from .._docs import shared_docs
 
 SHAPES: dict[str, tuple[Callable[..., np.ndarray], float]] = {
     "square": (lambda y, x: np.maximum(np.abs(y), np.abs(x)), 0.0),
@@ -16,7 +15,6 @@ SHAPES: dict[str, tuple[Callable[..., np.ndarray], float]] = {
 """For each shape: distance of a pixel from its middle, and how much brighter it is."""
 
 
-@shared_docs
 def simulate_images(n_images: int = 100, *, image_shape: Sequence[int] = (32, 32), rng: int = 0) -> AnnData:
     """Simulate squares and discs, each with a dark bar across its upper half and without it.
 

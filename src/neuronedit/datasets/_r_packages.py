@@ -9,7 +9,6 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from .._docs import shared_docs
 from ._fetch import annotate, assemble, fetch
 
 CONDITION_NAMES = {"ctrl": "control", "stim": "IFN-beta"}
@@ -18,7 +17,6 @@ INHIBITORS = {"": "none", "aktinhib": "AKT-inhibitor", "g0076": "G06976", "u0126
 INHIBITORS |= {"psitect": "Psitectorigenin", "psit": "Psitectorigenin"}
 
 
-@shared_docs
 def kang_counts() -> AnnData:
     """Load blood cells of five types and two people, with and without interferon-beta, by single-cell RNA sequencing.
 
@@ -60,7 +58,6 @@ def kang_counts() -> AnnData:
     return annotate("kang_counts", X, obs, pd.DataFrame(index=genes.astype(object)))
 
 
-@shared_docs
 def sachs_icam2_inhibitors() -> AnnData:
     """Load T cells stimulated with or without ICAM-2, under each of five inhibitors or none, by flow cytometry.
 

@@ -7,7 +7,6 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
-from .._docs import shared_docs
 
 CELL_TYPES = ["CD4 T", "CD8 T", "B", "NK", "monocyte", "dendritic"]
 CELL_TYPE_SHARES = np.array([0.3, 0.2, 0.15, 0.1, 0.2, 0.05])
@@ -20,7 +19,6 @@ MARKER_NAMES = [
 COFACTOR = 5.0
 
 
-@shared_docs
 def simulate_batches(n_cells: int = 2_000, *, n_markers: int = 35, batch_effect: float = 1.0, rng: int = 0) -> AnnData:
     """Simulate the paper's spike-in experiment: a control and a patient sample, each measured in two batches.
 
@@ -83,7 +81,6 @@ def simulate_batches(n_cells: int = 2_000, *, n_markers: int = 35, batch_effect:
     return adata
 
 
-@shared_docs
 def simulate_combination(
     n_cells: int = 2_000, *, n_markers: int = 35, interaction: float = 0.0, rng: int = 0
 ) -> AnnData:

@@ -8,6 +8,7 @@ function and one row.
 
 from collections.abc import Callable
 
+from .._docs import share_docs
 from ._agreement import covariance_correlation, mean_correlation, r2, variance_correlation, variance_ratio
 from ._change import change_correlation, harmed, unharmed, variance_kept
 from ._distances import energy_distance, mean_wasserstein, median_difference, mmd, sliced_wasserstein
@@ -42,3 +43,5 @@ __all__ = [
     "gap_closed", "harmed", "mean_correlation", "mean_wasserstein", "median_difference", "mmd", "r2",
     "sliced_wasserstein", "unharmed", "variance_correlation", "variance_kept", "variance_ratio",
 ]  # fmt: skip
+
+share_docs(globals())

@@ -2,10 +2,7 @@
 
 import numpy as np
 
-from .._docs import shared_docs
 
-
-@shared_docs
 def mean_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     """Pearson correlation over features between the two populations' means (Table 3 of the paper).
 
@@ -28,7 +25,6 @@ def mean_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     return correlation(np.mean(x, axis=0), np.mean(y, axis=0))
 
 
-@shared_docs
 def variance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     """Pearson correlation over features between the two populations' variances (Table 3 of the paper).
 
@@ -51,7 +47,6 @@ def variance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     return correlation(np.var(x, axis=0), np.var(y, axis=0))
 
 
-@shared_docs
 def covariance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     """Pearson correlation over pairs of features between the two populations' covariances, variances included.
 
@@ -75,7 +70,6 @@ def covariance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     return correlation(covariances[0][upper], covariances[1][upper])
 
 
-@shared_docs
 def r2(x: np.ndarray, y: np.ndarray, /) -> float:
     """Share of the variance between the second population's feature means that the first population's means explain.
 
@@ -99,7 +93,6 @@ def r2(x: np.ndarray, y: np.ndarray, /) -> float:
     return float(1 - np.square(true - predicted).sum() / np.square(true - true.mean()).sum())
 
 
-@shared_docs
 def variance_ratio(x: np.ndarray, y: np.ndarray, /) -> float:
     """Total variance of the first population over that of the second.
 

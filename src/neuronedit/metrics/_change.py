@@ -5,11 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from .._docs import shared_docs
 from ._agreement import correlation, variance_ratio
 
 
-@shared_docs
 def change_correlation(
     source: np.ndarray, target: np.ndarray, query: np.ndarray, predicted: np.ndarray, /,
     *, statistic: Callable[..., Any] = np.median,
@@ -83,7 +81,6 @@ def harmed(
     return (applied > np.maximum(change, 0) + allowed) | (applied < np.minimum(change, 0) - allowed)
 
 
-@shared_docs
 def variance_kept(source: np.ndarray, target: np.ndarray, query: np.ndarray, predicted: np.ndarray, /) -> float:
     """Factor by which the edit changed the total variance of the query, over that of the change seen in the controls.
 
@@ -105,7 +102,6 @@ def variance_kept(source: np.ndarray, target: np.ndarray, query: np.ndarray, pre
     return variance_ratio(predicted, query) / variance_ratio(target, source)
 
 
-@shared_docs
 def unharmed(source: np.ndarray, target: np.ndarray, query: np.ndarray, predicted: np.ndarray, /) -> float:
     """Share of the features whose median the edit moved neither further than, nor opposite to, the change in the controls.
 

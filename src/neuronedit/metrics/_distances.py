@@ -4,10 +4,7 @@ import numpy as np
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import wasserstein_distance
 
-from .._docs import shared_docs
 
-
-@shared_docs
 def energy_distance(x: np.ndarray, y: np.ndarray, /, *, max_cells: int = 5_000, rng: int = 0) -> float:
     r"""Energy distance between two populations, unbiased.
 
@@ -40,7 +37,6 @@ def energy_distance(x: np.ndarray, y: np.ndarray, /, *, max_cells: int = 5_000, 
     return float(2 * cdist(x, y).mean() - pdist(x).mean() - pdist(y).mean())
 
 
-@shared_docs
 def mmd(x: np.ndarray, y: np.ndarray, /, *, max_cells: int = 5_000, rng: int = 0) -> float:
     r"""Squared maximum mean discrepancy with a Gaussian kernel, unbiased.
 
@@ -77,7 +73,6 @@ def mmd(x: np.ndarray, y: np.ndarray, /, *, max_cells: int = 5_000, rng: int = 0
     return float(within_x + within_y - 2 * between)
 
 
-@shared_docs
 def median_difference(x: np.ndarray, y: np.ndarray, /) -> float:
     """Mean over features of the absolute difference between the two populations' medians.
 
@@ -99,7 +94,6 @@ def median_difference(x: np.ndarray, y: np.ndarray, /) -> float:
     return float(np.abs(np.median(x, axis=0) - np.median(y, axis=0)).mean())
 
 
-@shared_docs
 def mean_wasserstein(x: np.ndarray, y: np.ndarray, /) -> float:
     """Average over features of the earth mover's (1-Wasserstein) distance between two populations.
 
@@ -122,7 +116,6 @@ def mean_wasserstein(x: np.ndarray, y: np.ndarray, /) -> float:
     return float(np.mean([wasserstein_distance(x[:, j], y[:, j]) for j in range(x.shape[1])]))
 
 
-@shared_docs
 def sliced_wasserstein(x: np.ndarray, y: np.ndarray, /, *, n_projections: int = 100, rng: int = 0) -> float:
     """Average over random directions of the earth mover's distance between the populations' projections.
 

@@ -5,13 +5,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._docs import shared_docs
-
 Features = Callable[[np.ndarray], np.ndarray]
 """``(n_cells, n_features) -> (n_cells, n)``"""
 
 
-@shared_docs
 def frechet(
     x: np.ndarray, y: np.ndarray, /, *, features: Literal["inception"] | Features | None = None,
     image_shape: Sequence[int] | None = None, n_components: int = 50,

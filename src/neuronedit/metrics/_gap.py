@@ -4,14 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .._docs import shared_docs
-
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 MAX_CELLS_PER_HALF = 1_000  # more cells hardly change a mean over many halves
 
 
-@shared_docs
 def gap_closed(
     metric: Metric, /, query: np.ndarray, truth: np.ndarray, predicted: np.ndarray, *, n_splits: int = 50, rng: int = 0
 ) -> float:

@@ -8,6 +8,7 @@ gets the value of ``uns["image_shape"]``.
 
 from typing import Any
 
+from .._docs import share_docs
 from ._autoencoder import Autoencoder
 from ._base import FittedSpace
 from ._conv import Conv
@@ -20,3 +21,5 @@ SPACES: dict[str, Any] = {"autoencoder": Autoencoder, "conv": Conv, "pca": PCA, 
 __all__ = [
     "PCA", "SCHEDULES", "SPACES", "Autoencoder", "Conv", "FittedSpace", "History", "Identity", "Training", "train",
 ]  # fmt: skip
+
+share_docs(globals())

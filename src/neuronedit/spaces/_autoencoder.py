@@ -6,7 +6,6 @@ from typing import Self
 from torch import Generator, Tensor
 
 from .._blocks import CellSource
-from .._docs import shared_docs
 from .._networks import apply_dense, dense
 from ._base import ScaledSpace
 from ._dense_backward import dense_backward
@@ -26,7 +25,6 @@ class Autoencoder(ScaledSpace):
         self.decoder = dense([*reversed(widths), n_features], rng=torch_rng, linear_output=True)
 
     @classmethod
-    @shared_docs
     def fit(cls, cells: CellSource, training: Training, *, widths: Sequence[int] = (500, 250, 50)) -> Self:
         """Train on cells and return the space, frozen.
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from .._blocks import CellSource
-from .._docs import shared_docs
 from .._networks import FILTERS, check_image_shape, image_coder
 from ._base import ScaledSpace
 from ._train import Training, train
@@ -34,7 +33,6 @@ class Conv(ScaledSpace):
         self.encoder, self.decoder = image_coder(shape, widths, rng=torch_rng)
 
     @classmethod
-    @shared_docs
     def fit(
         cls, cells: CellSource, training: Training, *, image_shape: Sequence[int] | None = None,
         widths: Sequence[int] = FILTERS,

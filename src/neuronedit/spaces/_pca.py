@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from .._blocks import CellSource, block_size
-from .._docs import shared_docs
 from ._base import FittedSpace, moments
 from ._train import Training
 
@@ -23,7 +22,6 @@ class PCA(FittedSpace):
         self.register_buffer("components", torch.zeros(n_features, n_components))
 
     @classmethod
-    @shared_docs
     def fit(cls, cells: CellSource, training: Training, *, n_components: int = 50) -> Self:
         """Find the components in two passes over the cells.
 

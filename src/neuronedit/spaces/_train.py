@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 
 from .._blocks import CellSource, block_size
 from .._device import fast_matmul
-from .._docs import shared_docs
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +44,6 @@ def constant(done: float) -> float:
 SCHEDULES: dict[str, Schedule] = {"onecycle": onecycle, "constant": constant}
 
 
-@shared_docs
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """How a space is trained. A space without training uses only the device.
@@ -112,7 +110,6 @@ class Training:
         return self.max_epochs or max(2, math.ceil(self.n_steps * self.batch_size / n_cells))
 
 
-@shared_docs
 def train(
     module: nn.Module, loss: BatchLoss, cells: CellSource, training: Training, *, backward: BatchLoss | None = None
 ) -> History:
