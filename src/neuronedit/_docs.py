@@ -211,8 +211,9 @@ def share_docs(room: dict[str, Any]) -> None:
     for name in room["__all__"]:
         thing = room[name]
         if getattr(thing, "__module__", "").startswith(room["__name__"]):  # not of a room below
-            methods = [getattr(method, "__func__", method) for method in vars(thing).values()] if isclass(thing) else []
-            for documented in (thing, *methods):
+            methods = list(vars(thing).values()) if isclass(thing) else []
+            functions = [getattr(method, "__func__", None) for method in methods]  # of class methods
+            for documented in (thing, *methods, *functions):
                 doc = getattr(documented, "__doc__", None)  # python -OO has none
                 if doc and "%(" in doc:
                     documented.__doc__ = re.sub(r"^([ ]*)%\((\w+)\)s$", _text, doc, flags=re.MULTILINE)
