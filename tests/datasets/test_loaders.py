@@ -12,11 +12,11 @@ import pytest
 from scipy import sparse
 
 import neuronedit as ne
-from neuronedit.datasets import _cmu
+from neuronedit.datasets import _cmu, _norman
 from neuronedit.datasets._fetch import origin
 
 LOADERS = ["cytonorm_volunteers", "bodenmiller_4stim", "imubac_krieg"]
-LOADERS += ["sachs_icam2_inhibitors", "kang_counts", "cmu_faces"]
+LOADERS += ["sachs_icam2_inhibitors", "kang_counts", "norman_doubles", "cmu_faces"]
 
 
 @pytest.mark.parametrize("name", LOADERS)
@@ -64,6 +64,54 @@ def test_without_rdata_the_extra_is_named(data_dir, monkeypatch, name):
     monkeypatch.setitem(sys.modules, "rdata", None)
     with pytest.raises(ImportError, match=r"pip install 'neuronedit\[rdata\]'"):
         getattr(ne.datasets, name)()
+
+
+CONDITIONS = ["A", "A+B", "A+C", "B", "D", "control"]
+"""C alone was measured in the other study only, and D is in no combination."""
+
+
+@pytest.fixture
+def combinations(monkeypatch, tmp_path):
+    """A file laid out like that of norman_doubles: two cells a condition in the study, and as many in another one."""
+    dataset = np.repeat(["norman19", "mcfaline23"], 2 * len(CONDITIONS))
+    elsewhere = ["A", "A+B", "A+C", "B", "C", "control"]
+    obs = pd.DataFrame({"condition": CONDITIONS * 2 + elsewhere * 2, "dataset": dataset})
+    obs.index = [f"barcode-{i}" for i in range(len(obs))]
+    var = pd.DataFrame({"means": [0.1, 0.2, 0.3]}, index=pd.Index(["gene_1", "gene_2", "gene_3"], name="gene_symbol"))
+    X = sparse.random(len(obs), len(var), density=0.5, format="csr", random_state=0)  # float64, as there
+    adata = anndata.AnnData(X, obs=obs.astype("category"), var=var)
+    adata.write_h5ad(tmp_path / "devel.h5ad")
+    monkeypatch.setattr(_norman, "fetch", lambda dataset: iter([tmp_path / "devel.h5ad"]))
+    return adata
+
+
+def test_combinations_are_those_whose_genes_were_also_activated_alone(combinations):
+    adata = ne.datasets.norman_doubles()
+    assert adata.uns["doubles"].tolist() == ["A+B"]
+    assert adata.obs["condition"].tolist() == ["A", "A+B", "B", "control"] * 2
+    assert adata.obs["condition"].cat.categories.tolist() == ["A", "A+B", "B", "control"]
+    # the study's own cells, in the order of the file
+    assert adata.obs_names.tolist() == [f"barcode-{i}" for i in (0, 1, 3, 5, 6, 7, 9, 11)]
+    assert isinstance(adata.X, sparse.csr_matrix) and adata.X.dtype == np.float32
+    assert np.array_equal(adata.X.toarray(), combinations[adata.obs_names].X.toarray().astype(np.float32))
+    assert adata.var.shape == (3, 0) and adata.var.index.name == "gene_symbol"
+
+
+def test_combinations_are_written_and_read_back(combinations, tmp_path):
+    adata = ne.datasets.norman_doubles()
+    adata.write_h5ad(tmp_path / "again.h5ad")
+    back = anndata.read_h5ad(tmp_path / "again.h5ad")
+    assert back.uns["doubles"].tolist() == ["A+B"] and back.uns["source"] == adata.uns["source"]
+    pd.testing.assert_frame_equal(back.obs, adata.obs)
+
+
+def test_every_combination_has_its_genes_and_the_control(data_dir):
+    adata = ne.datasets.norman_doubles()
+    assert np.array_equal(adata.uns["doubles"], anndata.read_h5ad(f"{data_dir}/norman_doubles.h5ad").uns["doubles"])
+    n_cells = adata.obs["condition"].value_counts()
+    assert (n_cells == 100).all()
+    assert set(n_cells.index) == {"control", *adata.uns["doubles"], *"+".join(adata.uns["doubles"]).split("+")}
+    assert adata.X.data.min() > 0 and adata.X.data.max() < np.log1p(1e4)  # logarithms of normalized counts
 
 
 def labels(thing):

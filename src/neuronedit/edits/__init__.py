@@ -15,7 +15,7 @@ from ._moments import Linear, Shift, Stretch, affine, gaussian_ot, shift
 from ._neighbors import Nearest
 from ._pairing import by_pairing
 from ._percentile import Percentiles, percentile
-from ._strata import Populations, by_strata, on_all
+from ._strata import Populations, by_strata, on_all, on_balanced
 from ._support import Distance, Support, distance, support
 from ._transport import transport
 
@@ -60,7 +60,7 @@ AXES: dict[str, Callable[[Method], Method]] = {"neurons": on_neurons, "principal
 
 __all__ = [
     "AXES", "EDITS", "FORMER_NAMES", "MAPS", "Distance", "Populations", "Shift", "Support", "affine", "by_pairing",
-    "by_strata", "distance", "gaussian_ot", "local", "on_all", "on_neurons", "on_principal_axes", "percentile",
+    "by_strata", "distance", "gaussian_ot", "local", "on_all", "on_balanced", "on_neurons", "on_principal_axes", "percentile",
     "shift", "support", "transport",
 ]  # fmt: skip
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._maps import Average
 from .._subsample import subsample
 from .._types import Map, Method
 from ._neighbors import Nearest
@@ -15,12 +16,14 @@ from ._neighbors import Nearest
 MIN_CELLS_PER_STRATUM = 20  # fewer, before or after the change, are not fitted alone
 PRIOR_CELLS = 50  # the edit of all cells counts as so many against a stratum's n
 MAX_CELLS_TO_RESEMBLE = 10_000  # as in `local`: the time to edit a cell grows with it
+MAX_TIMES_DRAWN = 10  # a target cell is drawn at most so often to make up for others of its stratum
 
 
 class Populations(NamedTuple):
     """Cells, or their neurons, before and after an observed change, ``(n_cells, n_features)``, and what is known of each.
 
-    Strata are numbers, -1 for none; pairing says in which donor, say, a cell was observed. Both are ``(n_cells,)``.
+    Strata are numbers, -1 for none, ``(n_cells,)``, or several labelings, ``(n_cells, n_labelings)``. Pairing says in which
+    donor, say, a cell was observed, ``(n_cells,)``.
     """
 
     source: Tensor
@@ -64,11 +67,42 @@ def on_all(method: Method, /) -> Callable[[Populations], Map]:
     return lambda populations: method(populations.source, populations.target)
 
 
+def on_balanced(method: Method, /) -> Callable[[Populations], Map]:
+    """Fit an edit to all cells, once the target's strata are drawn in the shares that they have in the source.
+
+    Examples
+    --------
+    >>> import numpy as np, torch, neuronedit as ne
+    >>> source, target = torch.tensor([0.0, 10.0]).repeat(50)[:, None], torch.tensor([1.0, 1.0, 1.0, 11.0]).repeat(25)[:, None]
+    >>> populations = ne.edits.Populations(source, target, np.tile([0, 1], 50), np.tile([0, 0, 0, 1], 25))
+    >>> ne.edits.on_balanced(ne.edits.shift)(populations)(torch.zeros(1, 1)).tolist()
+    [[1.0]]
+
+    Parameters
+    ----------
+    method
+        An edit.
+
+    Returns
+    -------
+    The function that fits it to `Populations`: with several labelings, the mean of the edits that each of them gives.
+    """
+
+    def fit(populations: Populations) -> Map:
+        source, target, source_strata, target_strata, *_ = populations
+        labelings = list(zip(as_labelings(source_strata), as_labelings(target_strata), strict=True))
+        maps = [method(source, target[torch.from_numpy(balance(*labels))]) for labels in labelings]
+        return maps[0] if len(maps) == 1 else Average(maps, [1 / len(maps)] * len(maps))
+
+    return fit
+
+
 def by_strata(method: Method, /, *, n_neighbors: int = 30) -> Callable[[Populations], Map]:
     """Fit an edit within every stratum; a cell moves as the source cells nearest to it do.
 
-    A difference in how many cells of a stratum source and target hold is then not taken for a change. The edit fitted on
-    all cells counts as 50 cells of each stratum; one with fewer than 20 before or after the change takes that edit alone.
+    A difference in how many cells of a stratum source and target hold is then not taken for a change. Small strata are shrunk
+    towards the edit that is fitted to all cells once the target's strata have the source's shares: it counts as 50 cells of
+    each stratum, and alone where one has fewer than 20 before or after the change.
 
     Examples
     --------
@@ -87,22 +121,55 @@ def by_strata(method: Method, /, *, n_neighbors: int = 30) -> Callable[[Populati
 
     Returns
     -------
-    The function that fits it to `Populations`. It looks for neighbours among at most 10,000 source cells.
+    The function that fits it to `Populations`: with several labelings, source cells move by the mean over them. It looks for
+    neighbours among at most 10,000 source cells.
     """
 
     def fit(populations: Populations) -> Map:
-        # how each source cell moves by the edit of all cells
         source, target, source_strata, target_strata, *_ = populations
-        moves = method(source, target)(source) - source  # (n_cells, n_features)
-        # and by its own stratum's edit: the more cells that has, the more it counts
-        for stratum in np.unique(source_strata[source_strata >= 0]):
-            s = torch.from_numpy(np.flatnonzero(source_strata == stratum))
-            t = torch.from_numpy(np.flatnonzero(target_strata == stratum))
-            n = min(len(s), len(t))
-            if n >= MIN_CELLS_PER_STRATUM:
-                own = method(source[s], target[t])(source[s]) - source[s]
-                moves[s] += (own - moves[s]) * (n / (n + PRIOR_CELLS))
+        labelings = list(zip(as_labelings(source_strata), as_labelings(target_strata), strict=True))
+        moves = torch.stack([_moves_by_strata(method, source, target, *labels) for labels in labelings]).mean(0)
         rows = subsample(len(source), MAX_CELLS_TO_RESEMBLE)
         return Nearest(source[rows], moves[rows], n_neighbors)
 
     return fit
+
+
+def _moves_by_strata(
+    method: Method, source: Tensor, target: Tensor, source_strata: np.ndarray, target_strata: np.ndarray
+) -> Tensor:
+    """Return how each source cell moves by its stratum's edit: ``(n_cells, n_features)``."""
+    # by the edit of all cells, the target's strata in the source's shares
+    balanced = target[torch.from_numpy(balance(source_strata, target_strata))]
+    moves = method(source, balanced)(source) - source
+    # and by its own stratum's edit: the more cells that has, the more it counts
+    for stratum in np.unique(source_strata[source_strata >= 0]):
+        s = torch.from_numpy(np.flatnonzero(source_strata == stratum))
+        t = torch.from_numpy(np.flatnonzero(target_strata == stratum))
+        n = min(len(s), len(t))
+        if n >= MIN_CELLS_PER_STRATUM:
+            own = method(source[s], target[t])(source[s]) - source[s]
+            moves[s] += (own - moves[s]) * (n / (n + PRIOR_CELLS))
+    return moves
+
+
+def as_labelings(strata: np.ndarray) -> list[np.ndarray]:
+    """Return each labeling of cells, ``(n_cells,)``; one where strata are given as such."""
+    return [strata] if strata.ndim == 1 else list(strata.T)
+
+
+def balance(source_strata: np.ndarray, target_strata: np.ndarray) -> np.ndarray:
+    """Return row numbers of the target, drawn so that its strata have the shares that they have in the source.
+
+    Strata that only the target has are left out; those with fewer than 20 cells in it, and cells without one, keep their share.
+    """
+    weights = np.ones(len(target_strata))
+    for stratum in np.unique(target_strata[target_strata >= 0]):
+        own = target_strata == stratum
+        share, wanted = own.mean(), (source_strata == stratum).mean()
+        if own.sum() >= MIN_CELLS_PER_STRATUM or wanted == 0:
+            weights[own] = min(wanted / share, MAX_TIMES_DRAWN)
+    if not weights.any():
+        return np.arange(len(target_strata))
+    steps = (np.arange(len(weights)) + 0.5) / len(weights)  # systematic sampling: no chance
+    return np.searchsorted(np.cumsum(weights) / weights.sum(), steps)

@@ -2,18 +2,35 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
+import numpy as np
 from torch import Tensor
 
 from .._blocks import encode_in_blocks
 from .._maps import Compose, Identity
 from .._types import InSpace, Map, Space
+from ..edits import Populations, Shift, affine, by_strata, gaussian_ot, on_all, on_balanced, percentile, shift, transport
 
-from ..edits import (  # isort: skip
-    Populations, Shift, affine, by_strata, gaussian_ot, local, on_all, on_principal_axes, percentile, shift, transport,
-)  # fmt: skip
+MAX_CELLS_TO_MATCH = 600  # by optimal transport; time grows with the cube of it
+MAX_LOWEST_SHARE = 0.5  # of a feature's values: where the median feature has more of its lowest one, quantiles are ties
+FEW_CELLS = 50  # the weights for few cells count as so many cells
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What a candidate is expected to weigh before anything is cross-validated, in three situations.
+
+    Attributes
+    ----------
+    alike, strata, few_cells
+        Where source and target have the same composition, where their strata do not, and where percentiles would be noise.
+    """
+
+    alike: float
+    strata: float
+    few_cells: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -27,46 +44,73 @@ class Candidate:
     offset
         Share of the way from the query's mean to the source's that cells are moved before the edit. It helps where the
         query differs from the source as the target does, and else does harm.
+    prior
+        What it is expected to weigh; only ratios between candidates matter.
+    needs_levels
+        Whether it needs features whose values are mostly different: quantiles of genes that are mostly zero are ties.
     """
 
     space: Literal["features", "components", "neurons"]
     fit: Callable[[Populations], Map]
     offset: float = 0.0
+    prior: Prior = Prior(0.02, 0.02)
+    needs_levels: bool = False
 
 
 Candidates = Mapping[str, Candidate]
 Spaces = Mapping[str, Space]
 
+_seldom = Prior(0.01, 0.01)
+
+# The weights are rounded and the same for candidates that resemble each other: `benchmarks/prior.py` compares them with others.
 WITHOUT_OFFSET: dict[str, Candidate] = {
-    "identity": Candidate("features", lambda populations: Identity()),
-    "mean_shift": Candidate("features", on_all(shift)),
+    "identity": Candidate("features", lambda populations: Identity(), prior=Prior(0.02, 0.02)),
+    "mean_shift": Candidate("features", on_all(shift), prior=Prior(0.02, 0.02, 0.6)),
     "affine": Candidate("features", on_all(affine)),
-    "quantile": Candidate("features", on_all(percentile)),
-    "gaussian_ot": Candidate("features", on_all(gaussian_ot)),
-    "transport": Candidate("features", on_all(transport)),
-    "local_quantile": Candidate("features", on_all(local)),
+    "quantile": Candidate("features", on_all(percentile), prior=Prior(0.25, 0.02), needs_levels=True),
+    "quantile_balanced": Candidate("features", on_balanced(percentile), needs_levels=True),
     "shift_by_strata": Candidate("features", by_strata(shift)),
-    "quantile_by_strata": Candidate("features", by_strata(percentile)),
-    "pca_edit": Candidate("components", on_all(percentile)),
-    "constant_shift": Candidate("neurons", on_all(shift)),
-    "neuron_editing": Candidate("neurons", on_all(percentile)),
-    "principal_neurons": Candidate("neurons", on_all(on_principal_axes(percentile))),
-    "gaussian_ot_neurons": Candidate("neurons", on_all(gaussian_ot)),
-    "transport_neurons": Candidate("neurons", on_all(transport)),
-    "local_neurons": Candidate("neurons", on_all(local)),
-    "neurons_by_strata": Candidate("neurons", by_strata(percentile)),
+    "quantile_by_strata": Candidate("features", by_strata(percentile), prior=Prior(0.02, 0.15), needs_levels=True),
+    "constant_shift": Candidate("neurons", on_all(shift), prior=Prior(0.02, 0.02, 0.2)),
+    "neuron_editing": Candidate("neurons", on_all(percentile), prior=Prior(0.2, 0.02, 0.2)),
+    "gaussian_ot_neurons": Candidate("neurons", on_all(gaussian_ot), prior=Prior(0.25, 0.02)),
+    "transport_neurons": Candidate("neurons", on_all(partial(transport, max_cells=MAX_CELLS_TO_MATCH)), prior=Prior(0.1, 0.02)),
+    "constant_shift_by_strata": Candidate("neurons", by_strata(shift), prior=Prior(0.02, 0.1)),
+    "neurons_by_strata": Candidate("neurons", by_strata(percentile), prior=Prior(0.02, 0.2)),
+    "gaussian_ot_by_strata": Candidate("neurons", by_strata(gaussian_ot), prior=Prior(0.02, 0.25)),
 }
 
-# edits that proved different from each other, after a quarter or a half of the way to the source
+# edits that proved different from each other, after half of the way to the source
 WITH_OFFSET = {
-    f"{name}_offset_{offset:g}": replace(WITHOUT_OFFSET[name], offset=offset)
-    for name in ("mean_shift", "quantile", "gaussian_ot", "transport", "neuron_editing")
-    for offset in (0.25, 0.5)
+    f"{name}_offset": replace(WITHOUT_OFFSET[name], offset=0.5, prior=_seldom)
+    for name in ("mean_shift", "quantile", "neuron_editing")
 }
 CANDIDATES = WITHOUT_OFFSET | WITH_OFFSET
 
-# averaged with equal weights where there are too few cells for folds
-FALLBACK = ("mean_shift", "quantile", "gaussian_ot", "neuron_editing", "local_neurons")
+
+def choose_applicable(candidates: Candidates, source: Tensor) -> dict[str, Candidate]:
+    """Return the candidates that the features suit, by how many of their values are the lowest one."""
+    lowest = (source == source.amin(0)).float().mean(0)  # (n_features,)
+    if float(lowest.median()) <= MAX_LOWEST_SHARE:
+        return dict(candidates)
+    suited = {name: candidate for name, candidate in candidates.items() if not candidate.needs_levels}
+    return suited or dict(candidates)
+
+
+def expect_weights(candidates: Candidates, *, differs: float, n_cells: int) -> np.ndarray:
+    """Return the weights that are expected: ``(n_candidates,)``, of sum 1.
+
+    ``differs`` says how far compositions do, from 0 to 1, and is 1 with strata; ``n_cells`` has the smaller of source and target.
+    """
+    priors = [candidate.prior for candidate in candidates.values()]
+    alike, strata, few_cells = (
+        np.array([getattr(prior, name) for prior in priors]) for name in ("alike", "strata", "few_cells")
+    )
+    usual = (1 - differs) * alike / alike.sum() + differs * strata / strata.sum()
+    if not few_cells.any():
+        return usual / usual.sum()
+    share = FEW_CELLS / (n_cells + FEW_CELLS)
+    return (1 - share) * usual + share * few_cells / few_cells.sum()
 
 
 def encode_in_spaces(spaces: Spaces, populations: Populations) -> dict[str, Populations]:

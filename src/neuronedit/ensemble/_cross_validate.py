@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,18 +14,33 @@ from .._maps import Average, Scaled
 from .._subsample import subsample
 from .._types import Map, Space
 from ..edits import Populations
+from ..edits._strata import as_labelings, balance
 from ..spaces import PCA, Identity
-from ._candidates import CANDIDATES, FALLBACK, Candidate, Candidates, Spaces, encode_in_spaces, fit_candidates
+from ._matching import Matching, match_populations
+from ._stacking import expect, score_candidates, stack
 
-from ._folds import (  # isort: skip
-    CellLabels, Fold, FoldKind, find_resembling, has_enough_cells, make_folds, measure_novelty, weigh_folds,
+from ._candidates import (  # isort: skip
+    CANDIDATES, Candidate, Candidates, Spaces, choose_applicable, encode_in_spaces, expect_weights, fit_candidates,
 )  # fmt: skip
-from ._stacking import mean_and_error, score_candidates, stack
+from ._folds import (  # isort: skip
+    HALF, CellLabels, Fold, FoldKind, find_resembling, has_enough_cells, label_strata, make_folds, measure_novelty, weigh_folds,
+)  # fmt: skip
 
-MAX_CELLS_TO_TRY = 4_000  # of source and of target, so that it takes less time than the training of the space
+MAX_CELLS_TO_TRY = 3_000  # of source and of target, so that it takes less time than the training of the space
 MAX_VALUES_TO_TRY = 2**24  # cells times features: 64 MB of float32; images reach it
-MAX_CELLS_TO_SCORE = 300  # of a fold: 27 candidates predict each, and all predictions are held in memory
+MAX_CELLS_TO_SCORE = 600  # of a fold: all candidates predict each
+MAX_VALUES_TO_SCORE = 2**21  # cells times features: all predictions are held in memory
 MIN_WEIGHT = 0.01  # candidates of less are left out of the ensemble: each one costs an edit of every cell
+
+# How far weights are drawn to what is expected: `benchmarks/prior.py` compares other values, each family left out in turn.
+SHRINKAGE = {FoldKind.STRATA: 0.03, FoldKind.DERIVED: 1.0}  # folds that the cells themselves gave say less
+UNTESTED_STRENGTH = 0.25  # how far cells go that resemble none that were held out
+
+# The interval of the expected share: standard errors, and what folds cannot show of other cells. Set likewise.
+INTERVAL_Z, INTERVAL_FLOOR = 1.28, 0.1
+
+Composition = Literal["auto", "same", "different"]
+COMPOSITIONS: tuple[Composition, ...] = ("auto", "same", "different")
 
 empty_array = partial(np.zeros, 0)
 
@@ -39,20 +55,23 @@ class Ensemble:
         Fits it to populations, and all source and target cells, with the strata that were used.
     fold_kind
         What the folds are. With ``"none"``, a few candidates are averaged, and the fields from ``folds`` on say nothing.
-    candidates, weights, strength
-        Names, weights of sum 1, and how far the ensemble goes, from 0 (cells are left alone) to 1.
+    candidates, weights, prior, strength
+        Names, weights of sum 1, what was expected of them, and how far the ensemble goes, from 0 (cells are left alone) to 1.
+    matching
+        The populations that were matched; `None` with strata, and where there are too few cells.
     folds, fold_weights
         Names of the folds, and what each counts; the sum is 1.
     scores, ensemble_scores
         Share of the gap (energy distance) that each candidate, ``(n_candidates, n_folds)``, and the ensemble, ``(n_folds,)``,
         closes in folds that they were not fitted to, not below -1.
-    expected, expected_se
-        Weighted mean of the ensemble's over folds, and its standard error.
+    expected, expected_se, expected_low, expected_high
+        The share that the ensemble should close of the query's gap: the weighted mean over folds, its standard error, and an
+        interval that held the truth in 80 % of the tasks of ``benchmarks/holdout.py``.
     errors, wrong_direction
         Mean of the truth less mean of the prediction, ``(n_folds, n_features)``, and whether it moved the mean away from the
         truth in most folds, ``(n_features,)``.
     coverage
-        Share of the source cells most like the query that are in a fold. Nothing says how others move: it bounds ``strength``.
+        Share of the source cells most like the query that are in a fold. Nothing says how others move: a quarter as far.
     """
 
     fit: Callable[[Populations], Map]
@@ -60,13 +79,17 @@ class Ensemble:
     fold_kind: FoldKind
     candidates: list[str]
     weights: np.ndarray
+    prior: np.ndarray = field(default_factory=empty_array)
     strength: float = 1.0
+    matching: Matching | None = None
     folds: list[str] = field(default_factory=list)
     fold_weights: np.ndarray = field(default_factory=empty_array)
     scores: np.ndarray = field(default_factory=empty_array)
     ensemble_scores: np.ndarray = field(default_factory=empty_array)
     expected: float = np.nan
     expected_se: float = np.nan
+    expected_low: float = np.nan
+    expected_high: float = np.nan
     errors: np.ndarray = field(default_factory=empty_array)
     wrong_direction: np.ndarray = field(default_factory=empty_array)
     coverage: float = 0.0
@@ -94,12 +117,14 @@ def cross_validate(
     strata: CellLabels | None = None,
     *,
     candidates: Mapping[str, Candidate] = CANDIDATES,
+    composition: Composition = "auto",
     rng: int = 0,
 ) -> Ensemble:
     """Find the ensemble of candidates that predicts best from stratum to stratum: cross-validation and stacking.
 
     Each stratum is left out in turn, and every candidate is fitted to the others and predicts it. The weights are those with
-    which the mean prediction is nearest to the truth; in each fold, the ensemble is scored with weights of the others.
+    which the mean prediction is nearest to the truth, shrunk towards weights that are expected before anything is left out.
+    Without strata, populations of source and target are matched, and take the place of strata as far as compositions differ.
 
     Examples
     --------
@@ -118,54 +143,93 @@ def cross_validate(
     source, target, query
         ``(n_cells, n_features)``. Of the query only its mean and the source cells that it resembles are used.
     strata
-        Labels of the source's and of the target's cells: donors, cell types, replicates. `None`: derive some.
+        Labels of the source's and of the target's cells: donors, cell types, replicates. `None`: match populations.
     candidates
         Names and rows of `CANDIDATES`.
+    composition
+        Without strata: whether source and target hold the same kinds of cells in the same numbers. ``"same"``: they do, as
+        where one sample was divided, and edits are fitted to all cells. ``"different"``: they do not, and edits are fitted
+        within matched populations. ``"auto"``: as far as :func:`match_populations` finds a difference.
     %(rng)s
 
     Returns
     -------
     The ensemble. Folds count by how much they differ from the others as the query differs from the source, and by how much
-    of the query resembles them. With fewer than two folds of 20 cells, a few candidates are averaged with equal weights.
+    of the query resembles them. With fewer than two folds of 20 cells, a few candidates are averaged.
 
     References
     ----------
     Breiman 1996, Stacked regressions, doi:10.1007/BF00117832; Caruana et al. 2004, Ensemble selection, doi:10.1145/1015330.1015432.
     """
+    if composition not in COMPOSITIONS:
+        raise ValueError(f"composition must be one of {', '.join(map(repr, COMPOSITIONS))}; it is {composition!r}.")
+    # strata: those that are given, or matched populations
+    populations, matching = label_strata(source, target, strata), None
+    differs = 1.0
+    if populations is None:
+        matching = match_populations(source, target, rng=rng)
+        populations = Populations(source, target, matching.source_labels, matching.target_labels)
+        differs = {"same": 0.0, "different": 1.0}.get(composition, matching.differs)
+    members = make_folds(populations, strata, matching, rng)
+
     # subsample, and fit the spaces that candidates edit in
-    fold_kind, populations, members = make_folds(source, target, strata, rng)
     n = max(2, min(MAX_CELLS_TO_TRY, MAX_VALUES_TO_TRY // source.shape[1]))
     s, t, q = (subsample(len(x), n, rng) for x in (source, target, query))
     few = populations.subset(s, t)
-    components = PCA.of(torch.cat([few.source, few.target, query[q]]), n_components=50)
-    spaces = {"features": Identity(n_features=source.shape[1]), "components": components, "neurons": space}
+    if matching is not None:  # one labeling is enough to predict folds with
+        few = few._replace(source_strata=few.source_strata[:, :1], target_strata=few.target_strata[:, :1])
+    used = choose_applicable(candidates, few.source)
+    spaces: dict[str, Space] = {"features": Identity(n_features=source.shape[1]), "neurons": space}
+    if any(candidate.space == "components" for candidate in used.values()):
+        spaces["components"] = PCA.of(torch.cat([few.source, few.target, query[q]]), n_components=50)
 
     # leave each fold out, and predict it with every candidate
     members = {name: (in_source[s], in_target[t]) for name, (in_source, in_target) in members.items()}
-    folds, coverage = predict_folds(members, few, query, spaces, candidates, rng)
+    folds, coverage, familiarity = predict_folds(members, few, query, spaces, used, rng)
+    n_cells = min(len(source), len(target)) if len(folds) >= 2 else 0
+    expected_weights = expect_weights(used, differs=differs, n_cells=n_cells)
+
+    def combine(weights: np.ndarray, strength: float) -> tuple[Callable[[Populations], Map], dict[str, np.ndarray]]:
+        weights = np.where(weights < MIN_WEIGHT, 0, weights)
+        weights /= weights.sum()
+        by_name = dict(zip(used, weights, strict=True)), dict(zip(used, expected_weights, strict=True))
+        all_weights, prior = (np.array([values.get(name, 0.0) for name in candidates]) for values in by_name)
+        return fit_together(used, weights, strength, spaces, query), {"weights": all_weights, "prior": prior}
 
     # too few cells
     names = list(candidates)
     if len(folds) < 2:
-        weights = np.array([float(name in FALLBACK) for name in names])
-        weights /= weights.sum()
-        fit = fit_together(candidates, weights, 1.0, spaces, query)
+        fit, weights = combine(expected_weights, 1.0)
         nowhere = np.zeros(source.shape[1], dtype=bool)
-        return Ensemble(fit, populations, FoldKind.NONE, names, weights, wrong_direction=nowhere)
+        return Ensemble(fit, populations, FoldKind.NONE, names, **weights, wrong_direction=nowhere)
 
     # stack
-    stacked = stack(folds, max_strength=coverage)
-    weights = np.where(stacked.weights < MIN_WEIGHT, 0, stacked.weights)
-    weights /= weights.sum()
+    fold_kind = FoldKind.STRATA if matching is None else FoldKind.DERIVED
+    strength = coverage + (1 - coverage) * UNTESTED_STRENGTH
+    stacked = stack(folds, expected_weights, SHRINKAGE[fold_kind], strength)
     fold_weights = np.array([fold.weight for fold in folds])
-    expected, expected_se = mean_and_error(stacked.scores, fold_weights)
-    fit = fit_together(candidates, weights, stacked.strength, spaces, query)
+    expected, se = expect(folds, stacked.scores)
+    expected *= familiarity
+    fit, weights = combine(stacked.weights, strength)
     return Ensemble(
-        fit, populations, fold_kind, names, weights, stacked.strength,
+        fit, populations, fold_kind, names, **weights, strength=strength, matching=matching,
         folds=[fold.name for fold in folds], fold_weights=fold_weights,
-        scores=score_candidates(folds), ensemble_scores=stacked.scores, expected=expected, expected_se=expected_se,
+        scores=score_all(candidates, used, folds), ensemble_scores=stacked.scores,
+        expected=expected, expected_se=se, expected_low=expected - half_width(se), expected_high=expected + half_width(se),
         errors=stacked.errors, wrong_direction=fold_weights @ stacked.wrong_direction > 0.5, coverage=coverage,
     )  # fmt: skip
+
+
+def half_width(se: float) -> float:
+    """Return how far the share that is closed lies from the expected one in 80 % of cases."""
+    return float(INTERVAL_Z * np.hypot(se, INTERVAL_FLOOR))
+
+
+def score_all(candidates: Candidates, used: Candidates, folds: list[Fold]) -> np.ndarray:
+    """Return the scores of all candidates, ``(n_candidates, n_folds)``; NaN for those that do not suit the features."""
+    scores = dict(zip(used, score_candidates(folds), strict=True))
+    nothing = np.full(len(folds), np.nan)
+    return np.array([scores.get(name, nothing) for name in candidates])
 
 
 def fit_together(
@@ -185,31 +249,41 @@ def fit_together(
 
 def predict_folds(
     members: Mapping[str, CellLabels], few: Populations, query: Tensor, spaces: Spaces, candidates: Candidates, rng: int
-) -> tuple[list[Fold], float]:
-    """Predict each fold that has enough cells from the others; return them, and what share of the query resembles one."""
+) -> tuple[list[Fold], float, float]:
+    """Predict each fold that has enough cells from the others.
+
+    Returned are the folds, what share of the query resembles one, and how far the query is as novel as the most novel of
+    them: 1 if it is no more novel, less if it is.
+    """
     # folds that have enough cells and leave enough others
     others = {name: (~in_source, ~in_target) for name, (in_source, in_target) in members.items()}
     names = [name for name in members if has_enough_cells(members[name]) and has_enough_cells(others[name])]
     if not names:
-        return [], 0.0
+        return [], 0.0, 1.0
 
     # what each counts
     in_fold = np.array([members[name][0] for name in names])  # (n_folds, n_cells)
     resembling = find_resembling(query, few.source)
     shares = in_fold[:, resembling].mean(axis=(1, 2))
     coverage = float(np.any(in_fold, axis=0)[resembling].mean())
-    novelties = [measure_novelty(few.source[mask], few.source[~mask]) for mask in in_fold]
-    weights = weigh_folds(novelties, measure_novelty(query, few.source), shares)
+    novelties = np.array([measure_novelty(few.source[mask], few.source[~mask]) for mask in in_fold])
+    query_novelty = measure_novelty(query, few.source)
+    weights = weigh_folds(novelties, query_novelty, shares, np.array([name.startswith(HALF) for name in names]))
+    familiarity = min(1.0, float(novelties.max()) / max(query_novelty, 1e-9))
 
     # predict each from the others
     encoded = encode_in_spaces(spaces, few)
+    n_scored = max(100, min(MAX_CELLS_TO_SCORE, MAX_VALUES_TO_SCORE // few.source.shape[1]))
     folds = []
     for name, weight in zip(names, weights, strict=True):
         own, rest = few.subset(*members[name]), few.subset(*others[name])
+        if name.startswith(HALF):  # its truth has the composition of its query
+            balanced = balance(*(as_labelings(labels)[0] for labels in (own.source_strata, own.target_strata)))
+            own = own._replace(target=own.target[torch.from_numpy(balanced)])
         encoded_rest = {space: cells.subset(*others[name]) for space, cells in encoded.items()}
         maps = fit_candidates(candidates, spaces, encoded_rest, rest.source.mean(0) - own.source.mean(0))
-        before, truth = (x[subsample(len(x), MAX_CELLS_TO_SCORE, rng)] for x in (own.source, own.target))
+        before, truth = (x[subsample(len(x), n_scored, rng)] for x in (own.source, own.target))
         predicted = torch.stack([edit(before) for edit in maps.values()])  # (n_candidates, n_cells, n_features)
         before, truth = before.cpu(), truth.cpu()
         folds.append(Fold(name, weight, before, truth, predicted.cpu(), gap=float(energy(before, truth))))
-    return folds, coverage
+    return folds, coverage, familiarity

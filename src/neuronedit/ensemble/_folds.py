@@ -1,29 +1,30 @@
-"""Folds of the source and target cells: the strata that are given, or some that are derived."""
+"""Folds of the source and target cells: the strata that are given, or populations that were matched without labels."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy.stats import wasserstein_distance
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from .._subsample import subsample
 from ..edits import Populations
 from ..edits._neighbors import find_nearest
 from ..edits._strata import MIN_CELLS_PER_STRATUM
+from ._matching import Matching
 
-MAX_CELLS_TO_CLUSTER = 5_000  # of source and of target: the centers of six clusters need no more
 MAX_CELLS_TO_COMPARE = 1_000  # all references are cut to it, as distances depend on how dense cells lie
 NOVELTY_WIDTH = 0.35  # in logarithms: a fold 1.4 times as novel as the query counts 0.6 of one that is as novel
+FAMILIAR_WIDTH = 0.15  # likewise: a query 1.2 times as novel as half of the source is to the other half is half familiar
+MAX_FAMILIAR = 0.7  # another sample is never only more of the same cells
 MIN_RESEMBLANCE = 0.2  # added to every share: a fold that the query does not resemble is still evidence
 
-CellLabels = tuple[np.ndarray, np.ndarray]  # of every source and target cell: its cluster, or whether it is in a fold
+HALF = "half"  # how folds of half of the cells are called
+
+CellLabels = tuple[np.ndarray, np.ndarray]  # of every source and target cell: its stratum, or whether it is in a fold
 
 
 class FoldKind(StrEnum):
-    """What the folds are: the strata given; derived clusters and mixtures of them; none, as there are too few cells."""
+    """What the folds are: the strata given; populations that were matched without labels; none, as there are too few cells."""
 
     STRATA = "strata"
     DERIVED = "derived"
@@ -41,60 +42,44 @@ class Fold:
     predicted: Tensor  # (n_candidates, n_cells, n_features)
     gap: float  # energy distance from query to truth
 
+    @property
+    def is_half(self) -> bool:
+        """Return whether it is half of the cells: it says how well an ensemble does, and nothing of which edits generalize."""
+        return self.name.startswith(HALF)
+
+
+def label_strata(source: Tensor, target: Tensor, strata: CellLabels | None) -> Populations | None:
+    """Return the populations with the numbers of the strata that are given, if two have enough cells; else nothing."""
+    if strata is None:
+        return None
+    codes = np.unique(np.concatenate(strata), return_inverse=True)[1]
+    s, t = codes[: len(source)], codes[len(source) :]
+    counts = [np.minimum((s == code).sum(), (t == code).sum()) for code in np.unique(codes)]
+    if sum(count >= MIN_CELLS_PER_STRATUM for count in counts) < 2:
+        return None
+    return Populations(source, target, s, t)
+
 
 def make_folds(
-    source: Tensor, target: Tensor, strata: CellLabels | None, rng: int
-) -> tuple[FoldKind, Populations, dict[str, CellLabels]]:
-    """Return what the folds are, the populations with their strata, and for each fold which cells are in it.
-
-    They are the strata that are given, if two have enough cells. Else clusters are strata and folds, and mixtures are folds.
-    """
-    # the strata that are given
-    if strata is not None:
-        names, codes = np.unique(np.concatenate(strata), return_inverse=True)
-        s, t = codes[: len(source)], codes[len(source) :]
-        given = {str(name): (s == code, t == code) for code, name in enumerate(names)}
-        if sum(map(has_enough_cells, given.values())) >= 2:
-            return FoldKind.STRATA, Populations(source, target, s, t), given
-    # derived ones
-    clusters = derive_clusters(source, target, rng=rng)
-    mixtures = derive_mixtures(clusters, rng=rng)
-    folds: dict[str, CellLabels] = {}
-    for kind, (s, t) in (("cluster", clusters), ("mixture", mixtures)):
-        folds |= {f"{kind} {code + 1}": (s == code, t == code) for code in np.unique(s)}
-    return FoldKind.DERIVED, Populations(source, target, *clusters), folds
+    populations: Populations, strata: CellLabels | None, matching: Matching | None, rng: int
+) -> dict[str, CellLabels]:
+    """Return for each fold which cells are in it: a stratum; or a population that was matched, and halves of all cells."""
+    if matching is None and strata is not None:
+        names = np.unique(np.concatenate(strata))
+        return {str(name): (strata[0] == name, strata[1] == name) for name in names}
+    s, t = (labels[:, 0] for labels in (populations.source_strata, populations.target_strata))
+    codes = np.unique(s)
+    if len(codes) < 2:  # too few cells to find populations are too few to be halved
+        return {}
+    folds = {f"population {code + 1}": (s == code, t == code) for code in codes}
+    generator = np.random.default_rng(rng)
+    halves = [generator.permutation(len(labels)) % 2 for labels in (s, t)]
+    return folds | {f"{HALF} {i + 1}": (halves[0] == i, halves[1] == i) for i in range(2)}
 
 
 def has_enough_cells(members: CellLabels) -> bool:
     """Return whether a fold has enough cells before and after the change."""
     return bool(min(members[0].sum(), members[1].sum()) >= MIN_CELLS_PER_STRATUM)
-
-
-def derive_clusters(source: Tensor, target: Tensor, *, n: int = 6, rng: int = 0) -> CellLabels:
-    """Cluster the source on the half of the features that change least, and assign the target's cells to these clusters."""
-    # how much each feature changes, in standard deviations
-    before, after = (x[subsample(len(x), MAX_CELLS_TO_CLUSTER, rng)].cpu().numpy() for x in (source, target))
-    spread = np.concatenate([before, after]).std(axis=0)
-    distances = [wasserstein_distance(b, a) for b, a in zip(before.T, after.T, strict=True)]
-    change = np.where(spread > 1e-6, distances / np.maximum(spread, 1e-6), np.inf)  # (n_features,)
-    # cluster
-    stable = np.argsort(change, kind="stable")[: max(3, len(change) // 2)]
-    means = KMeans(min(n, len(before)), n_init=3, random_state=rng).fit(before[:, stable])
-    # assign all cells
-    in_source, in_target = (means.predict(np.ascontiguousarray(x.cpu().numpy()[:, stable])) for x in (source, target))
-    return in_source, in_target
-
-
-def derive_mixtures(labels: CellLabels, *, n: int = 4, rng: int = 0) -> CellLabels:
-    """Divide every cluster among ``n`` mixtures in unequal shares, the same before and after: as samples differ in composition."""
-    generator = np.random.default_rng(rng)
-    mixtures = np.empty(len(labels[0]), dtype=int), np.empty(len(labels[1]), dtype=int)
-    for cluster in np.unique(np.concatenate(labels)):
-        shares = generator.dirichlet(np.ones(n))
-        for mixture, label in zip(mixtures, labels, strict=True):
-            own = label == cluster
-            mixture[own] = generator.choice(n, int(own.sum()), p=shares)
-    return mixtures
 
 
 def measure_novelty(cells: Tensor, reference: Tensor, *, n_neighbors: int = 10, rng: int = 0) -> float:
@@ -110,9 +95,25 @@ def find_resembling(cells: Tensor, reference: Tensor, *, n_neighbors: int = 15, 
     return find_nearest(cells, reference, n_neighbors)[1].cpu().numpy()
 
 
-def weigh_folds(novelties: Sequence[float], query_novelty: float, shares: np.ndarray) -> np.ndarray:
-    """Weigh folds by how nearly they are as novel as the query, and by the share of it that resembles each: ``(n_folds,)``."""
-    apart = np.log(np.maximum(novelties, 1e-9) / max(query_novelty, 1e-9)) / NOVELTY_WIDTH
-    alike = np.exp(-(apart**2 - (apart**2).min()) / 2) + 1e-3
-    weights = alike * (shares + MIN_RESEMBLANCE)
-    return weights / weights.sum()
+def weigh_folds(
+    novelties: np.ndarray, query_novelty: float, shares: np.ndarray, is_half: np.ndarray | None = None
+) -> np.ndarray:
+    """Weigh folds by how nearly they are as novel as the query, and by the share of it that resembles each: ``(n_folds,)``.
+
+    Halves of all cells ask how an edit does on more of the same cells, other folds how it does on other kinds: together,
+    halves count by how far the query is no more novel than they are.
+    """
+    novelties = np.maximum(novelties, 1e-9)
+    is_half = np.zeros(len(novelties), dtype=bool) if is_half is None else is_half
+    apart = np.log(novelties / max(query_novelty, 1e-9))
+    weights = np.zeros(len(novelties))
+    if not is_half.all():
+        squares = (apart[~is_half] / NOVELTY_WIDTH) ** 2
+        alike = np.exp(-(squares - squares.min()) / 2) + 1e-3
+        weights[~is_half] = alike * (shares[~is_half] + MIN_RESEMBLANCE)
+        weights /= weights.sum()
+    if is_half.any():
+        beyond = max(0.0, float(-apart[is_half].mean()))  # how much more novel the query is, in logarithms
+        familiar = MAX_FAMILIAR * float(np.exp(-((beyond / FAMILIAR_WIDTH) ** 2) / 2)) if not is_half.all() else 1.0
+        weights = np.where(is_half, familiar / is_half.sum(), (1 - familiar) * weights)
+    return weights

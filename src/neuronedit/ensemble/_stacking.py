@@ -1,7 +1,7 @@
 """Stacking: find the weights with which candidates, together, predict best the folds that were left out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,10 +10,14 @@ from torch import Tensor
 from .._energy import energy
 from ._folds import Fold
 
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # a handful of folds cannot tell finer steps apart
-TOLERATED_MOVE = 0.1  # standard deviations that a mean may end further from the truth: the error of a mean of 100 cells
+TOLERATED_MOVE = 0.1  # standard deviations that a mean may end further from the truth
+TOLERATED_ERRORS = 2.0  # or so many standard errors of the two means that are compared, if that is more
 MIN_SCORE = -1.0  # below this a score counts no further: one fold must not decide alone
-MIN_RELATIVE_GAP = 0.1  # of the mean gap: lower ones count as this, as a fold that hardly changes must not count most
+MIN_RELATIVE_GAP = 0.5  # of the mean gap: lower ones count as this, as a fold without a change of its own cannot decide
+MIN_FOLD_WEIGHT = 0.005  # a fold that counts less is not descended
+N_STEPS, N_STEPS_AGAIN, RATE = 40, 15, 0.3  # of Adam: from the prior on, and from the weights of all folds on
+MAX_CELLS_TO_COMPARE = 300  # of each fold, to score candidates
+N_CELLS = 150  # about;  of each fold, between which distances are measured: they are noise to the weights, not to the score
 
 
 @dataclass(frozen=True)
@@ -21,73 +25,94 @@ class Stack:
     """How candidates are combined, and how well that predicts each fold, made without it."""
 
     weights: np.ndarray  # of the candidates; their sum is 1
-    strength: float  # how far the ensemble goes, from 0 to 1
-    scores: np.ndarray  # (n_folds,): share of the gap that it closes
+    scores: np.ndarray  # (n_folds,): share of the gap that the ensemble closes
     errors: np.ndarray  # (n_folds, n_features): mean of the truth less that of the prediction
     wrong_direction: np.ndarray  # (n_folds, n_features): whether it moved the mean away from the truth's
 
 
-def stack(folds: Sequence[Fold], max_strength: float = 1.0) -> Stack:
-    """Fit the weights on all folds; score them, and choose the strength, by fits that leave the fold out.
+def stack(folds: Sequence[Fold], prior: np.ndarray, shrinkage: float, strength: float = 1.0) -> Stack:
+    """Fit the weights on all folds but halves, and score them by fits that leave each fold out.
 
-    The strength, at most ``max_strength``, is the one with the best mean score, and 0 where that is not above its standard
-    error: where nothing generalizes from fold to fold, cells are left alone.
+    ``shrinkage`` draws the weights to the ``prior``, ``(n_candidates,)``, the more, the fewer folds there are. ``strength``
+    is how far the ensemble goes.
     """
-    fold_weights = np.array([fold.weight for fold in folds])
-
+    fitted = [fold for fold in folds if not fold.is_half]
+    logits = fit_weights(fitted, prior, shrinkage)
     # predict each fold with the weights of the others
-    held_out = []
-    for i, fold in enumerate(folds):
-        weights = fit_weights([*folds[:i], *folds[i + 1 :]])
-        held_out.append(torch.einsum("k,knd->nd", weights, fold.predicted))  # (n_cells, n_features)
-
-    # choose the strength
-    strengths = sorted({min(strength, max_strength) for strength in STRENGTHS})
-    scores = {strength: score_predictions(folds, scale_moves(folds, held_out, strength)) for strength in strengths}
-    strength = max(strengths, key=lambda strength: float(fold_weights @ scores[strength]))
-    mean, error = mean_and_error(scores[strength], fold_weights)
-    strength = strength if mean > error else 0.0
-
+    predictions = []
+    for fold in folds:
+        own = logits
+        if not fold.is_half:
+            others = [other for other in fitted if other is not fold]
+            own = fit_weights(others, prior, shrinkage, start=logits, n_steps=N_STEPS_AGAIN)
+        own = own.softmax(0)
+        blended = torch.einsum("k,knd->nd", own, fold.predicted)  # (n_cells, n_features)
+        predictions.append(fold.query + strength * (blended - fold.query))
     # compare means, (n_folds, n_features)
-    predicted = mean_cells(scale_moves(folds, held_out, strength))
-    queries = mean_cells([fold.query for fold in folds])
-    truths = mean_cells([fold.truth for fold in folds])
-    tolerated = TOLERATED_MOVE * torch.stack([fold.query.std(0) for fold in folds]).numpy()
+    predicted, queries, truths = (
+        torch.stack([cells.mean(0) for cells in side]).numpy()
+        for side in (predictions, [fold.query for fold in folds], [fold.truth for fold in folds])
+    )
     errors = truths - predicted
-    wrong_direction = np.abs(errors) > np.abs(truths - queries) + tolerated
-    return Stack(fit_weights(folds).numpy(), strength, scores[strength], errors, wrong_direction)
+    wrong_direction = np.abs(errors) > np.abs(truths - queries) + tolerated_errors(folds)
+    weights = logits.softmax(0).numpy().astype(float)
+    return Stack(weights / weights.sum(), score_predictions(folds, predictions), errors, wrong_direction)
 
 
-def fit_weights(folds: Sequence[Fold], *, n_steps: int = 60, lr: float = 0.3, n_cells: int = 200) -> Tensor:
-    """Find the convex combination of candidates that leaves the least energy distance in the folds: ``(n_candidates,)``.
+def fit_weights(
+    folds: Sequence[Fold], prior: np.ndarray, shrinkage: float, *, start: Tensor | None = None, n_steps: int = N_STEPS
+) -> Tensor:
+    """Find the logits of the convex combination that leaves the least energy distance in the folds, and is near the prior.
 
-    Adam descends from equal weights. So few steps stop short of trusting one candidate where several do as well.
+    What is minimized is the weighted mean share of the gaps that is left, plus the Kullback-Leibler divergence from the
+    prior times the shrinkage, divided by how many equal folds the folds are worth. Adam descends from the prior.
     """
+    expected = torch.from_numpy(np.maximum(prior, 1e-9)).float().log()
+    if not folds:
+        return expected
     # what each fold counts
-    predictions = [fold.predicted[:, :n_cells] for fold in folds]  # (n_candidates, n_cells, n_features)
-    truths = [fold.truth[:n_cells] for fold in folds]
-    fold_counts = [fold.weight / scale for fold, scale in zip(folds, gap_scales(folds), strict=True)]
+    counts = np.array([fold.weight for fold in folds])  # their sum is below 1 where halves of all cells count, too
+    n_folds = counts.sum() ** 2 / max(float(counts @ counts), 1e-12)
+    used = [
+        (float(count / scale), fold.predicted[:, every(fold.query, N_CELLS)], fold.truth[every(fold.truth, N_CELLS)])
+        for fold, scale, count in zip(folds, gap_scales(folds), counts, strict=True)
+        if count >= MIN_FOLD_WEIGHT
+    ]
 
     # descend
-    logits = torch.zeros(len(predictions[0]), requires_grad=True)
-    optimizer = torch.optim.Adam([logits], lr=lr)
+    logits = (expected if start is None else start).clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([logits], lr=RATE)
     with torch.enable_grad():
         for _ in range(n_steps):
-            weights = logits.softmax(0)
-            loss = torch.zeros(())
-            for predicted, truth, count in zip(predictions, truths, fold_counts, strict=True):
+            logarithms = logits.log_softmax(0)
+            weights = logarithms.exp()
+            loss = shrinkage / max(n_folds, 1.0) * (weights * (logarithms - expected)).sum()
+            for count, predicted, truth in used:
                 blended = torch.einsum("k,knd->nd", weights, predicted)
-                loss = loss + count * energy(blended, truth)
+                # the energy distance, less what does not depend on the weights
+                loss = loss + count * (2 * torch.cdist(blended, truth).mean() - torch.pdist(blended).mean())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return logits.detach().softmax(0)
+    return logits.detach()
+
+
+def every(cells: Tensor, n: int) -> slice:
+    """Return which cells to take so that about ``n`` are left, from all over the order that they are in."""
+    return slice(None, None, max(1, len(cells) // n))
 
 
 def gap_scales(folds: Sequence[Fold]) -> np.ndarray:
-    """Return what the energy distance left in each fold is divided by: its gap, and at least a tenth of the mean gap."""
+    """Return what the energy distance left in each fold is divided by: its gap, and at least half the mean gap."""
     gaps = np.array([max(fold.gap, 0.0) for fold in folds])
     return np.maximum(gaps, max(MIN_RELATIVE_GAP * gaps.mean(), 1e-9))
+
+
+def tolerated_errors(folds: Sequence[Fold]) -> np.ndarray:
+    """Return how far a mean may end further from the truth than it began without being held against an edit."""
+    spread = torch.stack([fold.query.std(0) for fold in folds]).numpy()  # (n_folds, n_features)
+    n = np.array([[min(len(fold.query), len(fold.truth))] for fold in folds])
+    return spread * np.maximum(TOLERATED_MOVE, TOLERATED_ERRORS * np.sqrt(2 / n))
 
 
 def score_predictions(folds: Sequence[Fold], predictions: Sequence[Tensor]) -> np.ndarray:
@@ -99,22 +124,21 @@ def score_predictions(folds: Sequence[Fold], predictions: Sequence[Tensor]) -> n
 
 def score_candidates(folds: Sequence[Fold]) -> np.ndarray:
     """Share of the gap that each candidate closes in each fold, not below `MIN_SCORE`: ``(n_candidates, n_folds)``."""
-    n_candidates = len(folds[0].predicted)
-    return np.array([score_predictions(folds, [fold.predicted[k] for fold in folds]) for k in range(n_candidates)])
+    few = [replace(fold, truth=fold.truth[every(fold.truth, MAX_CELLS_TO_COMPARE)]) for fold in folds]
+    compared = [fold.predicted[:, every(fold.query, MAX_CELLS_TO_COMPARE)] for fold in folds]
+    predictions = [[cells[k] for cells in compared] for k in range(len(folds[0].predicted))]
+    return np.array([score_predictions(few, cells) for cells in predictions])  # (n_candidates, n_folds)
 
 
-def scale_moves(folds: Sequence[Fold], predictions: Sequence[Tensor], strength: float) -> list[Tensor]:
-    """Return predictions that go a part of the way, from 0 (the query) to 1 (all of it)."""
-    return [fold.query + strength * (cells - fold.query) for fold, cells in zip(folds, predictions, strict=True)]
+def expect(folds: Sequence[Fold], scores: np.ndarray) -> tuple[float, float]:
+    """Return the share of the gap that is closed in all folds together, and its standard error.
 
-
-def mean_cells(populations: Sequence[Tensor]) -> np.ndarray:
-    """Return the mean cell of each population: ``(n_populations, n_features)``."""
-    return torch.stack([cells.mean(0) for cells in populations]).numpy()
-
-
-def mean_and_error(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Weighted mean and its standard error; the weights sum to 1."""
-    mean = float(weights @ values)
+    Both are of what can be closed: a fold whose gap is below half the mean gap cannot reach a score of 1.
+    """
+    weights = np.array([fold.weight for fold in folds])  # of sum 1
+    gaps = np.array([max(fold.gap, 0.0) for fold in folds])
+    most = max(float(weights @ (gaps / gap_scales(folds))), 1e-9)
+    mean = float(weights @ scores)
     n = 1 / float(weights @ weights)  # as many equal weights would be worth as much
-    return mean, float(np.sqrt(weights @ (values - mean) ** 2 / max(n - 1, 0.5)))
+    error = float(np.sqrt(weights @ (scores - mean) ** 2 / max(n - 1, 0.5)))
+    return max(mean / most, MIN_SCORE), error / most

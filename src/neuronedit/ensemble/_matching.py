@@ -1,0 +1,224 @@
+"""Match populations of source and target without labels: what differs in number is told from what changed."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from .._energy import energy
+from .._subsample import subsample
+from ..spaces import PCA
+
+N_POPULATIONS = (6, 10, 14)  # one number alone is fragile: labelings with each of these are averaged
+MIN_CELLS_TO_MATCH = 200  # of source and of target, below which populations would be noise
+MIN_CELLS_PER_POPULATION = 30  # of the source, on average
+MAX_CELLS_TO_MATCH = 4_000  # of either side, to fit the mixtures to
+MAX_CELLS_FOR_DISTANCE = 1_500  # between which all distances are measured
+MAX_COMPONENTS = 40  # principal components, where there are more features
+
+# the mixture; set on `benchmarks/composition.py`, seeds 0 to 2
+N_STEPS, N_HOT_STEPS = 60, 30  # of expectation and maximization; the first are annealed
+COLDEST, WIDEST = 0.15, 4.0  # at the first step: likelihoods count so little, and variances are so many times larger
+MIN_VARIANCE = 0.05  # of a population, of 1 in all cells
+COMMON_CELLS, MIN_COMMON_CELLS = 1_000, 100  # the common shift counts as so many cells: where populations agree, and not
+FEW_CELLS = 20  # a population with fewer does not say what is common
+MAX_STRETCH = 4.0  # by which the target's variances may differ
+
+# A difference in composition counts in full from about twice as much on: by how many cells it moves, and by what it explains.
+VARIATION_WIDTH, EXPLAINED_WIDTH = 0.06, 0.15
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Normal distributions with independent features: ``weights`` ``(k,)``, ``centers`` and ``variances`` ``(k, n_features)``."""
+
+    weights: np.ndarray
+    centers: np.ndarray
+    variances: np.ndarray
+
+    def assign(self, x: np.ndarray, *, heat: float = 1.0) -> np.ndarray:
+        """Return how probable each population is for each cell, ``(n_cells, k)``; likelihoods are raised to the power ``heat``."""
+        precisions = 1 / self.variances
+        squares = x**2 @ precisions.T - 2 * x @ (self.centers * precisions).T + (self.centers**2 * precisions).sum(1)
+        logarithms = -heat / 2 * (squares + np.log(self.variances).sum(1)) + np.log(self.weights + 1e-12)
+        shares = np.exp(logarithms - logarithms.max(1, keepdims=True))
+        return shares / shares.sum(1, keepdims=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """Populations that mean the same in source and target, in several labelings.
+
+    Attributes
+    ----------
+    source_labels, target_labels
+        Number of each cell's population in each labeling, ``(n_cells, n_labelings)``.
+    source_certainty, target_certainty
+        How probable the population is that a cell was given, from 0 to 1, in each labeling, ``(n_cells, n_labelings)``.
+    total_variation
+        How far compositions differ, from 0 to 1: half the sum of the differences of all shares, the mean over labelings.
+    chance_variation
+        The same between the source and its own cells, drawn anew and moved as the target is: what noise alone gives.
+    explained
+        Share of the energy distance from source to target that the difference in composition makes alone, above noise.
+    """
+
+    source_labels: np.ndarray
+    target_labels: np.ndarray
+    source_certainty: np.ndarray
+    target_certainty: np.ndarray
+    total_variation: float = 0.0
+    chance_variation: float = 0.0
+    explained: float = 0.0
+
+    @property
+    def differs(self) -> float:
+        """Return how far a difference in composition has to be allowed for, from 0 (not) to 1."""
+        excess = self.total_variation - self.chance_variation
+        widths = np.array([excess / VARIATION_WIDTH, self.explained / EXPLAINED_WIDTH])
+        return float(np.prod(1 - np.exp(-(np.maximum(widths, 0) ** 2))))
+
+    @classmethod
+    def of_all_alike(cls, n_source: int, n_target: int) -> "Matching":
+        """Return one population of all cells."""
+        labels = [np.zeros((n, 1), dtype=int) for n in (n_source, n_target)]
+        return cls(*labels, *(np.ones_like(x, dtype=float) for x in labels))
+
+
+def match_populations(
+    source: Tensor, target: Tensor, *, n_populations: tuple[int, ...] = N_POPULATIONS, rng: int = 0
+) -> Matching:
+    """Find populations that mean the same in source and target, without labels, and how far compositions differ.
+
+    Clusters of the source are the components of a mixture that is fitted to the target. Their weights are free: that is
+    composition. Their shifts are drawn towards a common shift, the more, the more alike populations move: that is the change.
+
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> kinds = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
+    >>> source = kinds.repeat_interleave(torch.tensor([200, 200, 200]), 0) + torch.randn(600, 2)
+    >>> target = kinds.repeat_interleave(torch.tensor([400, 100, 100]), 0) + torch.randn(600, 2) + 1
+    >>> matching = ne.ensemble.match_populations(source, target, n_populations=(3,))
+    >>> round(matching.total_variation, 1), matching.differs > 0.5
+    (0.3, True)
+
+    Parameters
+    ----------
+    source, target
+        Cells before and after a change, ``(n_cells, n_features)``.
+    n_populations
+        Clusters of the source in each labeling; fewer where they would have fewer than 30 cells on average.
+    %(rng)s
+
+    Returns
+    -------
+    The labelings. With fewer than 200 cells before or after the change all cells are one population.
+
+    References
+    ----------
+    Dempster et al. 1977 (expectation and maximization); Ueda and Nakano 1998, doi:10.1016/S0893-6080(97)00133-0 (annealing).
+    """
+    if min(len(source), len(target)) < MIN_CELLS_TO_MATCH:
+        return Matching.of_all_alike(len(source), len(target))
+    before, after = _standardize(source, target)
+    few_before, few_after = (x[subsample(len(x), MAX_CELLS_TO_MATCH, rng)] for x in (before, after))
+    rows = subsample(len(few_before), MAX_CELLS_FOR_DISTANCE, rng)
+    sample = torch.from_numpy(few_before[rows])
+    distances = torch.cdist(sample, sample).double().numpy()  # (n, n)
+    gap = float(energy(sample, torch.from_numpy(few_after[subsample(len(few_after), MAX_CELLS_FOR_DISTANCE, rng)])))
+
+    labels, certainties, variations, explained = [], [], [], []
+    for n in n_populations:
+        k = min(n, max(2, len(few_before) // MIN_CELLS_PER_POPULATION))
+        mixture = _fit(few_before, k, rng)
+        moved = _register(few_after, mixture, few_before)
+        shares = mixture.assign(few_before)  # (n_cells, k)
+        # the same without a difference in composition: the source's own cells, drawn anew and moved alike
+        drawn = np.random.default_rng(rng).integers(len(few_before), size=len(few_after))
+        alike = few_before[drawn] + shares[drawn] @ (moved.centers - mixture.centers)
+        by_chance = _register(alike, mixture, few_before)
+        for after_shares, sign in ((moved.assign(few_after), 1), (by_chance.assign(alike), -1)):
+            own, other = shares.mean(0), after_shares.mean(0)
+            weights = shares[rows] @ (other / np.maximum(own, 1e-3))
+            difference = weights / weights.sum() - 1 / len(rows)
+            variations.append((sign, np.abs(own - other).sum() / 2))
+            explained.append(-sign * (difference @ distances @ difference))
+        by_cell = mixture.assign(before), moved.assign(after)
+        labels.append([x.argmax(1) for x in by_cell])
+        certainties.append([x.max(1) for x in by_cell])
+    observed, chance = (np.mean([v for s, v in variations if s == sign]) for sign in (1, -1))
+    return Matching(
+        *(np.stack(side, axis=1) for side in zip(*labels, strict=True)),
+        *(np.stack(side, axis=1) for side in zip(*certainties, strict=True)),
+        total_variation=float(observed),
+        chance_variation=float(chance),
+        explained=float(np.sum(explained) / len(n_populations) / max(gap, 1e-9)) if gap > 0 else 0.0,
+    )
+
+
+def _standardize(source: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Divide features by their standard deviation within source and target; of many, take the principal components."""
+    means = source.mean(0), target.mean(0)
+    spread = torch.cat([source - means[0], target - means[1]]).std(0) + 1e-6
+    if source.shape[1] > MAX_COMPONENTS:
+        few = [x[torch.from_numpy(subsample(len(x), MAX_CELLS_TO_MATCH))] - m for x, m in zip((source, target), means, strict=True)]
+        components = PCA.of(torch.cat(few) / spread, n_components=MAX_COMPONENTS)
+        source, target = (components.encode(x / spread) for x in (source, target))
+    else:
+        source, target = source / spread, target / spread
+    return source.cpu().numpy(), target.cpu().numpy()
+
+
+def _fit(x: np.ndarray, k: int, rng: int, *, n_steps: int = 5) -> Mixture:
+    """Fit a mixture to the source, from its clusters on."""
+    shares = np.eye(k, dtype=x.dtype)[KMeans(k, n_init=2, random_state=rng).fit(x).labels_]
+    for _ in range(n_steps + 1):
+        n = shares.sum(0)
+        centers, variances = _moments(x, shares)
+        mixture = Mixture((n + 1) / (n.sum() + k), centers, variances + MIN_VARIANCE)
+        shares = mixture.assign(x)
+    return mixture
+
+
+def _register(x: np.ndarray, mixture: Mixture, source: np.ndarray) -> Mixture:
+    """Return the mixture with the weights and the shifts, shrunk to a common one, that fit the target's cells."""
+    k, n_features = mixture.centers.shape
+    own, own_weights = len(source) * mixture.weights, mixture.weights  # (k,)
+    stretch, unsure = np.ones(n_features, dtype=x.dtype), np.zeros(n_features, dtype=x.dtype)
+    common_cells = np.full(n_features, COMMON_CELLS, dtype=x.dtype)
+    moved = mixture
+    for step in range(N_STEPS):
+        # expectation
+        cold = min(1.0, step / N_HOT_STEPS)
+        width = 1 + (WIDEST - 1) * (1 - cold)
+        fitted = replace(moved, variances=(mixture.variances * stretch + unsure) * width)
+        shares = fitted.assign(x, heat=COLDEST + (1 - COLDEST) * cold)  # (n_cells, k)
+        n = shares.sum(0)
+        # maximization: weights, drawn half to the source's, and shifts, drawn to what is common
+        weights = (n + 1 + len(x) * own_weights) / (2 * n.sum() + k)
+        means, variances = _moments(x, shares)
+        shifts = means - mixture.centers
+        enough = np.minimum(n, own) > FEW_CELLS
+        common = np.median(shifts[enough], axis=0) if enough.sum() > 2 else np.average(shifts, axis=0, weights=n)
+        if enough.sum() > 3 and step >= N_HOT_STEPS // 3:
+            # how differently populations move, feature by feature
+            unsure = (1.4826 * np.median(np.abs(shifts[enough] - common), axis=0)) ** 2
+            noise = np.median(mixture.variances[enough] / np.minimum(n, own)[enough, None], axis=0)
+            unsure = np.maximum(unsure - noise, 1e-3)
+            typical = np.median(mixture.variances[enough], axis=0)
+            common_cells = np.clip(typical / unsure, MIN_COMMON_CELLS, COMMON_CELLS)
+            ratio = np.median(variances[enough] / mixture.variances[enough], axis=0)
+            stretch = np.clip(ratio, 1 / MAX_STRETCH, MAX_STRETCH)
+        shift = (n[:, None] * shifts + common_cells * common) / (n[:, None] + common_cells)
+        moved = Mixture(weights, mixture.centers + shift, mixture.variances)
+    return replace(moved, variances=mixture.variances * stretch + unsure)
+
+
+def _moments(x: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the variance of each population, each ``(k, n_features)``."""
+    n = np.maximum(shares.sum(0), 1e-9)[:, None]
+    means = shares.T @ x / n
+    return means, np.maximum(shares.T @ x**2 / n - means**2, 0)
