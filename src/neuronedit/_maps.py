@@ -74,6 +74,18 @@ class OnNeurons:
         return moved
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Bounded(ShapeRepr):
+    """An edit whose result stays between ``low`` and ``high``, both ``(n_features,)``, infinite where there is no bound."""
+
+    edit: Map
+    low: Tensor
+    high: Tensor
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        return torch.minimum(torch.maximum(self.edit(x), self.low), self.high)
+
+
 @dataclass(frozen=True, eq=False)
 class WithNeurons:
     """A map of whole cells that also reports their neurons in a space, before and after."""

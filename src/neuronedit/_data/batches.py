@@ -1,9 +1,9 @@
 """How each batch is corrected: read from obs once, checked once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 from anndata import AnnData
@@ -11,7 +11,7 @@ from anndata import AnnData
 from .check import Selector, format_choices, get_labels, select_cells, to_list
 from .design import MIN_CELLS, Design, check_size
 
-ALL_CONTROLS = "all controls"  # how the reference is called where it is no batch
+MEAN_OF_BATCHES = "the mean of the batches"  # how the reference is called where it is no batch
 DEFAULT_CONTROL = "control"  # how controls are marked, unless the caller says otherwise
 
 
@@ -41,6 +41,10 @@ class BatchCorrection:
         """Return whether an edit is fitted for this batch."""
         return self.status in (BatchStatus.CORRECTED, BatchStatus.BRIDGED)
 
+    def left_alone(self, reason: str) -> Self:
+        """Return that it is left alone, and why."""
+        return replace(self, status=BatchStatus.LEFT_ALONE, how=f"left alone: {reason}", like="")
+
 
 def read_batches(
     adata: AnnData,
@@ -52,8 +56,12 @@ def read_batches(
     bridge: Mapping[Any, Any],
     held_out_controls: Selector | None,
     strata: str | None,
+    samples: np.ndarray | None = None,
 ) -> tuple[list[BatchCorrection], np.ndarray]:
-    """Return how each batch is corrected, those that others wait for first, and the mask of the controls that are held out."""
+    """Return how each batch is corrected, those that others wait for first, and the mask of the controls that are held out.
+
+    ``samples`` has the name of each cell's sample.
+    """
     labels = get_labels(adata, batch_key)
     names = sorted(labels.unique(), key=str)
     is_control, held_out = _read_controls(adata, control_key, control, held_out_controls)
@@ -64,7 +72,7 @@ def read_batches(
 
     # what is done to each batch
     goal = used if reference is None else used & is_in[reference]
-    goal_name = ALL_CONTROLS if reference is None else str(reference)
+    goal_name = MEAN_OF_BATCHES if reference is None else str(reference)
     have_control = [name for name in names if name == reference or name not in bridge and n_controls[name] >= MIN_CELLS]
     corrections = []
     for name in sorted(names, key=lambda name: name not in have_control):
@@ -89,6 +97,7 @@ def read_batches(
         else:
             own_strata = strata if status is BatchStatus.CORRECTED else None
             design = _read_design(adata, cells & used, goal, cells & ~used, own_strata)
+            design = replace(design, composition=_read_composition(samples, design))
         if status is BatchStatus.CORRECTED:
             check_size(f"The control of {name}", n_controls[name])
         corrections.append(BatchCorrection(str(name), status, how, np.flatnonzero(cells), design, like))
@@ -131,6 +140,14 @@ def _read_design(
     """Return the design of populations that are known by their masks."""
     source, target, query = (np.flatnonzero(mask) for mask in (source, target, query))
     return Design.of(adata, source=source, target=target, query=query, strata=strata)
+
+
+def _read_composition(samples: np.ndarray | None, design: Design) -> Literal["auto", "same"]:
+    """Say whether two controls hold the same kinds of cells: they do if they are the same samples, by their names."""
+    if samples is None:
+        return "auto"
+    same = set(samples[design.source]) == set(samples[design.target])
+    return "same" if same else "auto"
 
 
 def _read_bridge(

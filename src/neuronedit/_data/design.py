@@ -4,7 +4,7 @@ import itertools
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from anndata import AnnData
@@ -29,6 +29,7 @@ class Design:
     strata: str | None = None  # column of obs that divides source and target
     strata_labels: Labels | None = None
     pairing_labels: Labels | None = None  # the donor, or whatever was measured before and after the change
+    composition: Literal["auto", "same", "different"] = "auto"  # whether source and target hold the same kinds of cells alike
 
     @classmethod
     def read(

@@ -16,6 +16,7 @@ from torch import Tensor
 from .. import _slots
 from .._device import find_device
 from ..spaces import SPACES, FittedSpace
+from ..spaces._base import find_ruling
 from .check import check_same_features, describe_layer, format_choices, to_list
 from .reader import CellReader, check_finite, count_neurons, read_cells
 from .record import digest
@@ -50,6 +51,14 @@ class Scale:
         """Return the arrays that are known, with features as rows."""
         arrays = {"cofactor": self.cofactor, "quantiles": self.quantiles}
         return {name: array for name, array in arrays.items() if array is not None}
+
+    def find_ruling(self, features: Sequence[str]) -> list[str]:
+        """Name the features that vary so much more than most that they rule the scale."""
+        if self.quantiles is None:
+            return []
+        spread = torch.from_numpy(np.asarray(self.quantiles, dtype=float))
+        ruling = find_ruling(spread[:, -1] - spread[:, 0])
+        return [str(name) for name, rules in zip(features, ruling, strict=True) if rules]
 
     def check(self, cells: "Scale", features: Sequence[str], what: str) -> None:
         """Refuse cells on another scale than this one, naming what differs; warn where it cannot be told."""

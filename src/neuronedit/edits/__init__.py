@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._docs import share_docs
-from .._maps import Average, Compose, Identity, OnNeurons, Scaled, WithNeurons
+from .._maps import Average, Bounded, Compose, Identity, OnNeurons, Scaled, WithNeurons
 from .._types import InSpace, Map, Method
 from ._axes import on_neurons, on_principal_axes
 from ._local import local
@@ -37,6 +37,7 @@ MAPS: dict[str, type[Any]] = {
     "nearest": Nearest,
     "scaled": Scaled,
     "on_neurons": OnNeurons,
+    "bounded": Bounded,
     "compose": Compose,
     "average": Average,
     "in_space": InSpace,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .._maps import ShapeRepr
 
@@ -31,7 +32,7 @@ def percentile(source: Tensor, target: Tensor, /, *, n_bins: int = 100) -> Perce
     With :math:`p_j^S` and :math:`p_j^T` the percentiles of one neuron, a value between :math:`p_j^S` and
     :math:`p_{j+1}^S` is moved by the shift :math:`p^T - p^S`, interpolated linearly: equation 1 of the paper. Where that is
     undefined: beyond the source's range the end shift continues; where several percentiles are equal (a silent neuron, a
-    pile of zeros), the value lies in the middle of the target's percentiles of the same ranks.
+    pile of zeros), the value becomes the mean of the target's percentiles of the same ranks.
 
     Examples
     --------
@@ -58,10 +59,12 @@ def percentile(source: Tensor, target: Tensor, /, *, n_bins: int = 100) -> Perce
         raise ValueError(f"n_bins must be at least 1; it is {n_bins}.")
     knots = exact_percentiles(source, n_bins)  # (n_neurons, n_bins + 1)
     shifts = exact_percentiles(target, n_bins) - knots
-    # equal percentiles: the middle of the first and the last one's shift
+    # equal percentiles: the mean of their shifts, in float64 as sums are subtracted
     first = torch.searchsorted(knots, knots)
     last = torch.searchsorted(knots, knots, right=True) - 1
-    shifts = (shifts.gather(1, first) + shifts.gather(1, last)) / 2
+    sums = pad(shifts.double().cumsum(1), (1, 0))  # (n_neurons, n_bins + 2)
+    means = (sums.gather(1, last + 1) - sums.gather(1, first)) / (last + 1 - first)
+    shifts = torch.where(first == last, shifts, means.to(shifts.dtype))
     return Percentiles(knots, shifts)
 
 

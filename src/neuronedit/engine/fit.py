@@ -23,7 +23,8 @@ from .._subsample import subsample
 from .._types import InSpace, Space
 from ..edits import AXES, EDITS, Populations, by_pairing, by_strata, on_all, percentile
 from ..edits._support import Distance, Support, distance, support
-from ..ensemble import CANDIDATES, Ensemble, cross_validate
+from ..ensemble import CANDIDATES, Composition, Ensemble, cross_validate, match_populations
+from .alarms import Alarm, check_composition
 from .report import summarize_ensemble
 from .serialize import pack, unpack
 
@@ -44,31 +45,45 @@ class FitData:
     query: Tensor
     strata: Labels | None
     pairing: Labels | None
+    composition: Composition = "auto"
 
     @classmethod
-    def read(cls, space: TrainedSpace, design: Design, targets: CellReader | None) -> Self:
-        """Read the cells of a design, at most `MAX_CELLS_TO_FIT` of each population; ``targets`` has the target's, if others."""
+    def read(cls, space: TrainedSpace, design: Design, cells: CellReader | None, targets: CellReader | None) -> Self:
+        """Read the cells of a design, at most `MAX_CELLS_TO_FIT` of each population, in one order whatever that in ``adata`` is.
+
+        ``cells`` has the source's and the target's, if others than in the space, and ``targets`` the target's, if others still.
+        """
         width = max(space.cells.shape[1], space.n_neurons)
         n_max = max(2, min(MAX_CELLS_TO_FIT, MAX_VALUES_TO_FIT // width))
         of_source, of_target = subsample(len(design.source), n_max), subsample(len(design.target), n_max)
         rows = [design.source[of_source], design.target[of_target]]
         rows.append(design.query[subsample(len(design.query), MAX_QUERY_CELLS)])
-        if targets is None:
+        if cells is None and targets is None:
             source, target, query = space.read_cells(*rows)
         else:
-            source, query = space.read_cells(rows[0], rows[2])
-            [target] = targets.read([rows[1]], space.device)
+            [query] = space.read_cells(rows[2])
+            [source] = (cells or space.cells).read([rows[0]], space.device)
+            [target] = (targets or cells or space.cells).read([rows[1]], space.device)
+        orders = sort_cells(source), sort_cells(target)
 
         def take(labels: Labels | None) -> Labels | None:
-            return None if labels is None else (labels[0][of_source], labels[1][of_target])
+            return None if labels is None else (labels[0][of_source][orders[0]], labels[1][of_target][orders[1]])
 
-        return cls(source, target, query, take(design.strata_labels), take(design.pairing_labels))
+        source, target = (x[torch.from_numpy(order)] for x, order in zip((source, target), orders, strict=True))
+        strata, pairing = take(design.strata_labels), take(design.pairing_labels)
+        return cls(source, target, query[torch.from_numpy(sort_cells(query))], strata, pairing, design.composition)
 
     def encode(self, space: Space) -> Populations:
         """Return the neurons of source and target with the numbers of their strata and pairings."""
         source, target = encode_in_blocks(space, self.source), encode_in_blocks(space, self.target)
         sizes = len(source), len(target)
         return Populations(source, target, *_number_labels(self.strata, sizes), *_number_labels(self.pairing, sizes))
+
+
+def sort_cells(x: Tensor) -> np.ndarray:
+    """Return the order of cells by their sums and then by two features: what is drawn at random does not depend on ``adata``."""
+    columns = [x[:, j].cpu().numpy() for j in range(min(2, x.shape[1]))]
+    return np.lexsort([*columns, x.sum(1).cpu().numpy()])
 
 
 @dataclass(frozen=True)
@@ -114,9 +129,21 @@ class Edit:
         if not columns or not are_numbers or not all(0 <= j < n for j in columns) or not np.ndim(self.neurons):
             raise ValueError(f"neurons must be numbers from 0 to {n - 1}; they are {self.neurons!r}.")
 
-    def fit(self, space: TrainedSpace, design: Design, *, targets: CellReader | None = None) -> "FittedEdit":
-        """Fit it to the source and target of a design, for its query; ``targets`` has the target's cells, if others."""
-        data = FitData.read(space, design, targets)
+    def fit(
+        self,
+        space: TrainedSpace,
+        design: Design,
+        *,
+        cells: CellReader | None = None,
+        targets: CellReader | None = None,
+        names: tuple[str, str] = ("source", "target"),
+        batch: str = "",
+    ) -> "FittedEdit":
+        """Fit it to the source and target of a design, for its query.
+
+        ``cells`` and ``targets`` are as in `FitData.read`; alarms call the two populations by their ``names``.
+        """
+        data = FitData.read(space, design, cells, targets)
         fits = [self.fit_in_space(one, data) for one in space.spaces]
         neurons = encode_in_blocks(space.space, data.source)  # (n_source, n_neurons)
         means = [cells.cpu().double().mean(0).numpy() for cells in (data.source, data.target)]
@@ -127,9 +154,23 @@ class Edit:
             held_out_error, wrong_direction = ensemble.held_out_error(), ensemble.wrong_direction
         maps, change = [fit.cell_map for fit in fits], means[1] - means[0]
         text = summarize_ensemble(ensemble, design.strata)
+        alarms = self._find_alarms(data, ensemble, space.features, names, batch)
+        se = np.sqrt(sum(x.cpu().double().var(0, correction=0).numpy() / len(x) for x in (data.source, data.target)))
         return FittedEdit(
-            maps, support(neurons), distance(neurons), change, held_out_error, wrong_direction, text, fits
+            maps, support(neurons), distance(neurons), change, held_out_error, wrong_direction, text, fits, alarms, se
         )
+
+    def _find_alarms(
+        self, data: FitData, ensemble: Ensemble | None, features: Sequence[str], names: tuple[str, str], batch: str
+    ) -> list[Alarm]:
+        """Return what is wrong with source and target: that they hold different cells."""
+        if data.strata is not None or data.composition == "same":
+            return []
+        matching = ensemble.matching if ensemble is not None else None
+        if ensemble is None:  # one labeling is enough to tell
+            matching = match_populations(data.source, data.target, n_populations=(10,))
+        cells = data.source.cpu().numpy(), data.target.cpu().numpy()
+        return check_composition(matching, *cells, features, names, allowed_for=ensemble is not None, batch=batch)
 
 
 @dataclass(frozen=True)
@@ -144,6 +185,8 @@ class FittedEdit:
     wrong_direction: np.ndarray  # (n_features,): whether the mean moved away from the truth in most folds
     summary: str = ""  # what it was fitted to and what to expect, in words
     fits: Sequence[SpaceFit] = ()  # what it takes to fit it again; empty for an edit that was read
+    alarms: Sequence[Alarm] = ()  # what is wrong with source and target
+    observed_error: np.ndarray | float = 0.0  # (n_features,): standard error of the observed change
 
     @property
     def ensemble(self) -> Ensemble | None:
@@ -262,7 +305,8 @@ def _ensemble(edit: Any, rng: int, /, **params: Any) -> FitInSpace:
         params["candidates"] = {name: lookup(CANDIDATES, name, "candidates") for name in names}
 
     def fit_in_space(space: Space, data: FitData) -> SpaceFit:
-        ensemble = cross_validate(space, data.source, data.target, data.query, data.strata, **{"rng": rng} | params)
+        settings = {"rng": rng, "composition": data.composition} | params
+        ensemble = cross_validate(space, data.source, data.target, data.query, data.strata, **settings)
 
         def refit(populations: Populations) -> WithNeurons:
             return WithNeurons(space, ensemble.fit(populations))

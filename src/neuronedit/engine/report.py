@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 
 from ..ensemble import Ensemble, FoldKind
+from .alarms import Alarm, AlarmKind, say_alarms
 
 if TYPE_CHECKING:
     from .fit import FittedEdit
 
 # when the verdict mentions or counts what
 TOLERANCE = 0.1  # of the query's standard deviation: a mean that moves by less is not held against an edit
+TOLERATED_ERRORS = 2.0  # standard errors, if these are more
 MIN_COVERAGE = 0.9  # share of the query that resembles held-out cells, below which the verdict says so
 MIN_FOLD_WEIGHT = 0.01  # from which a fold is counted
 MAX_SHARE_OUTSIDE = 0.2  # of query cells outside the source, above which the verdict is a warning
@@ -48,7 +50,10 @@ class EditSummary:
 
 def feature_table(names: Sequence[str], fitted: "FittedEdit", summary: EditSummary) -> pd.DataFrame:
     """Return what the controls and the edit did to the mean of each feature, and how far to trust it."""
-    change, allowed = summary.mean_after - summary.mean_before, TOLERANCE * summary.sd_before
+    change = summary.mean_after - summary.mean_before
+    # two standard errors, of the observed change and of the query's mean, and a tenth of the standard deviation at least
+    error = np.hypot(fitted.observed_error, summary.sd_before / np.sqrt(max(summary.n_cells, 1)))
+    allowed = np.maximum(TOLERANCE * summary.sd_before, TOLERATED_ERRORS * error)
     too_high = change > np.maximum(fitted.observed_change, 0) + allowed
     too_low = change < np.minimum(fitted.observed_change, 0) - allowed
     columns = {
@@ -69,19 +74,49 @@ def combine_errors(held_out_error: np.ndarray, bootstrap_error: np.ndarray) -> n
     return np.where(np.isnan(held_out_error), bootstrap_error, both)
 
 
-def write_verdict(summary: str, features: pd.DataFrame, edited: EditSummary) -> str:
-    """Say what an edit was fitted to, what to expect of it, and what to look at."""
-    sentences = [summary] if summary else []
-    sentences.append(f"{edited.share_outside:.0%} of {edited.n_cells:,} query cells lie outside the source.")
+def write_verdict(
+    summary: str, features: pd.DataFrame, edited: EditSummary, alarms: Sequence[Alarm] = ()
+) -> str:
+    """Say what is wrong first, then what an edit was fitted to, what to expect of it, and what to look at."""
+    sentences = [text for text in (say_alarms(alarms), summary) if text]
+    if not any(alarm.kind is AlarmKind.OUTSIDE for alarm in alarms):
+        sentences.append(f"{edited.share_outside:.0%} of {edited.n_cells:,} query cells lie outside the source.")
     warnings = {
         "wrong_direction": "moved in the wrong direction in most held-out folds",
         "beyond_observed": "moved further than source and target show, or the other way",
     }
+    size = (features["change"] - features["observed_change"]).abs()
     for column, text in warnings.items():
-        names = features.index[features[column]]
+        effect = features["held_out_error"].abs() if column == "wrong_direction" else size
+        names = effect[features[column]].sort_values(ascending=False, kind="stable").index
         if len(names):
             sentences.append(f"{len(names)} feature{'s' * (len(names) > 1)} {text}: {list_names(names)}.")
     return " ".join(sentences)
+
+
+def check_outside(fitted: "FittedEdit", summary: EditSummary, batch: str = "") -> list[Alarm]:
+    """Say that many cells lie outside the source, and what that does to the expectation."""
+    if not summary.share_outside > MAX_SHARE_OUTSIDE:
+        return []
+    text = f"{summary.share_outside:.0%} of {summary.n_cells:,} query cells lie outside the source: there the edit extrapolates."
+    ensemble = fitted.ensemble
+    if ensemble is not None and ensemble.folds:
+        if ensemble.familiarity < 1:
+            text += f" They lie further out than any fold, so {1 - ensemble.familiarity:.0%} less is expected."
+        elif ensemble.fold_kind is FoldKind.STRATA:
+            text += " So do the folds that were left out, and the expectation is of those."
+    return [Alarm(AlarmKind.OUTSIDE, text, batch)]
+
+
+def check_general(fitted: "FittedEdit", batch: str = "") -> list[Alarm]:
+    """Say that an ensemble is not expected to close anything."""
+    ensemble = fitted.ensemble
+    if ensemble is None or not ensemble.folds or ensemble.expected_low > 0:
+        return []
+    share = float(ensemble.weights[ensemble.candidates.index("identity")]) if "identity" in ensemble.candidates else 0.0
+    moved = ensemble.strength * (1 - share)
+    text = "Nothing shows that the change generalizes from fold to fold"
+    return [Alarm(AlarmKind.NOT_GENERAL, f"{text}; cells go {moved:.0%} of the way, and may be better left alone.", batch)]
 
 
 def list_names(names: Any, max_named: int = MAX_FEATURES_NAMED) -> str:
@@ -100,19 +135,23 @@ def summarize_ensemble(ensemble: Ensemble | None, strata: str | None) -> str:
     folds = f"{n_folds} strata of {strata!r}"
     if ensemble.fold_kind is FoldKind.DERIVED:
         too_few = "" if strata is None else f" (too few cells in those of {strata!r})"
-        folds = f"{n_folds} derived strata{too_few}"
-    if ensemble.strength == 0:
-        return f"Cross-validated over {folds}: no change generalizes from one to another, so the cells were left alone."
-    expected = f"{ensemble.expected:.2f} ± {ensemble.expected_se:.2f}"
-    text = f"Cross-validated over {folds}: expected to close {expected} of the distance to the truth"
+        folds = f"{n_folds} matched populations and halves of the cells{too_few}"
+    interval = f"{ensemble.expected_low:.2f} to {ensemble.expected_high:.2f} in 4 of 5 cases"
+    text = f"Cross-validated over {folds}: expected to close {ensemble.expected:.2f} of the distance to the truth ({interval})"
     if ensemble.coverage < MIN_COVERAGE:
-        text += f" in cells like those; only {ensemble.coverage:.0%} of the query resembles them"
-    return f"{text}." if ensemble.strength == 1 else f"{text}; strength {min(ensemble.strength, 0.99):.2g}."
+        text += f"; only {ensemble.coverage:.0%} of the query resembles them, and the edit goes {ensemble.strength:.0%} of the way"
+    if ensemble.fold_kind is FoldKind.DERIVED:
+        text += ". No label tells whether other cells than the source respond alike"
+    return f"{text}."
 
 
 def ensemble_to_uns(ensemble: Ensemble) -> dict[str, Any]:
     """Return what ``uns`` keeps of an ensemble."""
-    names = ("candidates", "weights", "strength", "folds", "fold_weights", "scores", "ensemble_scores")
-    values = {name: getattr(ensemble, name) for name in (*names, "expected", "expected_se", "coverage")}
+    names = ("candidates", "weights", "prior", "strength", "folds", "fold_weights", "scores", "ensemble_scores")
+    expected = ("expected", "expected_se", "expected_low", "expected_high", "coverage", "familiarity")
+    values = {name: getattr(ensemble, name) for name in (*names, *expected)}
+    if ensemble.matching is not None:
+        found = ("total_variation", "chance_variation", "explained", "differs")
+        values["composition"] = {name: float(getattr(ensemble.matching, name)) for name in found}
     values = {name: np.array(x, dtype=str) if isinstance(x, list) else x for name, x in values.items()}
     return values | {"fold_kind": str(ensemble.fold_kind)}

@@ -1,6 +1,7 @@
 """Write an edit into AnnData or into a store: the edited cells, and the record of what was done."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 from anndata import AnnData
@@ -8,9 +9,10 @@ from anndata import AnnData
 from .._data.output import Output
 from .._data.record import Record
 from .._data.space import TrainedSpace
+from .alarms import Alarm, sort_alarms, tabulate_alarms
 from .apply import EditedLayers, apply_edit, computing, encode_others
 from .fit import FittedEdit
-from .report import MAX_SHARE_OUTSIDE, feature_table, write_verdict
+from .report import check_general, check_outside, feature_table, write_verdict
 from .store import EditStore
 
 logger = logging.getLogger(__name__)
@@ -24,9 +26,13 @@ def write_edit(
     output: Output,
     record: Record,
     *,
+    alarms: Sequence[Alarm] = (),
     copy: bool = False,
 ) -> AnnData | None:
-    """Apply a fitted edit to the query, into memory or into a store, and write the cells and the record of it."""
+    """Apply a fitted edit to the query, into memory or into a store, and write the cells and the record of it.
+
+    ``alarms`` are those that are known before.
+    """
     is_query = np.zeros(adata.n_obs, dtype=bool)
     is_query[query] = True
     record.content.update(output.to_uns())
@@ -43,11 +49,11 @@ def write_edit(
 
     # report
     features = feature_table(space.features, fitted, summary).loc[adata.var_names]
-    verdict = write_verdict(fitted.summary, features, summary)
-    left_alone = fitted.ensemble is not None and fitted.ensemble.strength == 0
-    is_warning = left_alone or summary.share_outside > MAX_SHARE_OUTSIDE
-    logger.log(logging.WARNING if is_warning else logging.INFO, "%s", verdict)
+    found = sort_alarms([*alarms, *fitted.alarms, *check_outside(fitted, summary), *check_general(fitted)])
+    verdict = write_verdict(fitted.summary, features, summary, found)
+    logger.log(logging.WARNING if found else logging.INFO, "%s", verdict)
     record.content.update({"n_clipped": summary.n_clipped, "features": features, "verdict": verdict})
+    record.content["alarms"] = tabulate_alarms(found)
 
     # write
     if output.write_to is not None:

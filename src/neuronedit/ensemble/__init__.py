@@ -5,10 +5,20 @@ Stacking finds the weights with which candidates predict strata best from the ot
 
 from .._docs import share_docs
 from ._candidates import CANDIDATES, Candidate, Prior
-from ._cross_validate import Ensemble, cross_validate
+from ._cross_validate import Composition, Ensemble, cross_validate
 from ._folds import FoldKind
 from ._matching import Matching, match_populations
 
-__all__ = ["CANDIDATES", "Candidate", "Ensemble", "FoldKind", "Matching", "Prior", "cross_validate", "match_populations"]
+__all__ = [
+    "CANDIDATES",
+    "Candidate",
+    "Composition",
+    "Ensemble",
+    "FoldKind",
+    "Matching",
+    "Prior",
+    "cross_validate",
+    "match_populations",
+]
 
 share_docs(globals())

@@ -11,11 +11,14 @@ from torch import Tensor
 from .._blocks import encode_in_blocks
 from .._maps import Compose, Identity
 from .._types import InSpace, Map, Space
-from ..edits import Populations, Shift, affine, by_strata, gaussian_ot, on_all, on_balanced, percentile, shift, transport
 
-MAX_CELLS_TO_MATCH = 600  # by optimal transport; time grows with the cube of it
+from ..edits import (  # isort: skip
+    Populations, Shift, affine, by_strata, gaussian_ot, on_all, on_balanced, percentile, shift, transport,
+)  # fmt: skip
+
+MAX_CELLS_TO_TRANSPORT = 600  # time grows with the cube of it
 MAX_LOWEST_SHARE = 0.5  # of a feature's values: where the median feature has more of its lowest one, quantiles are ties
-FEW_CELLS = 50  # the weights for few cells count as so many cells
+PRIOR_COUNT = 50  # the weights for few cells count as so many cells
 
 
 @dataclass(frozen=True)
@@ -60,29 +63,30 @@ class Candidate:
 Candidates = Mapping[str, Candidate]
 Spaces = Mapping[str, Space]
 
-_seldom = Prior(0.01, 0.01)
+transport_few = partial(transport, max_cells=MAX_CELLS_TO_TRANSPORT)
+seldom = Prior(0.01, 0.01)
 
 # The weights are rounded and the same for candidates that resemble each other: `benchmarks/prior.py` compares them with others.
 WITHOUT_OFFSET: dict[str, Candidate] = {
     "identity": Candidate("features", lambda populations: Identity(), prior=Prior(0.02, 0.02)),
     "mean_shift": Candidate("features", on_all(shift), prior=Prior(0.02, 0.02, 0.6)),
     "affine": Candidate("features", on_all(affine)),
-    "quantile": Candidate("features", on_all(percentile), prior=Prior(0.25, 0.02), needs_levels=True),
+    "quantile": Candidate("features", on_all(percentile), prior=Prior(0.35, 0.02), needs_levels=True),
     "quantile_balanced": Candidate("features", on_balanced(percentile), needs_levels=True),
     "shift_by_strata": Candidate("features", by_strata(shift)),
-    "quantile_by_strata": Candidate("features", by_strata(percentile), prior=Prior(0.02, 0.15), needs_levels=True),
+    "quantile_by_strata": Candidate("features", by_strata(percentile), prior=Prior(0.02, 0.4), needs_levels=True),
     "constant_shift": Candidate("neurons", on_all(shift), prior=Prior(0.02, 0.02, 0.2)),
-    "neuron_editing": Candidate("neurons", on_all(percentile), prior=Prior(0.2, 0.02, 0.2)),
+    "neuron_editing": Candidate("neurons", on_all(percentile), prior=Prior(0.1, 0.02, 0.2)),
     "gaussian_ot_neurons": Candidate("neurons", on_all(gaussian_ot), prior=Prior(0.25, 0.02)),
-    "transport_neurons": Candidate("neurons", on_all(partial(transport, max_cells=MAX_CELLS_TO_MATCH)), prior=Prior(0.1, 0.02)),
-    "constant_shift_by_strata": Candidate("neurons", by_strata(shift), prior=Prior(0.02, 0.1)),
-    "neurons_by_strata": Candidate("neurons", by_strata(percentile), prior=Prior(0.02, 0.2)),
-    "gaussian_ot_by_strata": Candidate("neurons", by_strata(gaussian_ot), prior=Prior(0.02, 0.25)),
+    "transport_neurons": Candidate("neurons", on_all(transport_few), prior=Prior(0.1, 0.02)),
+    "constant_shift_by_strata": Candidate("neurons", by_strata(shift), prior=Prior(0.02, 0.05)),
+    "neurons_by_strata": Candidate("neurons", by_strata(percentile), prior=Prior(0.02, 0.15)),
+    "gaussian_ot_by_strata": Candidate("neurons", by_strata(gaussian_ot), prior=Prior(0.02, 0.2)),
 }
 
 # edits that proved different from each other, after half of the way to the source
 WITH_OFFSET = {
-    f"{name}_offset": replace(WITHOUT_OFFSET[name], offset=0.5, prior=_seldom)
+    f"{name}_offset": replace(WITHOUT_OFFSET[name], offset=0.5, prior=seldom)
     for name in ("mean_shift", "quantile", "neuron_editing")
 }
 CANDIDATES = WITHOUT_OFFSET | WITH_OFFSET
@@ -109,7 +113,7 @@ def expect_weights(candidates: Candidates, *, differs: float, n_cells: int) -> n
     usual = (1 - differs) * alike / alike.sum() + differs * strata / strata.sum()
     if not few_cells.any():
         return usual / usual.sum()
-    share = FEW_CELLS / (n_cells + FEW_CELLS)
+    share = PRIOR_COUNT / (n_cells + PRIOR_COUNT)
     return (1 - share) * usual + share * few_cells / few_cells.sum()
 
 

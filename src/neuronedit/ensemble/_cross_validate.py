@@ -1,6 +1,6 @@
 """K-fold cross-validation of the candidates: leave each fold out, predict it from the others, and stack what predicts best."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -23,13 +23,13 @@ from ._candidates import (  # isort: skip
     CANDIDATES, Candidate, Candidates, Spaces, choose_applicable, encode_in_spaces, expect_weights, fit_candidates,
 )  # fmt: skip
 from ._folds import (  # isort: skip
-    HALF, CellLabels, Fold, FoldKind, find_resembling, has_enough_cells, label_strata, make_folds, measure_novelty, weigh_folds,
+    CellLabels, Fold, FoldCells, FoldKind, find_resembling, label_strata, make_folds, measure_novelty, weigh_folds,
 )  # fmt: skip
 
 MAX_CELLS_TO_TRY = 3_000  # of source and of target, so that it takes less time than the training of the space
 MAX_VALUES_TO_TRY = 2**24  # cells times features: 64 MB of float32; images reach it
-MAX_CELLS_TO_SCORE = 600  # of a fold: all candidates predict each
-MAX_VALUES_TO_SCORE = 2**21  # cells times features: all predictions are held in memory
+MAX_CELLS_PER_FOLD = 600  # of a fold: all candidates predict each
+MAX_VALUES_PER_FOLD = 2**21  # cells times features: all predictions are held in memory
 MIN_WEIGHT = 0.01  # candidates of less are left out of the ensemble: each one costs an edit of every cell
 
 # How far weights are drawn to what is expected: `benchmarks/prior.py` compares other values, each family left out in turn.
@@ -72,6 +72,8 @@ class Ensemble:
         truth in most folds, ``(n_features,)``.
     coverage
         Share of the source cells most like the query that are in a fold. Nothing says how others move: a quarter as far.
+    familiarity
+        1 where some fold is at least as novel as the query, else the ratio of the two: ``expected`` was multiplied by it.
     """
 
     fit: Callable[[Populations], Map]
@@ -93,6 +95,7 @@ class Ensemble:
     errors: np.ndarray = field(default_factory=empty_array)
     wrong_direction: np.ndarray = field(default_factory=empty_array)
     coverage: float = 0.0
+    familiarity: float = 1.0
 
     def held_out_error(self) -> np.ndarray:
         """Return the root mean square over folds of each feature's error, ``(n_features,)``; NaN without folds."""
@@ -170,7 +173,7 @@ def cross_validate(
         matching = match_populations(source, target, rng=rng)
         populations = Populations(source, target, matching.source_labels, matching.target_labels)
         differs = {"same": 0.0, "different": 1.0}.get(composition, matching.differs)
-    members = make_folds(populations, strata, matching, rng)
+    held_out = make_folds(populations, strata, matching, rng)
 
     # subsample, and fit the spaces that candidates edit in
     n = max(2, min(MAX_CELLS_TO_TRY, MAX_VALUES_TO_TRY // source.shape[1]))
@@ -184,39 +187,34 @@ def cross_validate(
         spaces["components"] = PCA.of(torch.cat([few.source, few.target, query[q]]), n_components=50)
 
     # leave each fold out, and predict it with every candidate
-    members = {name: (in_source[s], in_target[t]) for name, (in_source, in_target) in members.items()}
-    folds, coverage, familiarity = predict_folds(members, few, query, spaces, used, rng)
+    held_out = [fold.subset(s, t) for fold in held_out]
+    folds, coverage, familiarity = predict_folds(held_out, few, query, spaces, used, rng)
     n_cells = min(len(source), len(target)) if len(folds) >= 2 else 0
-    expected_weights = expect_weights(used, differs=differs, n_cells=n_cells)
-
-    def combine(weights: np.ndarray, strength: float) -> tuple[Callable[[Populations], Map], dict[str, np.ndarray]]:
-        weights = np.where(weights < MIN_WEIGHT, 0, weights)
-        weights /= weights.sum()
-        by_name = dict(zip(used, weights, strict=True)), dict(zip(used, expected_weights, strict=True))
-        all_weights, prior = (np.array([values.get(name, 0.0) for name in candidates]) for values in by_name)
-        return fit_together(used, weights, strength, spaces, query), {"weights": all_weights, "prior": prior}
+    prior = expect_weights(used, differs=differs, n_cells=n_cells)
+    names, of_all = list(candidates), partial(align, used=used, candidates=candidates)
 
     # too few cells
-    names = list(candidates)
     if len(folds) < 2:
-        fit, weights = combine(expected_weights, 1.0)
+        weights = drop_small(prior)
+        fit = fit_together(used, weights, 1.0, spaces, query)
         nowhere = np.zeros(source.shape[1], dtype=bool)
-        return Ensemble(fit, populations, FoldKind.NONE, names, **weights, wrong_direction=nowhere)
+        return Ensemble(fit, populations, FoldKind.NONE, names, of_all(weights), of_all(prior), wrong_direction=nowhere)
 
     # stack
     fold_kind = FoldKind.STRATA if matching is None else FoldKind.DERIVED
     strength = coverage + (1 - coverage) * UNTESTED_STRENGTH
-    stacked = stack(folds, expected_weights, SHRINKAGE[fold_kind], strength)
-    fold_weights = np.array([fold.weight for fold in folds])
+    stacked = stack(folds, prior, SHRINKAGE[fold_kind], strength)
+    weights, fold_weights = drop_small(stacked.weights), np.array([fold.weight for fold in folds])
+    fit = fit_together(used, weights, strength, spaces, query)
     expected, se = expect(folds, stacked.scores)
     expected *= familiarity
-    fit, weights = combine(stacked.weights, strength)
     return Ensemble(
-        fit, populations, fold_kind, names, **weights, strength=strength, matching=matching,
+        fit, populations, fold_kind, names, of_all(weights), of_all(prior), strength=strength, matching=matching,
         folds=[fold.name for fold in folds], fold_weights=fold_weights,
-        scores=score_all(candidates, used, folds), ensemble_scores=stacked.scores,
+        scores=of_all(score_candidates(folds), missing=np.nan), ensemble_scores=stacked.scores,
         expected=expected, expected_se=se, expected_low=expected - half_width(se), expected_high=expected + half_width(se),
         errors=stacked.errors, wrong_direction=fold_weights @ stacked.wrong_direction > 0.5, coverage=coverage,
+        familiarity=familiarity,
     )  # fmt: skip
 
 
@@ -225,11 +223,16 @@ def half_width(se: float) -> float:
     return float(INTERVAL_Z * np.hypot(se, INTERVAL_FLOOR))
 
 
-def score_all(candidates: Candidates, used: Candidates, folds: list[Fold]) -> np.ndarray:
-    """Return the scores of all candidates, ``(n_candidates, n_folds)``; NaN for those that do not suit the features."""
-    scores = dict(zip(used, score_candidates(folds), strict=True))
-    nothing = np.full(len(folds), np.nan)
-    return np.array([scores.get(name, nothing) for name in candidates])
+def drop_small(weights: np.ndarray) -> np.ndarray:
+    """Return weights of sum 1 without those below `MIN_WEIGHT`."""
+    weights = np.where(weights < MIN_WEIGHT, 0, weights)
+    return weights / weights.sum()
+
+
+def align(values: np.ndarray, *, used: Candidates, candidates: Candidates, missing: float = 0.0) -> np.ndarray:
+    """Return a value, or a row, of each candidate, from those of the ones that suit the features; others have ``missing``."""
+    by_name, nothing = dict(zip(used, values, strict=True)), np.full(values.shape[1:], missing)
+    return np.array([by_name.get(name, nothing) for name in candidates])
 
 
 def fit_together(
@@ -248,42 +251,42 @@ def fit_together(
 
 
 def predict_folds(
-    members: Mapping[str, CellLabels], few: Populations, query: Tensor, spaces: Spaces, candidates: Candidates, rng: int
+    held_out: Sequence[FoldCells], few: Populations, query: Tensor, spaces: Spaces, candidates: Candidates, rng: int
 ) -> tuple[list[Fold], float, float]:
     """Predict each fold that has enough cells from the others.
 
     Returned are the folds, what share of the query resembles one, and how far the query is as novel as the most novel of
     them: 1 if it is no more novel, less if it is.
     """
-    # folds that have enough cells and leave enough others
-    others = {name: (~in_source, ~in_target) for name, (in_source, in_target) in members.items()}
-    names = [name for name in members if has_enough_cells(members[name]) and has_enough_cells(others[name])]
-    if not names:
+    held_out = [fold for fold in held_out if fold.has_enough()]
+    if not held_out:
         return [], 0.0, 1.0
 
     # what each counts
-    in_fold = np.array([members[name][0] for name in names])  # (n_folds, n_cells)
+    in_fold = np.array([fold.source for fold in held_out])  # (n_folds, n_cells)
     resembling = find_resembling(query, few.source)
     shares = in_fold[:, resembling].mean(axis=(1, 2))
     coverage = float(np.any(in_fold, axis=0)[resembling].mean())
     novelties = np.array([measure_novelty(few.source[mask], few.source[~mask]) for mask in in_fold])
     query_novelty = measure_novelty(query, few.source)
-    weights = weigh_folds(novelties, query_novelty, shares, np.array([name.startswith(HALF) for name in names]))
+    weights = weigh_folds(novelties, query_novelty, shares, np.array([fold.is_half for fold in held_out]))
     familiarity = min(1.0, float(novelties.max()) / max(query_novelty, 1e-9))
 
     # predict each from the others
     encoded = encode_in_spaces(spaces, few)
-    n_scored = max(100, min(MAX_CELLS_TO_SCORE, MAX_VALUES_TO_SCORE // few.source.shape[1]))
+    n_scored = max(100, min(MAX_CELLS_PER_FOLD, MAX_VALUES_PER_FOLD // few.source.shape[1]))
     folds = []
-    for name, weight in zip(names, weights, strict=True):
-        own, rest = few.subset(*members[name]), few.subset(*others[name])
-        if name.startswith(HALF):  # its truth has the composition of its query
+    for fold, weight in zip(held_out, weights, strict=True):
+        own, others = few.subset(fold.source, fold.target), (~fold.source, ~fold.target)
+        if fold.is_half:  # its truth has the composition of its query
             balanced = balance(*(as_labelings(labels)[0] for labels in (own.source_strata, own.target_strata)))
             own = own._replace(target=own.target[torch.from_numpy(balanced)])
-        encoded_rest = {space: cells.subset(*others[name]) for space, cells in encoded.items()}
-        maps = fit_candidates(candidates, spaces, encoded_rest, rest.source.mean(0) - own.source.mean(0))
+        encoded_others = {space: cells.subset(*others) for space, cells in encoded.items()}
+        offset = few.subset(*others).source.mean(0) - own.source.mean(0)
+        maps = fit_candidates(candidates, spaces, encoded_others, offset)
         before, truth = (x[subsample(len(x), n_scored, rng)] for x in (own.source, own.target))
         predicted = torch.stack([edit(before) for edit in maps.values()])  # (n_candidates, n_cells, n_features)
         before, truth = before.cpu(), truth.cpu()
-        folds.append(Fold(name, weight, before, truth, predicted.cpu(), gap=float(energy(before, truth))))
+        gap = float(energy(before, truth))
+        folds.append(Fold(fold.name, float(weight), before, truth, predicted.cpu(), gap, is_half=fold.is_half))
     return folds, coverage, familiarity

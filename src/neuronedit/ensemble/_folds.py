@@ -1,6 +1,6 @@
 """Folds of the source and target cells: the strata that are given, or populations that were matched without labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -12,15 +12,13 @@ from ..edits._neighbors import find_nearest
 from ..edits._strata import MIN_CELLS_PER_STRATUM
 from ._matching import Matching
 
-MAX_CELLS_TO_COMPARE = 1_000  # all references are cut to it, as distances depend on how dense cells lie
+MAX_CELLS_FOR_NOVELTY = 1_000  # all references are cut to it, as distances depend on how dense cells lie
 NOVELTY_WIDTH = 0.35  # in logarithms: a fold 1.4 times as novel as the query counts 0.6 of one that is as novel
-FAMILIAR_WIDTH = 0.15  # likewise: a query 1.2 times as novel as half of the source is to the other half is half familiar
+FAMILIAR_WIDTH = 0.15  # likewise: a query 1.2 times as novel as half of the source is to the other half: half familiar
 MAX_FAMILIAR = 0.7  # another sample is never only more of the same cells
 MIN_RESEMBLANCE = 0.2  # added to every share: a fold that the query does not resemble is still evidence
 
-HALF = "half"  # how folds of half of the cells are called
-
-CellLabels = tuple[np.ndarray, np.ndarray]  # of every source and target cell: its stratum, or whether it is in a fold
+CellLabels = tuple[np.ndarray, np.ndarray]  # of every source and target cell: its stratum
 
 
 class FoldKind(StrEnum):
@@ -29,6 +27,25 @@ class FoldKind(StrEnum):
     STRATA = "strata"
     DERIVED = "derived"
     NONE = "none"
+
+
+@dataclass(frozen=True)
+class FoldCells:
+    """Which of the source and of the target cells are in a fold, as masks."""
+
+    name: str
+    source: np.ndarray
+    target: np.ndarray
+    is_half: bool = False
+
+    def subset(self, source: np.ndarray, target: np.ndarray) -> "FoldCells":
+        """Return it for these source and target cells alone, given as row numbers."""
+        return replace(self, source=self.source[source], target=self.target[target])
+
+    def has_enough(self) -> bool:
+        """Return whether there are enough cells in it, and enough others, before and after the change."""
+        counts = [(side.sum(), (~side).sum()) for side in (self.source, self.target)]
+        return bool(np.min(counts) >= MIN_CELLS_PER_STRATUM)
 
 
 @dataclass(frozen=True)
@@ -41,11 +58,7 @@ class Fold:
     truth: Tensor  # and after it
     predicted: Tensor  # (n_candidates, n_cells, n_features)
     gap: float  # energy distance from query to truth
-
-    @property
-    def is_half(self) -> bool:
-        """Return whether it is half of the cells: it says how well an ensemble does, and nothing of which edits generalize."""
-        return self.name.startswith(HALF)
+    is_half: bool = False  # of all cells: it says how well an ensemble does, and nothing of which edits generalize
 
 
 def label_strata(source: Tensor, target: Tensor, strata: CellLabels | None) -> Populations | None:
@@ -62,36 +75,34 @@ def label_strata(source: Tensor, target: Tensor, strata: CellLabels | None) -> P
 
 def make_folds(
     populations: Populations, strata: CellLabels | None, matching: Matching | None, rng: int
-) -> dict[str, CellLabels]:
+) -> list[FoldCells]:
     """Return for each fold which cells are in it: a stratum; or a population that was matched, and halves of all cells."""
+    # strata
     if matching is None and strata is not None:
         names = np.unique(np.concatenate(strata))
-        return {str(name): (strata[0] == name, strata[1] == name) for name in names}
+        return [FoldCells(str(name), strata[0] == name, strata[1] == name) for name in names]
+    # populations of the first labeling
     s, t = (labels[:, 0] for labels in (populations.source_strata, populations.target_strata))
     codes = np.unique(s)
     if len(codes) < 2:  # too few cells to find populations are too few to be halved
-        return {}
-    folds = {f"population {code + 1}": (s == code, t == code) for code in codes}
+        return []
+    folds = [FoldCells(f"population {code + 1}", s == code, t == code) for code in codes]
+    # halves
     generator = np.random.default_rng(rng)
     halves = [generator.permutation(len(labels)) % 2 for labels in (s, t)]
-    return folds | {f"{HALF} {i + 1}": (halves[0] == i, halves[1] == i) for i in range(2)}
-
-
-def has_enough_cells(members: CellLabels) -> bool:
-    """Return whether a fold has enough cells before and after the change."""
-    return bool(min(members[0].sum(), members[1].sum()) >= MIN_CELLS_PER_STRATUM)
+    return folds + [FoldCells(f"half {i + 1}", halves[0] == i, halves[1] == i, is_half=True) for i in range(2)]
 
 
 def measure_novelty(cells: Tensor, reference: Tensor, *, n_neighbors: int = 10, rng: int = 0) -> float:
     """Return the mean distance of cells to the nearest of the reference cells, both subsampled."""
-    cells = cells[subsample(len(cells), MAX_CELLS_TO_COMPARE, rng)]
-    reference = reference[subsample(len(reference), MAX_CELLS_TO_COMPARE, rng + 1)]
+    cells = cells[subsample(len(cells), MAX_CELLS_FOR_NOVELTY, rng)]
+    reference = reference[subsample(len(reference), MAX_CELLS_FOR_NOVELTY, rng + 1)]
     return float(find_nearest(cells, reference, n_neighbors)[0].mean())
 
 
 def find_resembling(cells: Tensor, reference: Tensor, *, n_neighbors: int = 15, rng: int = 0) -> np.ndarray:
     """Return, for a subsample of cells, the row numbers of the reference cells nearest to each: ``(n, n_neighbors)``."""
-    cells = cells[subsample(len(cells), MAX_CELLS_TO_COMPARE, rng)]
+    cells = cells[subsample(len(cells), MAX_CELLS_FOR_NOVELTY, rng)]
     return find_nearest(cells, reference, n_neighbors)[1].cpu().numpy()
 
 

@@ -15,15 +15,15 @@ N_POPULATIONS = (6, 10, 14)  # one number alone is fragile: labelings with each 
 MIN_CELLS_TO_MATCH = 200  # of source and of target, below which populations would be noise
 MIN_CELLS_PER_POPULATION = 30  # of the source, on average
 MAX_CELLS_TO_MATCH = 4_000  # of either side, to fit the mixtures to
-MAX_CELLS_FOR_DISTANCE = 1_500  # between which all distances are measured
+MAX_CELLS_FOR_GAP = 1_500  # between which all distances are measured
 MAX_COMPONENTS = 40  # principal components, where there are more features
 
 # the mixture; set on `benchmarks/composition.py`, seeds 0 to 2
 N_STEPS, N_HOT_STEPS = 60, 30  # of expectation and maximization; the first are annealed
 COLDEST, WIDEST = 0.15, 4.0  # at the first step: likelihoods count so little, and variances are so many times larger
 MIN_VARIANCE = 0.05  # of a population, of 1 in all cells
-COMMON_CELLS, MIN_COMMON_CELLS = 1_000, 100  # the common shift counts as so many cells: where populations agree, and not
-FEW_CELLS = 20  # a population with fewer does not say what is common
+COMMON_CELLS, MIN_COMMON_CELLS = 1_000, 100  # the common shift counts as so many cells: where populations agree, or not
+MIN_CELLS_FOR_COMMON = 20  # a population with fewer does not say what is common
 MAX_STRETCH = 4.0  # by which the target's variances may differ
 
 # A difference in composition counts in full from about twice as much on: by how many cells it moves, and by what it explains.
@@ -83,12 +83,17 @@ class Matching:
     @classmethod
     def of_all_alike(cls, n_source: int, n_target: int) -> "Matching":
         """Return one population of all cells."""
-        labels = [np.zeros((n, 1), dtype=int) for n in (n_source, n_target)]
-        return cls(*labels, *(np.ones_like(x, dtype=float) for x in labels))
+        labels, certainty = np.zeros((n_source + n_target, 1), dtype=int), np.ones((n_source + n_target, 1))
+        return cls(labels[:n_source], labels[n_source:], certainty[:n_source], certainty[n_source:])
 
 
 def match_populations(
-    source: Tensor, target: Tensor, *, n_populations: tuple[int, ...] = N_POPULATIONS, rng: int = 0
+    source: Tensor,
+    target: Tensor,
+    *,
+    n_populations: tuple[int, ...] = N_POPULATIONS,
+    source_alone: bool = False,
+    rng: int = 0,
 ) -> Matching:
     """Find populations that mean the same in source and target, without labels, and how far compositions differ.
 
@@ -111,6 +116,9 @@ def match_populations(
         Cells before and after a change, ``(n_cells, n_features)``.
     n_populations
         Clusters of the source in each labeling; fewer where they would have fewer than 30 cells on average.
+    source_alone
+        Cluster the source in its own scale, so that its labels are the same whatever the target is. By default in the scale
+        of source and target.
     %(rng)s
 
     Returns
@@ -123,40 +131,57 @@ def match_populations(
     """
     if min(len(source), len(target)) < MIN_CELLS_TO_MATCH:
         return Matching.of_all_alike(len(source), len(target))
+    # standardize, and subsample
     before, after = _standardize(source, target)
-    few_before, few_after = (x[subsample(len(x), MAX_CELLS_TO_MATCH, rng)] for x in (before, after))
-    rows = subsample(len(few_before), MAX_CELLS_FOR_DISTANCE, rng)
+    clustered = _standardize(source, source)[0] if source_alone else before
+    few_before, few_after, few = (x[subsample(len(x), MAX_CELLS_TO_MATCH, rng)] for x in (before, after, clustered))
+    rows = subsample(len(few_before), MAX_CELLS_FOR_GAP, rng)
     sample = torch.from_numpy(few_before[rows])
     distances = torch.cdist(sample, sample).double().numpy()  # (n, n)
-    gap = float(energy(sample, torch.from_numpy(few_after[subsample(len(few_after), MAX_CELLS_FOR_DISTANCE, rng)])))
+    gap = float(energy(sample, torch.from_numpy(few_after[subsample(len(few_after), MAX_CELLS_FOR_GAP, rng)])))
 
-    labels, certainties, variations, explained = [], [], [], []
+    # match so many populations, with and without a difference in composition
+    shares, differences = [], []
     for n in n_populations:
         k = min(n, max(2, len(few_before) // MIN_CELLS_PER_POPULATION))
-        mixture = _fit(few_before, k, rng)
+        clusters = _fit(few, k, rng)
+        own = clusters.assign(few)  # (n_cells, k)
+        mixture = _rescale(clusters, few_before, own) if source_alone else clusters
         moved = _register(few_after, mixture, few_before)
-        shares = mixture.assign(few_before)  # (n_cells, k)
-        # the same without a difference in composition: the source's own cells, drawn anew and moved alike
+        # without: the source's own cells, drawn anew and moved as the target is
         drawn = np.random.default_rng(rng).integers(len(few_before), size=len(few_after))
-        alike = few_before[drawn] + shares[drawn] @ (moved.centers - mixture.centers)
+        alike = few_before[drawn] + own[drawn] @ (moved.centers - mixture.centers)
         by_chance = _register(alike, mixture, few_before)
-        for after_shares, sign in ((moved.assign(few_after), 1), (by_chance.assign(alike), -1)):
-            own, other = shares.mean(0), after_shares.mean(0)
-            weights = shares[rows] @ (other / np.maximum(own, 1e-3))
-            difference = weights / weights.sum() - 1 / len(rows)
-            variations.append((sign, np.abs(own - other).sum() / 2))
-            explained.append(-sign * (difference @ distances @ difference))
-        by_cell = mixture.assign(before), moved.assign(after)
-        labels.append([x.argmax(1) for x in by_cell])
-        certainties.append([x.max(1) for x in by_cell])
-    observed, chance = (np.mean([v for s, v in variations if s == sign]) for sign in (1, -1))
+        for other in (moved.assign(few_after), by_chance.assign(alike)):
+            differences.append(_compare_compositions(own, other, rows, distances))
+        shares.append((clusters.assign(clustered), moved.assign(after)))
+
+    # labels, and the means over labelings
+    (variation, effect), (chance_variation, chance_effect) = np.mean([differences[::2], differences[1::2]], axis=1)
+    source_shares, target_shares = zip(*shares, strict=True)
     return Matching(
-        *(np.stack(side, axis=1) for side in zip(*labels, strict=True)),
-        *(np.stack(side, axis=1) for side in zip(*certainties, strict=True)),
-        total_variation=float(observed),
-        chance_variation=float(chance),
-        explained=float(np.sum(explained) / len(n_populations) / max(gap, 1e-9)) if gap > 0 else 0.0,
+        source_labels=np.stack([x.argmax(1) for x in source_shares], axis=1),
+        target_labels=np.stack([x.argmax(1) for x in target_shares], axis=1),
+        source_certainty=np.stack([x.max(1) for x in source_shares], axis=1),
+        target_certainty=np.stack([x.max(1) for x in target_shares], axis=1),
+        total_variation=float(variation),
+        chance_variation=float(chance_variation),
+        explained=float((effect - chance_effect) / max(gap, 1e-9)) if gap > 0 else 0.0,
     )
+
+
+def _compare_compositions(
+    shares: np.ndarray, others: np.ndarray, rows: np.ndarray, distances: np.ndarray
+) -> tuple[float, float]:
+    """Return the total variation between two compositions, and the energy distance that it makes alone.
+
+    ``shares`` and ``others`` say how probable each population is for each cell, ``(n_cells, k)``; ``distances`` are those
+    between the ``rows`` of the first cells, which are weighted as the others' composition is.
+    """
+    own, other = shares.mean(0), others.mean(0)  # (k,)
+    weights = shares[rows] @ (other / np.maximum(own, 1e-3))
+    difference = weights / weights.sum() - 1 / len(rows)
+    return float(np.abs(own - other).sum() / 2), float(-(difference @ distances @ difference))
 
 
 def _standardize(source: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -164,8 +189,9 @@ def _standardize(source: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray
     means = source.mean(0), target.mean(0)
     spread = torch.cat([source - means[0], target - means[1]]).std(0) + 1e-6
     if source.shape[1] > MAX_COMPONENTS:
-        few = [x[torch.from_numpy(subsample(len(x), MAX_CELLS_TO_MATCH))] - m for x, m in zip((source, target), means, strict=True)]
-        components = PCA.of(torch.cat(few) / spread, n_components=MAX_COMPONENTS)
+        rows = [torch.from_numpy(subsample(len(x), MAX_CELLS_TO_MATCH)) for x in (source, target)]
+        few = torch.cat([source[rows[0]] - means[0], target[rows[1]] - means[1]])
+        components = PCA.of(few / spread, n_components=MAX_COMPONENTS)
         source, target = (components.encode(x / spread) for x in (source, target))
     else:
         source, target = source / spread, target / spread
@@ -181,6 +207,12 @@ def _fit(x: np.ndarray, k: int, rng: int, *, n_steps: int = 5) -> Mixture:
         mixture = Mixture((n + 1) / (n.sum() + k), centers, variances + MIN_VARIANCE)
         shares = mixture.assign(x)
     return mixture
+
+
+def _rescale(mixture: Mixture, x: np.ndarray, shares: np.ndarray) -> Mixture:
+    """Return the mixture of the same populations in another scale, in which the source's cells are ``x``."""
+    centers, variances = _moments(x, shares)
+    return replace(mixture, centers=centers, variances=variances + MIN_VARIANCE)
 
 
 def _register(x: np.ndarray, mixture: Mixture, source: np.ndarray) -> Mixture:
@@ -201,7 +233,7 @@ def _register(x: np.ndarray, mixture: Mixture, source: np.ndarray) -> Mixture:
         weights = (n + 1 + len(x) * own_weights) / (2 * n.sum() + k)
         means, variances = _moments(x, shares)
         shifts = means - mixture.centers
-        enough = np.minimum(n, own) > FEW_CELLS
+        enough = np.minimum(n, own) > MIN_CELLS_FOR_COMMON
         common = np.median(shifts[enough], axis=0) if enough.sum() > 2 else np.average(shifts, axis=0, weights=n)
         if enough.sum() > 3 and step >= N_HOT_STEPS // 3:
             # how differently populations move, feature by feature

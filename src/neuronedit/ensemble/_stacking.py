@@ -11,13 +11,14 @@ from .._energy import energy
 from ._folds import Fold
 
 TOLERATED_MOVE = 0.1  # standard deviations that a mean may end further from the truth
-TOLERATED_ERRORS = 2.0  # or so many standard errors of the two means that are compared, if that is more
+TOLERATED_STANDARD_ERRORS = 2.0  # or so many of the two means that are compared, if that is more
 MIN_SCORE = -1.0  # below this a score counts no further: one fold must not decide alone
 MIN_RELATIVE_GAP = 0.5  # of the mean gap: lower ones count as this, as a fold without a change of its own cannot decide
-MIN_FOLD_WEIGHT = 0.005  # a fold that counts less is not descended
-N_STEPS, N_STEPS_AGAIN, RATE = 40, 15, 0.3  # of Adam: from the prior on, and from the weights of all folds on
-MAX_CELLS_TO_COMPARE = 300  # of each fold, to score candidates
-N_CELLS = 150  # about;  of each fold, between which distances are measured: they are noise to the weights, not to the score
+MIN_COUNT_TO_DESCEND = 0.005  # a fold that counts less is not descended
+N_DESCENTS, N_DESCENTS_AGAIN, RATE = 40, 15, 0.3  # of Adam: from the prior on, and from the weights of all folds on
+MAX_CELLS_PER_CANDIDATE = 300  # of each fold, to score candidates
+# of each fold, about, between which distances are measured: what others would add is noise to the weights, not to the score
+N_CELLS_TO_DESCEND = 150
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def stack(folds: Sequence[Fold], prior: np.ndarray, shrinkage: float, strength: 
         own = logits
         if not fold.is_half:
             others = [other for other in fitted if other is not fold]
-            own = fit_weights(others, prior, shrinkage, start=logits, n_steps=N_STEPS_AGAIN)
+            own = fit_weights(others, prior, shrinkage, start=logits, n_steps=N_DESCENTS_AGAIN)
         own = own.softmax(0)
         blended = torch.einsum("k,knd->nd", own, fold.predicted)  # (n_cells, n_features)
         predictions.append(fold.query + strength * (blended - fold.query))
@@ -60,7 +61,12 @@ def stack(folds: Sequence[Fold], prior: np.ndarray, shrinkage: float, strength: 
 
 
 def fit_weights(
-    folds: Sequence[Fold], prior: np.ndarray, shrinkage: float, *, start: Tensor | None = None, n_steps: int = N_STEPS
+    folds: Sequence[Fold],
+    prior: np.ndarray,
+    shrinkage: float,
+    *,
+    start: Tensor | None = None,
+    n_steps: int = N_DESCENTS,
 ) -> Tensor:
     """Find the logits of the convex combination that leaves the least energy distance in the folds, and is near the prior.
 
@@ -73,11 +79,13 @@ def fit_weights(
     # what each fold counts
     counts = np.array([fold.weight for fold in folds])  # their sum is below 1 where halves of all cells count, too
     n_folds = counts.sum() ** 2 / max(float(counts @ counts), 1e-12)
-    used = [
-        (float(count / scale), fold.predicted[:, every(fold.query, N_CELLS)], fold.truth[every(fold.truth, N_CELLS)])
-        for fold, scale, count in zip(folds, gap_scales(folds), counts, strict=True)
-        if count >= MIN_FOLD_WEIGHT
-    ]
+    least = min(MIN_COUNT_TO_DESCEND, counts.max() / 2)  # of hundreds of folds, each one counts little
+    used = []
+    for fold, scale, count in zip(folds, gap_scales(folds), counts, strict=True):
+        if count >= least:
+            predicted = fold.predicted[:, every(fold.query, N_CELLS_TO_DESCEND)]
+            truth = fold.truth[every(fold.truth, N_CELLS_TO_DESCEND)]
+            used.append((float(count / scale), predicted, truth))
 
     # descend
     logits = (expected if start is None else start).clone().requires_grad_(True)
@@ -112,7 +120,7 @@ def tolerated_errors(folds: Sequence[Fold]) -> np.ndarray:
     """Return how far a mean may end further from the truth than it began without being held against an edit."""
     spread = torch.stack([fold.query.std(0) for fold in folds]).numpy()  # (n_folds, n_features)
     n = np.array([[min(len(fold.query), len(fold.truth))] for fold in folds])
-    return spread * np.maximum(TOLERATED_MOVE, TOLERATED_ERRORS * np.sqrt(2 / n))
+    return spread * np.maximum(TOLERATED_MOVE, TOLERATED_STANDARD_ERRORS * np.sqrt(2 / n))
 
 
 def score_predictions(folds: Sequence[Fold], predictions: Sequence[Tensor]) -> np.ndarray:
@@ -124,8 +132,8 @@ def score_predictions(folds: Sequence[Fold], predictions: Sequence[Tensor]) -> n
 
 def score_candidates(folds: Sequence[Fold]) -> np.ndarray:
     """Share of the gap that each candidate closes in each fold, not below `MIN_SCORE`: ``(n_candidates, n_folds)``."""
-    few = [replace(fold, truth=fold.truth[every(fold.truth, MAX_CELLS_TO_COMPARE)]) for fold in folds]
-    compared = [fold.predicted[:, every(fold.query, MAX_CELLS_TO_COMPARE)] for fold in folds]
+    few = [replace(fold, truth=fold.truth[every(fold.truth, MAX_CELLS_PER_CANDIDATE)]) for fold in folds]
+    compared = [fold.predicted[:, every(fold.query, MAX_CELLS_PER_CANDIDATE)] for fold in folds]
     predictions = [[cells[k] for cells in compared] for k in range(len(folds[0].predicted))]
     return np.array([score_predictions(few, cells) for cells in predictions])  # (n_candidates, n_folds)
 
@@ -141,4 +149,4 @@ def expect(folds: Sequence[Fold], scores: np.ndarray) -> tuple[float, float]:
     mean = float(weights @ scores)
     n = 1 / float(weights @ weights)  # as many equal weights would be worth as much
     error = float(np.sqrt(weights @ (scores - mean) ** 2 / max(n - 1, 0.5)))
-    return max(mean / most, MIN_SCORE), error / most
+    return float(np.clip(mean / most, MIN_SCORE, 1)), error / most

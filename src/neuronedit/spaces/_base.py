@@ -1,7 +1,7 @@
 """What every space shares: it is a torch module whose buffers and weights are all there is to save."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +10,9 @@ from torch.nn.functional import mse_loss
 
 from .._blocks import CellSource, block_size
 from ._train import History
+
+
+RULING_SPREAD = 20.0  # times the median standard deviation: markers on the arcsinh scale reach 3, logarithms of genes 10
 
 
 class FittedSpace(nn.Module, ABC):
@@ -41,7 +44,10 @@ class FittedSpace(nn.Module, ABC):
 
 
 class ScaledSpace(FittedSpace):
-    """An autoencoder whose input is centred per feature and divided by one scale for all features."""
+    """An autoencoder whose input is centred per feature and divided by one scale for all features.
+
+    A feature that would rule that scale, such as time in seconds among markers, has a scale of its own.
+    """
 
     center: Tensor
     scale: Tensor
@@ -59,7 +65,19 @@ class ScaledSpace(FittedSpace):
         """Set the centre and the scale from the cells."""
         mean, variance = moments(cells)
         self.center.copy_(mean)
-        self.scale.fill_(variance.mean().sqrt().item() or 1.0)
+        spread = variance.sqrt()
+        ruling = find_ruling(spread)
+        scale = variance[~ruling].mean().sqrt().item() or 1.0
+        if not ruling.any():
+            self.scale.fill_(scale)
+            return
+        self.scale = torch.where(ruling, spread, torch.full_like(spread, scale)).float()  # (n_features,)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Load weights, where the scale may be one number or one of each feature."""
+        if f"{prefix}scale" in state_dict:
+            self.scale = torch.ones_like(state_dict[f"{prefix}scale"], dtype=self.scale.dtype)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def standardize(self, x: Tensor) -> Tensor:
         """Return cells, centred and scaled."""
@@ -69,6 +87,14 @@ class ScaledSpace(FittedSpace):
         """Return the mean squared error of reproducing cells, after scaling."""
         scaled = self.standardize(x)
         return mse_loss(self.decoder(self.encoder(scaled)), scaled)
+
+
+def find_ruling(spread: Tensor) -> Tensor:
+    """Return which features vary so much more than most that they would rule a common scale: ``(n_features,)``."""
+    varying = spread[spread > 0]
+    if len(varying) < 3:
+        return torch.zeros_like(spread, dtype=torch.bool)
+    return (spread > RULING_SPREAD * varying.median()) & (spread.square() > spread.square().sum() / 10)
 
 
 def moments(cells: CellSource) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,17 @@ from tqdm.auto import tqdm
 
 from .. import _slots
 from .._data.batches import BatchCorrection, BatchStatus, read_batches
-from .._data.check import Selector, format_choices, get_labels, open_adata
+from .._data.check import Selector, get_labels, open_adata
 from .._data.output import Output
 from .._data.reader import CellReader
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
 from .._subsample import subsample
+from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
 from ..engine.apply import EditedLayers, apply_edit, computing, encode_others
+from ..engine.controls import aim_at, average_controls, check_controls
 from ..engine.fit import Edit, FittedEdit, pack_edits
-from ..engine.report import EditSummary, feature_table, write_verdict
+from ..engine.report import MAX_SHARE_OUTSIDE, EditSummary, feature_table, write_verdict
 from ..metrics import energy_distance, gap_closed
 from ..metrics._coverage import Coverage, coverage
 from ._edit import EditName
@@ -85,11 +87,13 @@ def correct(
     control
         The value or values that mark controls in it. `None`: `True` in a column of truth values, else ``"control"``.
     reference
-        The batch to which all others are corrected; it stays as it is. `None`: the controls of all batches together, so that
-        every batch moves a little.
+        The batch to which all others are corrected; it stays as it is. `None`: the mean of all batches, each of them alike,
+        however many cells it has, so that every batch moves a little.
     sample_key
-        Column of ``obs`` with the samples, controls and others: with three or more controls in a batch the composition of each
-        sample is compared with theirs.
+        Column of ``obs`` with the samples, controls and others. Where the controls of two batches are the same samples, by their
+        names, they hold the same kinds of cells in the same numbers, and edits are fitted to all of them; else a difference in
+        composition is looked for, and allowed for. With three or more controls in a batch the composition of each sample is
+        compared with theirs.
     bridge
         For batches without a control, which else are left alone, batch -> what takes its place. Another batch,
         ``{"b3": "b2"}``: its cells move as those of that batch do. Or cells that were measured in this batch and in others,
@@ -133,6 +137,11 @@ def correct(
         ``features``
             A DataFrame, one row for each ``batch`` and ``feature``: what :func:`neuronedit.tl.edit` says of a feature, and
             ``outside_control``, the share of the samples' cells beyond the central 99 % of the control's; 0.01 is usual.
+        ``alarms``
+            A DataFrame, one row an alarm: its kind (``alarm``), the ``batch`` that it is about, and the ``text``, which the verdict
+            begins with: controls that are unlike their samples in some feature ("control"), or hold other cells than those of the
+            reference ("composition"); samples outside the control ("outside"); a feature that rules the scale ("scale"); batches
+            that were "left alone".
         ``held_out``
             With ``held_out_controls``, for each batch the energy distance from its held-out controls to the reference's (to
             those of all other batches if there is none), ``before`` and ``after``, and the share ``closed``.
@@ -157,40 +166,52 @@ def correct(
     output = Output.read(adata, space, key_added, strength, bounds)
     asked: dict[str, Any] = {"control_key": control_key, "control": control, "reference": reference}
     asked |= {"bridge": bridge or {}, "held_out_controls": held_out_controls, "strata": strata}
-    corrections, held_out = read_batches(adata, batch_key, **asked)
-    samples = np.full(adata.n_obs, "all samples")
-    if sample_key is not None:
-        samples = get_labels(adata, sample_key).astype(str).to_numpy()
+    samples = None if sample_key is None else get_labels(adata, sample_key).astype(str).to_numpy()
+    corrections, held_out = read_batches(adata, batch_key, **asked, samples=samples)
+    samples = np.full(adata.n_obs, "all samples") if samples is None else samples
     method.check(space)
     space.check_cells()
 
-    # compute: each batch in turn
+    # compute: what the controls are worth, where they go, and then each batch in turn
     fitted: dict[str, FittedEdit] = {}
     reports = []
     with computing():
         edited = EditedLayers.of([space.cells.dense_copy()], space.n_neurons)
         encode_others(space.space, space.cells, np.zeros(adata.n_obs, dtype=bool), edited, space.device)
         corrected = CellReader(edited.layers[0], space.cells.order)
-        for one in tqdm(corrections, unit="batch", disable=not show_progress(progress_bar)):
-            if one.is_fitted:
-                design = one.design if len(one.design.query) else replace(one.design, query=one.design.source)
-                targets = corrected if one.status is BatchStatus.BRIDGED else None  # cells that are corrected already
-                fitted[one.batch] = method.fit(space, design, targets=targets)
-            reports.append(_correct_batch(one, fitted.get(one.like), space, edited, output, samples))
+        checked = check_controls(space, corrections)
+        todo = [one for one in corrections if one.batch not in checked.unusable]
+        n_fits = len(todo) + (sum(one.status is BatchStatus.CORRECTED for one in todo) if reference is None else 0)
+        with tqdm(total=n_fits, unit="batch", disable=not show_progress(progress_bar)) as bar:
+            mean, goal = None, None
+            if reference is None:
+                controls = {one.batch: one.design for one in todo if one.status is BatchStatus.CORRECTED}
+                mean, goal = average_controls(method, space, controls, checked.cells, bar.update)
+            for one in corrections:
+                if one.batch in checked.unusable:
+                    one = one.left_alone("its control is unlike its samples")
+                elif one.is_fitted:
+                    design = aim_at(one, goal)
+                    targets = corrected if one.status is BatchStatus.BRIDGED else mean
+                    names = f"the control of {one.batch}", f"that of {reference or 'the mean of the batches'}"
+                    own = method.fit(space, design, cells=checked.cells, targets=targets, names=names, batch=one.batch)
+                    fitted[one.batch] = checked.protect(own, space, one.batch)
+                reports.append(_correct_batch(one, fitted.get(one.like), space, edited, output, samples))
+                bar.update()
     scores = _score_held_out(space.cells, corrected, corrections, held_out)
 
     # report
     tables = _make_tables(reports, list(adata.var_names))
-    verdict = _summarize_batches(tables["batches"], tables["samples"], scores)
-    left_alone = (tables["batches"]["status"] == BatchStatus.LEFT_ALONE).any()
-    is_warning = left_alone or tables["samples"]["flagged"].any()
-    logger.log(logging.WARNING if is_warning else logging.INFO, "%s", verdict)
+    alarms = [*check_scale(space.scale.find_ruling(space.features)), *checked.alarms]
+    alarms = sort_alarms([*alarms, *(alarm for report in reports for alarm in report.alarms)])
+    verdict = _summarize_batches(tables["batches"], tables["samples"], scores, alarms)
+    logger.log(logging.WARNING if alarms or tables["samples"]["flagged"].any() else logging.INFO, "%s", verdict)
 
     # write
     config = {"batch_key": batch_key, **asked, "sample_key": sample_key, "edit": method.name, "strength": strength}
     config |= {"edit_params": method.params, "bounds": bounds, "layer": space.layer, "key": space.keys, "rng": rng}
     by_batch = {one.batch: fitted[one.like] for one in corrections if one.like in fitted}
-    content = {**tables, "verdict": verdict} | output.to_uns() | pack_edits(by_batch, space, strength)
+    content = {**tables, "verdict": verdict, "alarms": tabulate_alarms(alarms)} | output.to_uns() | pack_edits(by_batch, space, strength)
     content |= {"held_out": scores} if held_out.any() else {}
     adata = adata.copy() if copy else adata
     edited.write(adata, key_added, output.layers, space.layer)
@@ -206,6 +227,7 @@ class BatchReport:
     row: dict[str, Any]
     features: pd.DataFrame | None
     samples: pd.DataFrame | None
+    alarms: Sequence[Alarm] = ()
 
 
 def _correct_batch(
@@ -221,10 +243,14 @@ def _correct_batch(
     row: dict[str, Any] = UNKNOWN | {"status": str(correction.status), "how": correction.how}
     row |= {"n_controls": len(source), "n_samples": len(query)}
     features = by_sample = None
+    alarms: list[Alarm] = []
+    if correction.status is BatchStatus.LEFT_ALONE:
+        alarms.append(Alarm(AlarmKind.LEFT_ALONE, f"{correction.batch} was {correction.how}.", correction.batch))
     if fitted is not None:
         summary = apply_edit(fitted, space.cells, correction.cells, edited, space.device, output)
         features = batch_features(fitted, summary, space.features, correction.batch).assign(outside_control=np.nan)
-        verdict = write_verdict(fitted.summary, features.set_index("feature"), summary)
+        alarms += fitted.alarms if correction.is_fitted else []
+        verdict = write_verdict(fitted.summary, features.set_index("feature"), summary, alarms)
         row |= {"n_clipped": summary.n_clipped, "verdict": verdict}
         if fitted.ensemble is not None:
             row |= {"expected": fitted.ensemble.expected, "expected_se": fitted.ensemble.expected_se}
@@ -235,7 +261,10 @@ def _correct_batch(
         outside = edited.distance[query] > 1
         by_sample = _describe_samples(found, pd.Series(outside, index=samples[query])).assign(batch=correction.batch)
         row |= {"outside": outside.mean(), "flagged": by_sample["flagged"].sum()}
-    return BatchReport(correction.batch, row, features, by_sample)
+        if outside.mean() > MAX_SHARE_OUTSIDE:
+            text = f"{outside.mean():.0%} of the samples' cells of {correction.batch} lie outside its control"
+            alarms.append(Alarm(AlarmKind.OUTSIDE, f"{text}: there the correction extrapolates.", correction.batch))
+    return BatchReport(correction.batch, row, features, by_sample, alarms)
 
 
 def batch_features(fitted: FittedEdit, summary: EditSummary, names: Sequence[str], batch: str) -> pd.DataFrame:
@@ -296,13 +325,13 @@ def _make_tables(reports: Sequence[BatchReport], names: Sequence[str]) -> dict[s
     return {"batches": batches, "samples": samples, "features": features}
 
 
-def _summarize_batches(batches: pd.DataFrame, samples: pd.DataFrame, scores: pd.DataFrame) -> str:
-    """Say what was corrected, what was not, and where the control says too little."""
+def _summarize_batches(
+    batches: pd.DataFrame, samples: pd.DataFrame, scores: pd.DataFrame, alarms: Sequence[Alarm]
+) -> str:
+    """Say what may be wrong, what was corrected, what was not, and where the control says too little."""
     untouched = batches["status"].isin([BatchStatus.REFERENCE, BatchStatus.LEFT_ALONE])
-    sentences = [f"{(~untouched).sum()} of {len(batches)} batches corrected."]
-    left_alone = batches.index[batches["status"] == BatchStatus.LEFT_ALONE]
-    if len(left_alone):
-        sentences.append(f"Left alone, as there is no control: {format_choices(left_alone)}.")
+    sentences = [say_alarms(alarms)] if alarms else []
+    sentences.append(f"{(~untouched).sum()} of {len(batches)} batches corrected.")
     flagged = samples[samples["flagged"]].sort_values("composition", ascending=False, kind="stable")
     if len(flagged):
         sentences.append(

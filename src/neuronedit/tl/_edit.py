@@ -12,6 +12,7 @@ from .._data.design import Design
 from .._data.output import Output
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
+from ..engine.alarms import check_roles, check_scale
 from ..engine.apply import computing
 from ..engine.fit import Edit, pack_edits
 from ..engine.report import ensemble_to_uns
@@ -185,4 +186,5 @@ def edit(
     if fitted.ensemble is not None:
         content["ensemble"] = ensemble_to_uns(fitted.ensemble)
     record = Record(key_added, Tool.EDIT, config, content)
-    return write_edit(adata, space, fitted, design.query, output, record, copy=copy)
+    alarms = [*check_scale(space.scale.find_ruling(space.features)), *check_roles(adata.n_obs, design)]
+    return write_edit(adata, space, fitted, design.query, output, record, alarms=alarms, copy=copy)

@@ -11,7 +11,7 @@ from anndata import AnnData
 from .. import _slots
 from .._data.check import check_free, check_parameters, describe_choice, format_choices, lookup, open_adata
 from .._data.reader import check_finite, encode_all, read_cells
-from .._data.space import name_space_class, write_space
+from .._data.space import Scale, name_space_class, write_space
 from .._device import find_device
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
 from ._progress import show_progress
@@ -44,7 +44,8 @@ def train(
 
     Features should be on a scale on which equal differences matter equally: transform cytometry data with
     :func:`neuronedit.pp.arcsinh`, counts with :func:`scanpy.pp.normalize_total` and :func:`scanpy.pp.log1p`.
-    Input is centred per feature and divided by one global scale, which is kept with the model.
+    Input is centred per feature and divided by one global scale, which is kept with the model. A feature that varies more than
+    20 times as much as most, such as time, is named in a warning and has a scale of its own.
 
     Examples
     --------
@@ -138,6 +139,9 @@ def train(
     if highest > MAX_USUAL_VALUE:
         text = "The largest value is %.4g: are these raw counts or intensities? Transform them first, for example with"
         logger.warning(text + " ne.pp.arcsinh (cytometry) or scanpy.pp.log1p (counts).", highest)
+    if ruling := Scale.measure(layer, None, cells).find_ruling(list(adata.var_names)):
+        text = "%s varies more than 20 times as much as most features and would rule their scale: it is scaled by itself. %s"
+        logger.warning(text, format_choices(ruling), "Time, scatter and DNA are no markers: leave them out.")
 
     # compute
     trained = kind.fit(cells, training, **space_params)

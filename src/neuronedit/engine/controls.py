@@ -1,0 +1,249 @@
+"""Controls of several batches: whether each is like the samples of its batch, and the mean of all of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._data.batches import BatchCorrection, BatchStatus
+from .._data.design import Design
+from .._data.reader import CellReader
+from .._data.space import TrainedSpace
+from .._energy import energy
+from .._maps import Bounded, OnNeurons, WithNeurons
+from .._subsample import subsample
+from .alarms import Alarm, AlarmKind
+from .fit import CellMap, Edit, FittedEdit
+
+MAX_CELLS_TO_COMPARE = 2_000  # of a control and of its samples
+MAX_CELLS_OF_MEAN = 20_000  # of the control that stands for the mean of all batches
+MIN_CELLS_TO_IMPUTE_FROM, MAX_CELLS_TO_IMPUTE_FROM = 100, 5_000  # sample cells of the batch
+
+# A stain of a control is said to have failed where its values differ from those of the samples of its batch (largest difference
+# of the cumulative shares) so far, and so much further than in other batches; without other batches from the third on. Healthy
+# donors and patients of `imubac_krieg` differ by 0.45 at most.
+MAX_DIFFERENCE, MAX_EXCESS, CERTAIN_DIFFERENCE = 0.55, 0.3, 0.9
+MIN_SPREAD = 0.1  # of that of other controls, below which a stain without samples to compare with has failed
+MAX_SHARE_FAILED = 0.34  # of the features, above which nothing is made of a control
+# Two features are swapped where changing places brings their correlations with all others so much nearer to those in the
+# samples. On `imubac_krieg`, `cytonorm_volunteers` and simulated cells no pair as measured gets below 0.98; pairs of lineage
+# markers that were swapped get to 0.09 to 0.51, and a pair with much the same correlations cannot be told.
+SWAPPED_SHARE, MIN_PROFILE_DIFFERENCE, MIN_FEATURES_TO_SWAP = 0.6, 0.15, 6
+
+
+@dataclass(frozen=True)
+class BatchCells:
+    """Cells of the control of a batch and of its samples, subsampled, ``(n_cells, n_features)`` each."""
+
+    control: np.ndarray
+    samples: np.ndarray
+
+
+def read_batch_cells(space: TrainedSpace, control: np.ndarray, samples: np.ndarray) -> BatchCells:
+    """Read some cells of a control and of the samples of its batch."""
+    rows = [x[subsample(len(x), MAX_CELLS_TO_COMPARE)] for x in (control, samples)]
+    return BatchCells(*(cells.cpu().numpy() for cells in space.read_cells(*rows)))
+
+
+def find_failed(batches: Mapping[str, BatchCells]) -> dict[str, np.ndarray]:
+    """Return for each batch which features of its control cannot be what its samples have: numbers of features."""
+    differences, swapped = {}, {}
+    for name, cells in batches.items():
+        n_features = cells.control.shape[1]
+        if min(len(cells.control), len(cells.samples)) < 2:
+            differences[name], swapped[name] = np.full(n_features, np.nan), set()
+            continue
+        columns = zip(cells.control.T, cells.samples.T, strict=True)
+        differences[name] = np.array([_largest_difference(a, b) for a, b in columns])
+        swapped[name] = _find_swapped(cells)
+    failed = {}
+    for name, own in differences.items():
+        others = [x for other, x in differences.items() if other != name and not np.isnan(x).all()]
+        usual = np.median(others, axis=0) if others else np.full(len(own), 1.0)
+        is_failed = (own > MAX_DIFFERENCE) & (own > usual + MAX_EXCESS) | (own > CERTAIN_DIFFERENCE)
+        everywhere = set.intersection(*swapped.values()) if len(swapped) > 1 else set()
+        for pair in swapped[name] - everywhere:
+            is_failed[list(pair)] = True
+        if np.isnan(own).all():
+            is_failed = _find_vanished(batches[name].control, [x.control for other, x in batches.items() if other != name])
+        failed[name] = np.flatnonzero(is_failed)
+    return failed
+
+
+def _largest_difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the largest difference of the cumulative shares of two samples of numbers (Kolmogorov and Smirnov)."""
+    both = np.concatenate([a, b])
+    shares = [np.searchsorted(np.sort(x), both, side="right") / len(x) for x in (a, b)]
+    return float(np.abs(shares[0] - shares[1]).max())
+
+
+def _find_swapped(cells: BatchCells) -> set[tuple[int, int]]:
+    """Return pairs of features whose correlations with all others fit those in the samples when they change places."""
+    varying = np.flatnonzero((cells.control.std(0) > 1e-6) & (cells.samples.std(0) > 1e-6))
+    if len(varying) < MIN_FEATURES_TO_SWAP:
+        return set()
+    control, samples = (np.corrcoef(x[:, varying].T) for x in (cells.control, cells.samples))  # (n_features, n_features)
+    # squared differences between the profile of one feature in the control and of another in the samples, without these two
+    squares = ((control[:, None] - samples[None]) ** 2).sum(2)
+    columns = np.arange(len(varying))
+    own_i = (control[columns[:, None], columns[:, None]] - samples[columns[None], columns[:, None]]) ** 2
+    own_j = (control[columns[:, None], columns[None]] - samples[columns[None], columns[None]]) ** 2
+    moved = np.sqrt(np.maximum(squares - own_i - own_j, 0))  # i takes the place of j
+    as_they_are = np.empty_like(moved)
+    for i in columns:
+        difference = (control[i] - samples[i]) ** 2
+        as_they_are[i] = np.sqrt(np.maximum(difference.sum() - difference, 0))
+    both, now = moved + moved.T, as_they_are + as_they_are.T
+    n_others = len(varying) - 2
+    is_swapped = (both < SWAPPED_SHARE * now) & (now / np.sqrt(n_others) > MIN_PROFILE_DIFFERENCE)
+    return {(int(varying[i]), int(varying[j])) for i, j in np.argwhere(np.triu(is_swapped, 1))}
+
+
+def _find_vanished(control: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
+    """Return which features of a control hardly vary, although they do in the controls of the other batches."""
+    if not others:
+        return np.zeros(control.shape[1], dtype=bool)
+    usual = np.median([x.std(0) for x in others], axis=0)
+    return control.std(0) < MIN_SPREAD * usual
+
+
+def impute(control: np.ndarray, samples: np.ndarray, failed: np.ndarray) -> np.ndarray:
+    """Return a control whose failed features have the values of the sample cell that is most like each of its cells.
+
+    ``control`` and ``samples`` are ``(n_cells, n_features)``, of one batch; other features decide which cells are alike.
+    """
+    others = np.setdiff1d(np.arange(control.shape[1]), failed)
+    from_cells = samples[subsample(len(samples), MAX_CELLS_TO_IMPUTE_FROM)]
+    spread = np.maximum(np.concatenate([control, from_cells])[:, others].std(0), 1e-6)
+    reference = torch.from_numpy(from_cells[:, others] / spread)
+    repaired = control.copy()
+    for start in range(0, len(control), MAX_CELLS_TO_COMPARE):
+        block = torch.from_numpy(control[start : start + MAX_CELLS_TO_COMPARE][:, others] / spread)
+        nearest = torch.cdist(block, reference).argmin(1).numpy()
+        repaired[start : start + MAX_CELLS_TO_COMPARE, failed] = from_cells[nearest][:, failed]
+    return repaired
+
+
+def describe_failed(batch: str, failed: np.ndarray, features: Sequence[str], *, is_repaired: bool) -> Alarm:
+    """Say which stains of a control failed, and what was made of it."""
+    names = ", ".join(features[j] for j in failed[:5]) + (", …" if len(failed) > 5 else "")
+    text = f"The control of {batch} is unlike the samples of its batch in {names}: did the stain fail, or were channels swapped?"
+    how = "values of the most similar sample cells took their place" if is_repaired else "left alone there"
+    return Alarm(AlarmKind.CONTROL, f"{text} It was not used for that: {how}.", batch)
+
+
+def find_hub(cells: Mapping[str, Tensor]) -> str:
+    """Return the control that lies nearest to all others: the energy distances from it to them have the least sum."""
+    few = {name: x[subsample(len(x), 500)] for name, x in cells.items()}
+    sums = {name: sum(float(energy(x, y)) for other, y in few.items() if other != name) for name, x in few.items()}
+    return min(sums, key=lambda name: (sums[name], name))
+
+
+def average_controls(
+    method: Edit, space: TrainedSpace, controls: Mapping[str, Design], cells: CellReader | None, tick: Callable[[], None]
+) -> tuple[CellReader, Design]:
+    """Return cells that stand for the mean of all batches, each batch alike, and the design of the control that they are of.
+
+    The control nearest to the others is moved to each of them, and the mean of where its cells come to is taken.
+    """
+    # the control that is moved
+    read = {name: (cells or space.cells).read([design.source], space.device)[0] for name, design in controls.items()}
+    hub = controls[find_hub(read)]
+    few = subsample(len(hub.source), MAX_CELLS_OF_MEAN)
+    x = (cells or space.cells).read([hub.source[few]], space.device)[0]  # (n_cells, n_features)
+    labels = None if hub.strata_labels is None else hub.strata_labels[0]
+    # where it comes to in each batch
+    total = x.clone()
+    for design in controls.values():
+        if design is hub:
+            continue
+        strata = None
+        if labels is not None and design.strata_labels is not None:
+            strata = (labels, design.strata_labels[0])
+        pair = replace(hub, target=design.source, query=hub.source, strata_labels=strata)
+        fitted = method.fit(space, pair, cells=cells)
+        maps = [cell_map(x) for cell_map in fitted.cell_maps]
+        total += torch.stack(maps).mean(0)
+        tick()
+    mean = (total / len(controls)).cpu().numpy()
+    target = replace(hub, target=np.arange(len(mean)), strata_labels=None if labels is None else (labels, labels[few]))
+    return CellReader(space.cells.to_matrix_order(mean), space.cells.order), target
+
+
+def aim_at(correction: BatchCorrection, mean: Design | None) -> Design:
+    """Return the design by which a batch is corrected: to the mean of the batches where that is given."""
+    design = correction.design
+    if not len(design.query):
+        design = replace(design, query=design.source)
+    if mean is None or correction.status is not BatchStatus.CORRECTED:
+        return design
+    labels = None
+    if design.strata_labels is not None and mean.strata_labels is not None:
+        labels = (design.strata_labels[0], mean.strata_labels[1])
+    return replace(design, target=mean.target, strata_labels=labels)
+
+
+@dataclass(frozen=True)
+class CheckedControls:
+    """What the controls of all batches are worth.
+
+    ``cells`` has all cells, with failed features of controls imputed; `None` where none failed. ``unusable`` names batches whose
+    control cannot be used, ``kept`` the features that no edit may move, ``bounds`` the range in which failed ones stay.
+    """
+
+    alarms: list[Alarm]
+    cells: CellReader | None
+    unusable: set[str]
+    kept: set[int]
+    bounds: dict[int, tuple[float, float]]
+
+    def protect(self, fitted: FittedEdit, space: TrainedSpace, batch: str) -> FittedEdit:
+        """Return an edit that leaves some features alone, and keeps others in the range that was measured."""
+        if not self.kept and not self.bounds:
+            return fitted
+        n_features = space.cells.shape[1]
+        low, high = (torch.full((n_features,), bound, device=space.device) for bound in (-torch.inf, torch.inf))
+        for j, (least, most) in self.bounds.items():
+            low[j], high[j] = least, most
+        moved = [j for j in range(n_features) if j not in self.kept]
+        maps: list[CellMap] = [
+            WithNeurons(one, Bounded(OnNeurons(cell_map, moved), low, high))
+            for one, cell_map in zip(space.spaces, fitted.cell_maps, strict=True)
+        ]
+        return replace(fitted, cell_maps=maps)
+
+
+def check_controls(space: TrainedSpace, corrections: Sequence[BatchCorrection]) -> CheckedControls:
+    """Compare each control with the samples of its batch, and impute what failed."""
+    designs = {
+        one.batch: one.design for one in corrections if one.status in (BatchStatus.CORRECTED, BatchStatus.REFERENCE)
+    }
+    some = {name: read_batch_cells(space, design.source, design.query) for name, design in designs.items()}
+    failed = {name: features for name, features in find_failed(some).items() if len(features)}
+    is_ruled = bool(space.scale.find_ruling(space.features))
+    if not failed and not is_ruled:
+        return CheckedControls([], None, set(), set(), {})
+
+    # impute what failed, where there are samples to do it from
+    alarms, unusable, kept = [], set(), set()
+    bounds: dict[int, tuple[float, float]] = {}
+    dense = space.cells.dense_copy()
+    cells = CellReader(dense, space.cells.order)
+    measured = [CellReader(x[None], cells.order)[:][0].tolist() for x in (dense.min(0), dense.max(0))]  # (n_features,) each
+    if is_ruled:  # distances say little there: nothing may leave the range that was measured
+        bounds = dict(enumerate(zip(*measured, strict=True)))
+    for name, features in failed.items():
+        design = designs[name]
+        if len(features) > MAX_SHARE_FAILED * len(space.features):
+            unusable.add(name)
+        elif len(design.query) >= MIN_CELLS_TO_IMPUTE_FROM:
+            control, samples = (x.cpu().numpy() for x in space.read_cells(design.source, design.query))
+            dense[design.source] = cells.to_matrix_order(impute(control, samples, features))
+            bounds |= {int(j): (measured[0][j], measured[1][j]) for j in features}
+        else:
+            kept |= {int(j) for j in features}
+        is_repaired = name not in unusable and len(design.query) >= MIN_CELLS_TO_IMPUTE_FROM
+        alarms.append(describe_failed(name, features, space.features, is_repaired=is_repaired))
+    return CheckedControls(alarms, cells, unusable, kept, bounds)
