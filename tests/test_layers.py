@@ -54,13 +54,14 @@ ALLOWED = {
         "_types",
         "_blocks",
         "_device",
+        "_energy",
         "_maps",
         "_subsample",
     }
-    | {"_data", "edits", "ensemble", "spaces"},
+    | {"_data", "edits", "ensemble", "metrics", "spaces"},
     "io": {"anndata", "flowio", "numpy", "pandas", "safetensors", "_slots", "_data", "_docs"},
     # what users call
-    "pp": {"anndata", "numpy", "pandas", "scipy", "_slots", "_docs", "_data"},
+    "pp": {"anndata", "numpy", "pandas", "scipy", "torch", "_slots", "_docs", "_data", "ensemble", "metrics"},
     "tl": {
         "anndata",
         "numpy",

@@ -15,6 +15,7 @@ DRUGS = {"control": "control_1", "effects": ["control_2", "sample_1"], "edit": "
 FORMS = ["numpy", "CSR", "CSC", "backed, dense", "backed, CSR", "backed, CSC", "dask"]
 CALLS = {
     "pp.arcsinh": lambda adata: (adata.var.drop(columns="X_arcsinh_cofactor", inplace=True), ne.pp.arcsinh(adata)),
+    "pp.match_populations": lambda adata: ne.pp.match_populations(adata, "batch", n_populations=6),
     "tl.train": lambda adata: ne.tl.train(adata, space="pca", n_components=4, key_added="other"),
     "tl.edit": lambda adata: ne.tl.edit(adata, "group", **EDIT),
     "tl.edit(write_to=...)": lambda adata: ne.tl.edit(adata, "group", **EDIT, write_to=fresh(".zarr")),

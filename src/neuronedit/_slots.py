@@ -5,6 +5,7 @@ EDITED = "edited"  # default key of an edit: its layer, and its record in uns
 CORRECTED = "corrected"  # default key of a batch correction
 COMBINED = "combined"  # default key of predicted combinations
 SYNERGY = "synergy"  # default key of what measured combinations depart by from predicted ones
+MATCHED = "matched"  # default key of matched populations: their column in obs, and their record in uns
 IMAGE_SHAPE = "image_shape"  # in uns: (rows, columns) or (rows, columns, channels) of the images, which are rows of X
 VERSION = "neuronedit_version"  # marks a record in uns as ours, with the version that wrote it
 
@@ -27,6 +28,11 @@ def support(key: str) -> str:
 def distance(key: str) -> str:
     """Name in ``obs`` of a cell's distance from the source cells that resemble it most."""
     return f"{key}_distance"
+
+
+def certainty(key: str) -> str:
+    """Name in ``obs`` of how sure it is that a cell belongs to its matched population."""
+    return f"{key}_certainty"
 
 
 def sd(key: str) -> str:

@@ -68,7 +68,9 @@ def test_a_batch_that_is_left_alone_is_a_warning(caplog):
     adata = batches()
     with caplog.at_level(logging.WARNING):
         ne.tl.correct(adata, "batch", **HOW, reference="b1")
-    assert "2 of 4 batches corrected. Left alone, as there is no control: 'b3'." in caplog.text
+    assert "b3 was left alone: no control." in caplog.text and "2 of 4 batches corrected." in caplog.text
+    alarms = adata.uns["corrected"]["alarms"]
+    assert alarms.loc[alarms["alarm"] == "left alone", "batch"].tolist() == ["b3"]
     assert adata.uns["corrected"]["verdict"] in caplog.text
 
 
@@ -78,7 +80,7 @@ def test_pooled_reference_brings_all_to_the_mean_of_the_controls():
     goal = np.mean([SHIFTS[batch] for batch in ("b1", "b2", "b4")], axis=0)
     for batch in ("b1", "b2", "b4"):
         np.testing.assert_allclose(batch_effect(adata, batch=batch, person="patient"), goal, atol=0.3)
-    assert (adata.uns["corrected"]["batches"]["how"].drop("b3") == "control to all controls").all()
+    assert (adata.uns["corrected"]["batches"]["how"].drop("b3") == "control to the mean of the batches").all()
 
 
 BRIDGES = {

@@ -41,6 +41,11 @@ class BatchCorrection:
         """Return whether an edit is fitted for this batch."""
         return self.status in (BatchStatus.CORRECTED, BatchStatus.BRIDGED)
 
+    @property
+    def is_first(self) -> bool:
+        """Return whether it is corrected by its own control, before batches that are bridged."""
+        return self.status is BatchStatus.CORRECTED
+
     def left_alone(self, reason: str) -> Self:
         """Return that it is left alone, and why."""
         return replace(self, status=BatchStatus.LEFT_ALONE, how=f"left alone: {reason}", like="")

@@ -29,7 +29,9 @@ class Design:
     strata: str | None = None  # column of obs that divides source and target
     strata_labels: Labels | None = None
     pairing_labels: Labels | None = None  # the donor, or whatever was measured before and after the change
-    composition: Literal["auto", "same", "different"] = "auto"  # whether source and target hold the same kinds of cells alike
+    composition: Literal["auto", "same", "different"] = (
+        "auto"  # whether source and target hold the same kinds of cells alike
+    )
 
     @classmethod
     def read(

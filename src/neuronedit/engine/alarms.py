@@ -10,11 +10,10 @@ import pandas as pd
 from .._data.check import format_choices
 from .._data.design import Design
 from ..ensemble import Matching
+from ..metrics._coverage import name_cluster
 
 MIN_DIFFERS = 0.5  # from which compositions are said to differ: half of the ensemble is then fitted within populations
 MAX_POPULATIONS_NAMED = 3
-MAX_FEATURES_PER_NAME = 3
-MIN_DIFFERENCE_TO_NAME = 0.5  # standard deviations between a population and all cells in a feature of its name
 MIN_SHARE_DIFFERENCE = 0.03  # of all cells, below which a population is not named
 COLUMNS = ("alarm", "batch", "text")
 
@@ -98,8 +97,10 @@ def check_composition(
         f" {matching.total_variation:.0%} ({matching.chance_variation:.0%} by chance), which makes {min(matching.explained, 1):.0%}"
         f" of their distance{': ' if named else ''}{'; '.join(named)}."
     )
-    how = "Edits were fitted within matched populations." if allowed_for else (
-        "This edit takes the difference for a change: name strata, or take edit='auto'."
+    how = (
+        "Edits were fitted within matched populations."
+        if allowed_for
+        else ("This edit takes the difference for a change: name strata, or take edit='auto'.")
     )
     return [Alarm(AlarmKind.COMPOSITION, f"{text} {how}", batch)]
 
@@ -116,7 +117,5 @@ def _describe_populations(matching: Matching, source: np.ndarray, features: Sequ
     for code in range(int(max(x[:, 0].max() for x in _labels(matching))) + 1):
         own = labels == code
         difference = (source[own].mean(0) - mean) / spread if own.any() else np.zeros(len(mean))
-        first, *others = np.argsort(-np.abs(difference), kind="stable")[:MAX_FEATURES_PER_NAME]
-        clear = [first, *(j for j in others if abs(difference[j]) > MIN_DIFFERENCE_TO_NAME)]
-        names.append(" ".join(f"{features[j]}{'+' if difference[j] > 0 else '-'}" for j in clear) + " cells")
+        names.append(f"{name_cluster(difference, features)} cells")
     return names

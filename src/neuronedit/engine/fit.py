@@ -24,7 +24,7 @@ from .._types import InSpace, Space
 from ..edits import AXES, EDITS, Populations, by_pairing, by_strata, on_all, percentile
 from ..edits._support import Distance, Support, distance, support
 from ..ensemble import CANDIDATES, Composition, Ensemble, cross_validate, match_populations
-from .alarms import Alarm, check_composition
+from .alarms import Alarm, check_composition, say_alarms
 from .report import summarize_ensemble
 from .serialize import pack, unpack
 
@@ -215,7 +215,7 @@ def pack_edits(edits: Mapping[str, FittedEdit], space: TrainedSpace, strength: f
         tree, arrays = pack(parts, dict(zip(space.keys, space.spaces, strict=True)))
     except TypeError:  # the caller's own function: save_model says so
         return {}
-    summaries = [edit.summary for edit in edits.values()]
+    summaries = [f"{say_alarms(edit.alarms)} {edit.summary}".strip() for edit in edits.values()]
     ids = dict(zip(space.keys, space.ids, strict=True))
     about = json.dumps({"names": list(edits), "summaries": summaries, "spaces": ids})
     packed = {"map": tree, "arrays": arrays, "about": about, "scale": space.scale.to_uns()}
@@ -243,7 +243,10 @@ def unpack_edits(
         change, error, wrong_direction = (table[column].loc[space.features].to_numpy() for column in columns)
         text = f"Fitted before, on other cells ({source_name}). {about['summaries'][i]}".strip()
         cell_maps, own_support, own_distance = parts[i]
-        edits[name] = FittedEdit(cell_maps, own_support, own_distance, change, error, wrong_direction, text)
+        fitted = FittedEdit(cell_maps, own_support, own_distance, change, error, wrong_direction, text)
+        if "observed_error" in table:  # an edit of before the first release has none
+            fitted = replace(fitted, observed_error=table["observed_error"].loc[space.features].to_numpy())
+        edits[name] = fitted
     if not stored["scale"]:  # fitted before the first release
         return edits, space.trained_on
     return edits, Scale(record.config["layer"], stored["scale"].get("cofactor"), stored["scale"]["quantiles"])

@@ -58,6 +58,7 @@ def feature_table(names: Sequence[str], fitted: "FittedEdit", summary: EditSumma
     too_low = change < np.minimum(fitted.observed_change, 0) - allowed
     columns = {
         "observed_change": fitted.observed_change,
+        "observed_error": np.asarray(fitted.observed_error, dtype=np.float32),
         "change": change,
         "beyond_observed": too_high | too_low,
         "mean": summary.mean_after,
@@ -74,9 +75,7 @@ def combine_errors(held_out_error: np.ndarray, bootstrap_error: np.ndarray) -> n
     return np.where(np.isnan(held_out_error), bootstrap_error, both)
 
 
-def write_verdict(
-    summary: str, features: pd.DataFrame, edited: EditSummary, alarms: Sequence[Alarm] = ()
-) -> str:
+def write_verdict(summary: str, features: pd.DataFrame, edited: EditSummary, alarms: Sequence[Alarm] = ()) -> str:
     """Say what is wrong first, then what an edit was fitted to, what to expect of it, and what to look at."""
     sentences = [text for text in (say_alarms(alarms), summary) if text]
     if not any(alarm.kind is AlarmKind.OUTSIDE for alarm in alarms):
@@ -113,10 +112,12 @@ def check_general(fitted: "FittedEdit", batch: str = "") -> list[Alarm]:
     ensemble = fitted.ensemble
     if ensemble is None or not ensemble.folds or ensemble.expected_low > 0:
         return []
-    share = float(ensemble.weights[ensemble.candidates.index("identity")]) if "identity" in ensemble.candidates else 0.0
-    moved = ensemble.strength * (1 - share)
+    left_alone = dict(zip(ensemble.candidates, ensemble.weights, strict=True)).get("identity", 0.0)
+    moved = ensemble.strength * (1 - left_alone)
     text = "Nothing shows that the change generalizes from fold to fold"
-    return [Alarm(AlarmKind.NOT_GENERAL, f"{text}; cells go {moved:.0%} of the way, and may be better left alone.", batch)]
+    return [
+        Alarm(AlarmKind.NOT_GENERAL, f"{text}; cells go {moved:.0%} of the way, and may be better left alone.", batch)
+    ]
 
 
 def list_names(names: Any, max_named: int = MAX_FEATURES_NAMED) -> str:

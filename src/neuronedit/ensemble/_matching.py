@@ -186,6 +186,8 @@ def _compare_compositions(
 
 def _standardize(source: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Divide features by their standard deviation within source and target; of many, take the principal components."""
+    center = source.mean(0)
+    source, target = source - center, target - center  # large numbers lose precision in float32
     means = source.mean(0), target.mean(0)
     spread = torch.cat([source - means[0], target - means[1]]).std(0) + 1e-6
     if source.shape[1] > MAX_COMPONENTS:

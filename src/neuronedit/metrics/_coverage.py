@@ -65,7 +65,7 @@ def coverage(
     # describe the samples that differ more
     spread = np.maximum(all_controls.std(0), 1e-6)
     differences = (clusters.cluster_centers_ - all_controls.mean(0)) / spread  # (n_clusters, n_features)
-    cluster_names = [_name_cluster(difference, names) for difference in differences]
+    cluster_names = [name_cluster(difference, names) for difference in differences]
     shares_of_controls = np.array(list(control_shares.values()))  # (n_control_samples, n_clusters)
     lacking = {
         name: _describe_differences(sample_shares[name], shares_of_controls, cluster_names)
@@ -98,7 +98,7 @@ def _distance_to_others(name: str, shares: Mapping[str, np.ndarray]) -> float:
     return _total_variation(shares[name], np.mean(others, axis=0))
 
 
-def _name_cluster(difference: np.ndarray, names: Sequence[str]) -> str:
+def name_cluster(difference: np.ndarray, names: Sequence[str]) -> str:
     """Name a cluster by the features in which it differs most from the controls: the first, and others that differ clearly."""
     first, *others = np.argsort(-np.abs(difference), kind="stable")[:MAX_FEATURES_PER_NAME]
     clear = [first, *(j for j in others if abs(difference[j]) > MIN_DIFFERENCE_TO_NAME)]

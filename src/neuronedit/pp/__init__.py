@@ -1,8 +1,9 @@
-"""Preprocessing: bring cells onto a scale on which they can be edited."""
+"""Preprocessing: bring cells onto a scale on which they can be edited, and label populations that several groups share."""
 
 from .._docs import share_docs
 from ._arcsinh import arcsinh, inverse_arcsinh
+from ._match_populations import match_populations
 
-__all__ = ["arcsinh", "inverse_arcsinh"]
+__all__ = ["arcsinh", "inverse_arcsinh", "match_populations"]
 
 share_docs(globals())

@@ -11,8 +11,9 @@ from torch.nn.functional import mse_loss
 from .._blocks import CellSource, block_size
 from ._train import History
 
-
-RULING_SPREAD = 20.0  # times the median standard deviation: markers on the arcsinh scale reach 3, logarithms of genes 10
+RULING_SPREAD = (
+    20.0  # times the median standard deviation: markers on the arcsinh scale reach 3, logarithms of genes 10
+)
 
 
 class FittedSpace(nn.Module, ABC):

@@ -11,7 +11,7 @@ from anndata import AnnData
 from tqdm.auto import tqdm
 
 from .. import _slots
-from .._data.batches import BatchCorrection, BatchStatus, read_batches
+from .._data.batches import MEAN_OF_BATCHES, BatchCorrection, BatchStatus, read_batches
 from .._data.check import Selector, get_labels, open_adata
 from .._data.output import Output
 from .._data.reader import CellReader
@@ -20,7 +20,7 @@ from .._data.space import TrainedSpace
 from .._subsample import subsample
 from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
 from ..engine.apply import EditedLayers, apply_edit, computing, encode_others
-from ..engine.controls import aim_at, average_controls, check_controls
+from ..engine.controls import CheckedControls, aim_at, average_controls, check_controls
 from ..engine.fit import Edit, FittedEdit, pack_edits
 from ..engine.report import MAX_SHARE_OUTSIDE, EditSummary, feature_table, write_verdict
 from ..metrics import energy_distance, gap_closed
@@ -172,32 +172,14 @@ def correct(
     method.check(space)
     space.check_cells()
 
-    # compute: what the controls are worth, where they go, and then each batch in turn
-    fitted: dict[str, FittedEdit] = {}
-    reports = []
+    # compute
     with computing():
         edited = EditedLayers.of([space.cells.dense_copy()], space.n_neurons)
         encode_others(space.space, space.cells, np.zeros(adata.n_obs, dtype=bool), edited, space.device)
         corrected = CellReader(edited.layers[0], space.cells.order)
         checked = check_controls(space, corrections)
-        todo = [one for one in corrections if one.batch not in checked.unusable]
-        n_fits = len(todo) + (sum(one.status is BatchStatus.CORRECTED for one in todo) if reference is None else 0)
-        with tqdm(total=n_fits, unit="batch", disable=not show_progress(progress_bar)) as bar:
-            mean, goal = None, None
-            if reference is None:
-                controls = {one.batch: one.design for one in todo if one.status is BatchStatus.CORRECTED}
-                mean, goal = average_controls(method, space, controls, checked.cells, bar.update)
-            for one in corrections:
-                if one.batch in checked.unusable:
-                    one = one.left_alone("its control is unlike its samples")
-                elif one.is_fitted:
-                    design = aim_at(one, goal)
-                    targets = corrected if one.status is BatchStatus.BRIDGED else mean
-                    names = f"the control of {one.batch}", f"that of {reference or 'the mean of the batches'}"
-                    own = method.fit(space, design, cells=checked.cells, targets=targets, names=names, batch=one.batch)
-                    fitted[one.batch] = checked.protect(own, space, one.batch)
-                reports.append(_correct_batch(one, fitted.get(one.like), space, edited, output, samples))
-                bar.update()
+        with tqdm(unit="fit", disable=not show_progress(progress_bar)) as bar:
+            fitted, reports = _correct_all(corrections, checked, method, space, edited, output, samples, reference, bar)
     scores = _score_held_out(space.cells, corrected, corrections, held_out)
 
     # report
@@ -211,7 +193,11 @@ def correct(
     config = {"batch_key": batch_key, **asked, "sample_key": sample_key, "edit": method.name, "strength": strength}
     config |= {"edit_params": method.params, "bounds": bounds, "layer": space.layer, "key": space.keys, "rng": rng}
     by_batch = {one.batch: fitted[one.like] for one in corrections if one.like in fitted}
-    content = {**tables, "verdict": verdict, "alarms": tabulate_alarms(alarms)} | output.to_uns() | pack_edits(by_batch, space, strength)
+    content = (
+        {**tables, "verdict": verdict, "alarms": tabulate_alarms(alarms)}
+        | output.to_uns()
+        | pack_edits(by_batch, space, strength)
+    )
     content |= {"held_out": scores} if held_out.any() else {}
     adata = adata.copy() if copy else adata
     edited.write(adata, key_added, output.layers, space.layer)
@@ -228,6 +214,37 @@ class BatchReport:
     features: pd.DataFrame | None
     samples: pd.DataFrame | None
     alarms: Sequence[Alarm] = ()
+
+
+def _correct_all(
+    corrections: Sequence[BatchCorrection], checked: CheckedControls, method: Edit, space: TrainedSpace,
+    edited: EditedLayers, output: Output, samples: np.ndarray, reference: Any, bar: Any,
+) -> tuple[dict[str, FittedEdit], list[BatchReport]]:  # fmt: skip
+    """Fit and apply the edit of each batch in turn; return the edits, and what was done to each batch."""
+    # the mean of the batches, where that is the goal
+    usable = {one.batch: one.design for one in corrections if one.batch not in checked.unusable}
+    n_fitted = sum(one.is_fitted for one in corrections if one.batch in usable)
+    bar.reset(total=n_fitted if reference is not None else 2 * n_fitted - 1)
+    mean, goal = None, None
+    controls = {one.batch: usable[one.batch] for one in corrections if one.is_first and one.batch in usable}
+    if reference is None and controls:
+        mean, goal = average_controls(method, space, controls, checked.cells, bar.update)
+    # each batch
+    fitted: dict[str, FittedEdit] = {}
+    reports = []
+    for one in corrections:
+        if one.batch not in usable:
+            one = one.left_alone("its control is unlike its samples")
+        elif one.is_fitted:
+            targets = mean if one.is_first else CellReader(edited.layers[0], space.cells.order)
+            names = f"the control of {one.batch}", f"that of {reference or MEAN_OF_BATCHES}"
+            own = method.fit(
+                space, aim_at(one, goal), cells=checked.cells, targets=targets, names=names, batch=one.batch
+            )
+            fitted[one.batch] = checked.protect(own, space, one.batch)
+            bar.update()
+        reports.append(_correct_batch(one, fitted.get(one.like), space, edited, output, samples))
+    return fitted, reports
 
 
 def _correct_batch(

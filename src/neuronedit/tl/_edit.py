@@ -138,11 +138,16 @@ def edit(
         ``verdict``
             In words, also logged: what to expect of the edit, and what to look at.
         ``features``
-            A DataFrame: for each feature the change of the mean from source to target (``observed_change``) and in the query
-            (``change``); whether the edit moved it further than that, or the other way (``beyond_observed``, by more than a
-            tenth of the query's standard deviation); the edited ``mean`` and its standard error ``mean_error``, from what was
+            A DataFrame: for each feature the change of the mean from source to target (``observed_change``), its standard error
+            (``observed_error``) and the change in the query (``change``); whether the edit moved it further than that, or the other
+            way (``beyond_observed``, by more than two standard errors and a tenth of the query's standard deviation); the edited ``mean`` and its standard error ``mean_error``, from what was
             missed in held-out folds (``held_out_error``) and from :func:`neuronedit.tl.bootstrap`; whether it moved in the
             wrong direction in most folds (``wrong_direction``).
+        ``alarms``
+            A DataFrame, one row an alarm: its kind (``alarm``) and the ``text``, with which the verdict begins: source and target
+            hold different cells ("composition"), query cells lie outside the source ("outside"), a feature rules the scale
+            ("scale"), nothing shows that the change generalizes ("does not generalize"), cells that are neither source, target
+            nor query ("no role").
         ``order``
             The edits that made this layer, the first one first.
         ``fitted``
