@@ -37,7 +37,7 @@ SETTINGS = {
 """Steps are of 100 cells at a rate of 1e-3, widths 500-250-50, where nothing else is said. The others are compared with the first."""
 
 DEFAULT = {"n_steps": Training().n_steps, "lr": Training().peak}
-EDITS = ("neuron_editing", "principal_neurons", "local_neurons", "neurons_by_strata")
+EDITS = ("neuron_editing", "gaussian_ot_neurons", "transport_neurons", "neurons_by_strata")
 
 
 def choose_tasks(n_per_family=2):

@@ -81,3 +81,13 @@ def test_bad_n_bins(n_bins):
 def test_repr_is_a_line():
     cells = torch.zeros(20, 3)
     assert repr(percentile(cells, cells, n_bins=4)) == "Percentiles(knots=(3, 5), shifts=(3, 5))"
+
+
+def test_a_pile_of_zeros_moves_to_the_mean_of_the_same_ranks():
+    """Seven of ten are 0 before the change, four after it: these become the mean of the seven lowest values."""
+    source = torch.tensor([0.0] * 70 + [5.0] * 30)[:, None]
+    target = torch.tensor([0.0] * 40 + [2.0] * 30 + [6.0] * 30)[:, None]
+    move = percentile(source, target, n_bins=99)  # a percentile for every cell
+    moved = move(source)
+    torch.testing.assert_close(moved[:70], torch.full((70, 1), 2 * 30 / 70))
+    torch.testing.assert_close(moved.mean(), target.mean())

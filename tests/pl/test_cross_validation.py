@@ -81,12 +81,12 @@ def test_the_ensemble_stands_apart_and_the_best_candidate_follows(adata):
 
 
 def test_folds_means_and_standard_errors(adata):
-    from neuronedit.ensemble._stacking import mean_and_error
-
     scores, _ = ne.pl.cross_validation(adata)
     values = dict(zip(CANDIDATES, SCORES, strict=True)) | {"ensemble": ENSEMBLE_SCORES}
     for y, name in labels(scores).items():
-        mean, error = mean_and_error(values[name], FOLD_WEIGHTS)
+        mean = FOLD_WEIGHTS @ values[name]
+        n_equal = 1 / (FOLD_WEIGHTS @ FOLD_WEIGHTS)
+        error = np.sqrt(FOLD_WEIGHTS @ (values[name] - mean) ** 2 / (n_equal - 1))
         large, small = dots(scores, y)
         np.testing.assert_allclose(large, [np.clip(mean, -1, 1.2)])
         np.testing.assert_allclose(np.sort(small), np.sort(np.clip(values[name], -1, 1.2)))
@@ -139,10 +139,15 @@ def test_at_most_so_many_but_all_that_have_a_weight(adata):
 
 SUMMARIES = {
     "strata": ({}, {}, "expected to close 0.79 ± 0.06 of the gap\nstrength 1, folds: 3 strata of 'cell_type'"),
+    "interval": (
+        {"expected_low": 0.62, "expected_high": 0.96},
+        {},
+        "expected to close 0.79 (0.62 to 0.96 in 4 of 5 cases) of the gap\nstrength 1, folds: 3 strata of 'cell_type'",
+    ),
     "derived": (
         {"fold_kind": "derived"},
         {},
-        "expected to close 0.79 ± 0.06 of the gap\nstrength 1, folds: 3 derived strata",
+        "expected to close 0.79 ± 0.06 of the gap\nstrength 1, folds: 3 matched populations and halves",
     ),
     "not all the way": (
         {"strength": 0.75},

@@ -14,7 +14,7 @@ from neuronedit._data.reader import CellReader, chunks
 
 POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 PERCENTILE = POPULATIONS | {"edit": "percentile"}
-CANDIDATES = {name: ne.ensemble.CANDIDATES[name] for name in ("mean_shift", "neuron_editing", "local_neurons")}
+CANDIDATES = {name: ne.ensemble.CANDIDATES[name] for name in ("mean_shift", "neuron_editing", "transport_neurons")}
 AUTO = POPULATIONS | {"strata": "cell_type", "candidates": CANDIDATES}
 
 

@@ -106,7 +106,9 @@ def _find_swapped(cells: BatchCells) -> set[tuple[int, int]]:
     difference = (control - samples) ** 2
     as_they_are = np.sqrt(np.maximum(difference.sum(1)[:, None] - difference, 0))
     both, now = moved + moved.T, as_they_are + as_they_are.T
-    is_swapped = (both < SWAPPED_SHARE * now) & (now / np.sqrt(n - 2) > MIN_PROFILE_DIFFERENCE)
+    noise = np.sqrt(1 / len(cells.control) + 1 / len(cells.samples))  # of a difference of correlations
+    least = 2 * max(MIN_PROFILE_DIFFERENCE, 2 * noise)
+    is_swapped = (both < SWAPPED_SHARE * now) & (now / np.sqrt(n - 2) > least)
     return {(int(varying[i]), int(varying[j])) for i, j in np.argwhere(np.triu(is_swapped, 1))}
 
 

@@ -17,7 +17,6 @@ from ..edits import (  # isort: skip
 )  # fmt: skip
 
 MAX_CELLS_TO_TRANSPORT = 600  # time grows with the cube of it
-MAX_LOWEST_SHARE = 0.5  # of a feature's values: where the median feature has more of its lowest one, quantiles are ties
 PRIOR_COUNT = 50  # the weights for few cells count as so many cells
 
 
@@ -49,15 +48,12 @@ class Candidate:
         query differs from the source as the target does, and else does harm.
     prior
         What it is expected to weigh; only ratios between candidates matter.
-    needs_levels
-        Whether it needs features whose values are mostly different: quantiles of genes that are mostly zero are ties.
     """
 
     space: Literal["features", "components", "neurons"]
     fit: Callable[[Populations], Map]
     offset: float = 0.0
     prior: Prior = Prior(0.02, 0.02)
-    needs_levels: bool = False
 
 
 Candidates = Mapping[str, Candidate]
@@ -71,10 +67,10 @@ WITHOUT_OFFSET: dict[str, Candidate] = {
     "identity": Candidate("features", lambda populations: Identity(), prior=Prior(0.02, 0.02)),
     "mean_shift": Candidate("features", on_all(shift), prior=Prior(0.02, 0.02, 0.6)),
     "affine": Candidate("features", on_all(affine)),
-    "quantile": Candidate("features", on_all(percentile), prior=Prior(0.35, 0.02), needs_levels=True),
-    "quantile_balanced": Candidate("features", on_balanced(percentile), needs_levels=True),
+    "quantile": Candidate("features", on_all(percentile), prior=Prior(0.35, 0.02)),
+    "quantile_balanced": Candidate("features", on_balanced(percentile)),
     "shift_by_strata": Candidate("features", by_strata(shift)),
-    "quantile_by_strata": Candidate("features", by_strata(percentile), prior=Prior(0.02, 0.4), needs_levels=True),
+    "quantile_by_strata": Candidate("features", by_strata(percentile), prior=Prior(0.02, 0.4)),
     "constant_shift": Candidate("neurons", on_all(shift), prior=Prior(0.02, 0.02, 0.2)),
     "neuron_editing": Candidate("neurons", on_all(percentile), prior=Prior(0.1, 0.02, 0.2)),
     "gaussian_ot_neurons": Candidate("neurons", on_all(gaussian_ot), prior=Prior(0.25, 0.02)),
@@ -90,15 +86,6 @@ WITH_OFFSET = {
     for name in ("mean_shift", "quantile", "neuron_editing")
 }
 CANDIDATES = WITHOUT_OFFSET | WITH_OFFSET
-
-
-def choose_applicable(candidates: Candidates, source: Tensor) -> dict[str, Candidate]:
-    """Return the candidates that the features suit, by how many of their values are the lowest one."""
-    lowest = (source == source.amin(0)).float().mean(0)  # (n_features,)
-    if float(lowest.median()) <= MAX_LOWEST_SHARE:
-        return dict(candidates)
-    suited = {name: candidate for name, candidate in candidates.items() if not candidate.needs_levels}
-    return suited or dict(candidates)
 
 
 def expect_weights(candidates: Candidates, *, differs: float, n_cells: int) -> np.ndarray:

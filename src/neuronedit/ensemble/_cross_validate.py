@@ -20,7 +20,7 @@ from ._matching import Matching, match_populations
 from ._stacking import expect, score_candidates, stack
 
 from ._candidates import (  # isort: skip
-    CANDIDATES, Candidate, Candidates, Spaces, choose_applicable, encode_in_spaces, expect_weights, fit_candidates,
+    CANDIDATES, Candidate, Candidates, Spaces, encode_in_spaces, expect_weights, fit_candidates,
 )  # fmt: skip
 from ._folds import (  # isort: skip
     CellLabels, Fold, FoldCells, FoldKind, find_resembling, label_strata, make_folds, measure_novelty, weigh_folds,
@@ -181,37 +181,36 @@ def cross_validate(
     few = populations.subset(s, t)
     if matching is not None:  # one labeling is enough to predict folds with
         few = few._replace(source_strata=few.source_strata[:, :1], target_strata=few.target_strata[:, :1])
-    used = choose_applicable(candidates, few.source)
     spaces: dict[str, Space] = {"features": Identity(n_features=source.shape[1]), "neurons": space}
-    if any(candidate.space == "components" for candidate in used.values()):
+    if any(candidate.space == "components" for candidate in candidates.values()):
         spaces["components"] = PCA.of(torch.cat([few.source, few.target, query[q]]), n_components=50)
 
     # leave each fold out, and predict it with every candidate
     held_out = [fold.subset(s, t) for fold in held_out]
-    folds, coverage, familiarity = predict_folds(held_out, few, query, spaces, used, rng)
+    folds, coverage, familiarity = predict_folds(held_out, few, query, spaces, candidates, rng)
     n_cells = min(len(source), len(target)) if len(folds) >= 2 else 0
-    prior = expect_weights(used, differs=differs, n_cells=n_cells)
-    names, of_all = list(candidates), partial(align, used=used, candidates=candidates)
+    prior = expect_weights(candidates, differs=differs, n_cells=n_cells)
+    names = list(candidates)
 
     # too few cells
     if len(folds) < 2:
         weights = drop_small(prior)
-        fit = fit_together(used, weights, 1.0, spaces, query)
+        fit = fit_together(candidates, weights, 1.0, spaces, query)
         nowhere = np.zeros(source.shape[1], dtype=bool)
-        return Ensemble(fit, populations, FoldKind.NONE, names, of_all(weights), of_all(prior), wrong_direction=nowhere)
+        return Ensemble(fit, populations, FoldKind.NONE, names, weights, prior, wrong_direction=nowhere)
 
     # stack
     fold_kind = FoldKind.STRATA if matching is None else FoldKind.DERIVED
     strength = coverage + (1 - coverage) * UNTESTED_STRENGTH
     stacked = stack(folds, prior, SHRINKAGE[fold_kind], strength)
     weights, fold_weights = drop_small(stacked.weights), np.array([fold.weight for fold in folds])
-    fit = fit_together(used, weights, strength, spaces, query)
+    fit = fit_together(candidates, weights, strength, spaces, query)
     expected, se = expect(folds, stacked.scores)
     expected *= familiarity
     return Ensemble(
-        fit, populations, fold_kind, names, of_all(weights), of_all(prior), strength=strength, matching=matching,
+        fit, populations, fold_kind, names, weights, prior, strength=strength, matching=matching,
         folds=[fold.name for fold in folds], fold_weights=fold_weights,
-        scores=of_all(score_candidates(folds), missing=np.nan), ensemble_scores=stacked.scores,
+        scores=score_candidates(folds), ensemble_scores=stacked.scores,
         expected=expected, expected_se=se, expected_low=expected - half_width(se), expected_high=expected + half_width(se),
         errors=stacked.errors, wrong_direction=fold_weights @ stacked.wrong_direction > 0.5, coverage=coverage,
         familiarity=familiarity,
@@ -227,12 +226,6 @@ def drop_small(weights: np.ndarray) -> np.ndarray:
     """Return weights of sum 1 without those below `MIN_WEIGHT`."""
     weights = np.where(weights < MIN_WEIGHT, 0, weights)
     return weights / weights.sum()
-
-
-def align(values: np.ndarray, *, used: Candidates, candidates: Candidates, missing: float = 0.0) -> np.ndarray:
-    """Return a value, or a row, of each candidate, from those of the ones that suit the features; others have ``missing``."""
-    by_name, nothing = dict(zip(used, values, strict=True)), np.full(values.shape[1:], missing)
-    return np.array([by_name.get(name, nothing) for name in candidates])
 
 
 def fit_together(

@@ -27,7 +27,7 @@ MIN_WEIGHT_TO_COUNT = 0.01  # of a fold that is counted
 FIRST_CANDIDATE_ROW = 1.5  # the ensemble, in row 0, is set apart
 MAX_FOLD_AREA = 18.0  # of the dot of the fold that counts most, in square points; other dots are smaller in proportion
 MIN_FOLD_AREA = {"o": 3.0, "<": 9.0, ">": 9.0}  # below which a dot, or a triangle, would not be seen
-FOLDS_IN_WORDS = {"strata": "{n} strata of {strata!r}", "derived": "{n} derived strata"}  # other kinds have no folds
+FOLDS_IN_WORDS = {"strata": "{n} strata of {strata!r}", "derived": "{n} matched populations and halves"}  # other kinds have no folds
 STYLES_IN_LEGEND: dict[str, dict[str, Any]] = {
     "weighted mean": DOT | {"color": CANDIDATE_COLOR},
     "fold (size: weight)": DOT | {"color": CANDIDATE_COLOR, "markersize": 3.5, "markeredgewidth": 0, "alpha": 0.6},
@@ -269,11 +269,13 @@ def _summarize(ensemble: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         return "a fixed average of edits"
     n = int((np.asarray(ensemble["fold_weights"]) >= MIN_WEIGHT_TO_COUNT).sum())
     folds = "folds: " + FOLDS_IN_WORDS[kind].format(n=n, strata=config["strata"])
-    if not strength:
+    if not strength:  # an edit of before the first release
         return f"nothing generalizes: cells left alone\n{folds}"
     share = np.atleast_1d(config["strength"])[-1]  # of several, the last one is the layer's
     applied = "" if share == 1 else f", of which {share:g} was applied"
     expected = f"{ensemble['expected']:.2f} ± {ensemble['expected_se']:.2f}"
+    if "expected_low" in ensemble:
+        expected = f"{ensemble['expected']:.2f} ({ensemble['expected_low']:.2f} to {ensemble['expected_high']:.2f} in 4 of 5 cases)"
     return f"expected to close {expected} of the gap\nstrength {strength:.2g}{applied}, {folds}"
 
 

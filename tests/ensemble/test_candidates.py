@@ -1,0 +1,99 @@
+"""What each candidate is expected to weigh."""
+
+import numpy as np
+import pytest
+import torch
+
+from neuronedit.edits import Populations, on_all, shift
+from neuronedit.ensemble import CANDIDATES, Candidate, Prior
+from neuronedit.ensemble._candidates import encode_in_spaces, expect_weights, fit_candidates
+from neuronedit.spaces import Identity
+
+
+def expected(**given):
+    return dict(zip(CANDIDATES, expect_weights(CANDIDATES, **given), strict=True))
+
+
+@pytest.mark.parametrize("differs", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("n_cells", [0, 30, 1_000])
+def test_what_is_expected_sums_to_1(differs, n_cells):
+    for candidates in (CANDIDATES, {"a": Candidate("features", on_all(shift)), "b": CANDIDATES["quantile"]}):
+        weights = expect_weights(candidates, differs=differs, n_cells=n_cells)
+        assert weights.shape == (len(candidates),) and weights.sum() == pytest.approx(1) and (weights >= 0).all()
+
+
+def test_edits_within_strata_are_expected_as_far_as_compositions_differ():
+    within = [name for name in CANDIDATES if name.endswith("_by_strata")]
+    share = [
+        sum(expected(differs=differs, n_cells=10_000)[name] for name in within) for differs in (0.0, 0.25, 0.5, 1.0)
+    ]
+    assert share == sorted(share) and share[0] < 0.2 and share[-1] > 0.6
+    np.testing.assert_allclose(np.diff(share), np.diff([0.0, 0.25, 0.5, 1.0]) * (share[-1] - share[0]))
+
+
+@pytest.mark.parametrize("differs", [0.0, 1.0])
+def test_few_cells_are_expected_to_be_shifted(differs):
+    few = expected(differs=differs, n_cells=10)
+    assert max(few, key=few.get) == "mean_shift"
+    assert few["mean_shift"] > 0.4
+    none = expected(differs=differs, n_cells=0)  # nothing can be left out
+    assert {name for name, weight in none.items() if weight > 0} == {
+        name for name, candidate in CANDIDATES.items() if candidate.prior.few_cells > 0
+    }
+    weights = [expected(differs=differs, n_cells=n)["mean_shift"] for n in (0, 10, 100, 1_000, 100_000)]
+    assert weights == sorted(weights, reverse=True) and weights[-1] < 0.05
+
+
+def test_only_ratios_of_what_is_expected_matter():
+    alike, scaled = (
+        {name: Candidate("features", on_all(shift), prior=Prior(f * a, f * b, f * c)) for name, a, b, c in PRIORS}
+        for f in (1.0, 7.0)
+    )
+    for differs, n_cells in ((0.0, 500), (0.4, 20), (1.0, 0)):
+        first, second = (expect_weights(x, differs=differs, n_cells=n_cells) for x in (alike, scaled))
+        np.testing.assert_allclose(first, second)
+
+
+PRIORS = [("a", 0.5, 0.1, 0.0), ("b", 0.2, 0.6, 1.0), ("c", 0.1, 0.1, 0.5)]
+
+
+def test_without_an_expectation_for_few_cells_the_usual_one_holds():
+    candidates = {name: Candidate("features", on_all(shift), prior=Prior(a, b)) for name, a, b, _ in PRIORS}
+    np.testing.assert_allclose(expect_weights(candidates, differs=0.0, n_cells=0), np.array([5, 2, 1]) / 8)
+    np.testing.assert_allclose(expect_weights(candidates, differs=1.0, n_cells=0), np.array([1, 6, 1]) / 8)
+
+
+def test_an_offset_moves_cells_before_the_edit():
+    generator = torch.Generator().manual_seed(0)
+    source, query = torch.randn(100, 3, generator=generator), torch.randn(40, 3, generator=generator) + 8
+    labels = np.zeros(100, dtype=int)
+    spaces = {"features": Identity(n_features=3), "neurons": Identity(n_features=3)}
+    encoded = encode_in_spaces(spaces, Populations(source, source + 2, labels, labels))
+    offset = source.mean(0) - query.mean(0)
+    names = ["mean_shift", "mean_shift_offset"]
+    maps = fit_candidates({name: CANDIDATES[name] for name in names}, spaces, encoded, offset)
+    torch.testing.assert_close(maps["mean_shift"](query), query + 2, rtol=0, atol=1e-4)
+    torch.testing.assert_close(maps["mean_shift_offset"](query), query + offset / 2 + 2, rtol=0, atol=1e-4)
+
+
+def test_candidates_that_differ_in_the_offset_alone_share_an_edit():
+    fitted = []
+
+    def fit(populations):
+        fitted.append(len(populations.source))
+        return shift(populations.source, populations.target)
+
+    candidates = {"plain": Candidate("features", fit), "offset": Candidate("features", fit, offset=0.5)}
+    cells, labels = torch.zeros(5, 2), np.zeros(5, dtype=int)
+    spaces = {"features": Identity(n_features=2)}
+    fit_candidates(candidates, spaces, encode_in_spaces(spaces, Populations(cells, cells, labels, labels)), cells[0])
+    assert fitted == [5]
+
+
+def test_each_offset_belongs_to_a_candidate_without_one():
+    for name, candidate in CANDIDATES.items():
+        assert name.endswith("_offset") == (candidate.offset > 0)
+        if candidate.offset:
+            plain = CANDIDATES[name.removesuffix("_offset")]
+            assert (plain.space, plain.fit) == (candidate.space, candidate.fit)
+            assert candidate.prior.alike < plain.prior.alike
