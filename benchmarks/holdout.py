@@ -174,8 +174,8 @@ def page(results):
     ranks = auto["distance_error_correlation"].dropna()
     r = [rows["expected"].corr(rows["energy_distance"]) for rows in (testable, reported, auto)]
     time_share = auto["seconds"] / auto["train_seconds"]
-    inside = (auto["energy_distance"] >= auto["expected_low"]) & (auto["energy_distance"] <= auto["expected_high"])
-    inside = inside[auto["family"] != UNTESTABLE]
+    is_held = (auto["energy_distance"] >= auto["expected_low"]) & (auto["energy_distance"] <= auto["expected_high"])
+    is_held = is_held[auto["family"] != UNTESTABLE]
     lines = [
         *tabulate_families(results[~results["method"].isin(ABLATIONS)]),
         "",
@@ -187,7 +187,7 @@ def page(results):
         f" over {len(testable)} tasks, {r[1]:.2f} over the {len(reported)} of them that no rule was set on. With"
         f" {UNTESTABLE}, where source and target are one condition each, {r[2]:.2f} over {len(auto)}.",
         "",
-        f"**The 80 % interval** of the expected share holds the share that was closed in {inside.mean():.0%} of {len(inside)} tasks.",
+        f"**The 80 % interval** of the expected share holds the share that was closed in {is_held.mean():.0%} of {len(is_held)} tasks.",
         "",
         f"**Intervals.** 90 % intervals of the means (`mean` ± 1.645 `mean_error`) hold the true mean of {coverage.mean():.0%} of the"
         f" features: {', '.join(f'{name} {value:.0%}' for name, value in coverage.items())}.",

@@ -165,7 +165,9 @@ def test_a_feature_that_rules_the_scale_is_named_at_train_and_after(caplog):
     adata = ne.datasets.simulate_batches(n_cells=600)
     time = np.tile(np.arange(adata.n_obs // 4) * 300.0, 4)
     with_time = ad.AnnData(
-        np.column_stack([time, adata.X]).astype(np.float32), obs=adata.obs, var=pd.DataFrame(index=["Time", *adata.var_names])
+        np.column_stack([time, adata.X]).astype(np.float32),
+        obs=adata.obs,
+        var=pd.DataFrame(index=["Time", *adata.var_names]),
     )
     with caplog.at_level(logging.WARNING):
         ne.tl.train(with_time, widths=(32, 8), max_epochs=2, progress_bar=False)

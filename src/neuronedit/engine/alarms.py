@@ -12,7 +12,9 @@ from .._data.design import Design
 from ..ensemble import Matching
 from ..metrics._coverage import name_cluster
 
-MIN_DIFFERS = 0.75  # from which compositions are said to differ; of replicates of one person in two batches it reaches 0.65
+MIN_DIFFERS = (
+    0.75  # from which compositions are said to differ; of replicates of one person in two batches it reaches 0.65
+)
 MAX_POPULATIONS_NAMED = 3
 MIN_SHARE_DIFFERENCE = 0.03  # of all cells, below which a population is not named
 COLUMNS = ("alarm", "batch", "text")

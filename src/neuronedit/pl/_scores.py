@@ -27,7 +27,10 @@ MIN_WEIGHT_TO_COUNT = 0.01  # of a fold that is counted
 FIRST_CANDIDATE_ROW = 1.5  # the ensemble, in row 0, is set apart
 MAX_FOLD_AREA = 18.0  # of the dot of the fold that counts most, in square points; other dots are smaller in proportion
 MIN_FOLD_AREA = {"o": 3.0, "<": 9.0, ">": 9.0}  # below which a dot, or a triangle, would not be seen
-FOLDS_IN_WORDS = {"strata": "{n} strata of {strata!r}", "derived": "{n} matched populations and halves"}  # other kinds have no folds
+FOLDS_IN_WORDS = {
+    "strata": "{n} strata of {strata!r}",
+    "derived": "{n} matched populations and halves",
+}  # other kinds have no folds
 STYLES_IN_LEGEND: dict[str, dict[str, Any]] = {
     "weighted mean": DOT | {"color": CANDIDATE_COLOR},
     "fold (size: weight)": DOT | {"color": CANDIDATE_COLOR, "markersize": 3.5, "markeredgewidth": 0, "alpha": 0.6},
