@@ -166,6 +166,61 @@ def cross_validate(
     """
     if composition not in COMPOSITIONS:
         raise ValueError(f"composition must be one of {', '.join(map(repr, COMPOSITIONS))}; it is {composition!r}.")
+    held = hold_out(space, source, target, query, strata, candidates, composition, rng)
+    folds, prior, names = held.folds, held.prior, list(candidates)
+
+    # too few cells
+    if len(folds) < 2:
+        weights = drop_small(prior)
+        fit = fit_together(candidates, weights, 1.0, held.spaces, query)
+        nowhere = np.zeros(source.shape[1], dtype=bool)
+        return Ensemble(fit, held.populations, FoldKind.NONE, names, weights, prior, wrong_direction=nowhere)
+
+    # stack
+    fold_kind = FoldKind.STRATA if held.matching is None else FoldKind.DERIVED
+    strength = held.coverage + (1 - held.coverage) * UNTESTED_STRENGTH
+    stacked = stack(folds, prior, SHRINKAGE[fold_kind], strength)
+    weights, fold_weights = drop_small(stacked.weights), np.array([fold.weight for fold in folds])
+    fit = fit_together(candidates, weights, strength, held.spaces, query)
+    expected, se = expect(folds, stacked.scores)
+    expected *= held.familiarity
+    return Ensemble(
+        fit, held.populations, fold_kind, names, weights, prior, strength=strength, matching=held.matching,
+        folds=[fold.name for fold in folds], fold_weights=fold_weights,
+        scores=score_candidates(folds), ensemble_scores=stacked.scores,
+        expected=expected, expected_se=se, expected_low=expected - half_width(se), expected_high=expected + half_width(se),
+        errors=stacked.errors, wrong_direction=fold_weights @ stacked.wrong_direction > 0.5,
+        coverage=held.coverage, familiarity=held.familiarity,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Folds that were predicted without them, and what an ensemble is made of."""
+
+    populations: Populations
+    matching: Matching | None
+    differs: float  # how far compositions do, from 0 to 1; 1 with strata
+    spaces: Spaces
+    folds: list[Fold]
+    coverage: float  # share of the query that resembles one of them
+    familiarity: (
+        float  # how far the query is as novel as the most novel of them: 1 if it is no more novel, less if it is
+    )
+    prior: np.ndarray  # the weights that are expected, (n_candidates,)
+
+
+def hold_out(
+    space: Space,
+    source: Tensor,
+    target: Tensor,
+    query: Tensor,
+    strata: CellLabels | None,
+    candidates: Candidates,
+    composition: Composition,
+    rng: int,
+) -> HeldOut:
+    """Leave each fold of a subsample of the cells out, and predict it with every candidate."""
     # strata: those that are given, or matched populations
     populations, matching = label_strata(source, target, strata), None
     differs = 1.0
@@ -173,7 +228,7 @@ def cross_validate(
         matching = match_populations(source, target, rng=rng)
         populations = Populations(source, target, matching.source_labels, matching.target_labels)
         differs = {"same": 0.0, "different": 1.0}.get(composition, matching.differs)
-    held_out = make_folds(populations, strata, matching, rng)
+    fold_cells = make_folds(populations, strata, matching, rng)
 
     # subsample, and fit the spaces that candidates edit in
     n = max(2, min(MAX_CELLS_TO_TRY, MAX_VALUES_TO_TRY // source.shape[1]))
@@ -185,36 +240,12 @@ def cross_validate(
     if any(candidate.space == "components" for candidate in candidates.values()):
         spaces["components"] = PCA.of(torch.cat([few.source, few.target, query[q]]), n_components=50)
 
-    # leave each fold out, and predict it with every candidate
-    held_out = [fold.subset(s, t) for fold in held_out]
-    folds, coverage, familiarity = predict_folds(held_out, few, query, spaces, candidates, rng)
+    # leave each fold out
+    fold_cells = [fold.subset(s, t) for fold in fold_cells]
+    folds, coverage, familiarity = predict_folds(fold_cells, few, query, spaces, candidates, rng)
     n_cells = min(len(source), len(target)) if len(folds) >= 2 else 0
     prior = expect_weights(candidates, differs=differs, n_cells=n_cells)
-    names = list(candidates)
-
-    # too few cells
-    if len(folds) < 2:
-        weights = drop_small(prior)
-        fit = fit_together(candidates, weights, 1.0, spaces, query)
-        nowhere = np.zeros(source.shape[1], dtype=bool)
-        return Ensemble(fit, populations, FoldKind.NONE, names, weights, prior, wrong_direction=nowhere)
-
-    # stack
-    fold_kind = FoldKind.STRATA if matching is None else FoldKind.DERIVED
-    strength = coverage + (1 - coverage) * UNTESTED_STRENGTH
-    stacked = stack(folds, prior, SHRINKAGE[fold_kind], strength)
-    weights, fold_weights = drop_small(stacked.weights), np.array([fold.weight for fold in folds])
-    fit = fit_together(candidates, weights, strength, spaces, query)
-    expected, se = expect(folds, stacked.scores)
-    expected *= familiarity
-    return Ensemble(
-        fit, populations, fold_kind, names, weights, prior, strength=strength, matching=matching,
-        folds=[fold.name for fold in folds], fold_weights=fold_weights,
-        scores=score_candidates(folds), ensemble_scores=stacked.scores,
-        expected=expected, expected_se=se, expected_low=expected - half_width(se), expected_high=expected + half_width(se),
-        errors=stacked.errors, wrong_direction=fold_weights @ stacked.wrong_direction > 0.5, coverage=coverage,
-        familiarity=familiarity,
-    )  # fmt: skip
+    return HeldOut(populations, matching, differs, spaces, folds, coverage, familiarity, prior)
 
 
 def half_width(se: float) -> float:

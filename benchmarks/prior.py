@@ -1,0 +1,335 @@
+"""Are the settings of the ensemble right for families that they were not set on? Each family is left out in turn.
+
+``python benchmarks/prior.py`` runs the tasks of ``holdout.py``, with their strata and with matched populations, under every
+prior, shrinkage and strength of untested cells. It writes ``prior.csv``, of which the docs are made. ``--quick`` is one task
+of each family, and writes nothing. Candidates are fitted once a task; what they predict is kept in a temporary folder.
+"""
+
+import argparse
+import tempfile
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import holdout
+import numpy as np
+import pandas as pd
+import torch
+from results import markdown_table, read_results, run_jobs
+from tasks import N_SPLITS, get_strata, has_role, holdout_tasks, split_roles, subsample, take_cells
+
+import neuronedit as ne
+from neuronedit.ensemble import CANDIDATES
+from neuronedit.ensemble._candidates import Prior, encode_in_spaces, expect_weights, fit_candidates
+from neuronedit.ensemble._cross_validate import INTERVAL_FLOOR, SHRINKAGE, UNTESTED_STRENGTH, drop_small, hold_out
+from neuronedit.ensemble._folds import Fold, FoldKind
+from neuronedit.ensemble._stacking import N_CELLS_TO_DESCEND, every, fit_weights
+from neuronedit.metrics._gap import noise_floor, share_closed
+
+CSV = Path(__file__).parent / "prior.csv"
+PRIORS = ("equal", "as it is", "other families")
+"""All candidates alike; what the package expects; and the mean weights that would have been best in the other families."""
+
+SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+STRENGTHS = (0.0, 0.25, 0.5, 1.0)
+"""Of cells that resemble none that were held out."""
+
+KINDS = {"strata": "strata given", "derived": "matched populations"}
+OWN = {"strata": SHRINKAGE[FoldKind.STRATA], "derived": SHRINKAGE[FoldKind.DERIVED]}
+MAX_CELLS_TO_SCORE = 1_000
+SHRINKAGE_OF_BEST = 0.1
+"""Towards equal weights, in the search for those that are best for a task's truth: without it they are noise."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What candidates predict for one task: all that its settings are tried on."""
+
+    family: str
+    name: str
+    kind: str
+    folds: list[Fold]  # with few cells each
+    query: Fold  # with the true cells
+    differs: float
+    n_cells: int
+    coverage: float
+    best: np.ndarray  # weights that would have been best, (n_candidates,)
+
+
+# Fit candidates once
+
+
+def predict(task, folder):
+    """Predict folds and query of one task, with its strata and with matched populations, and keep both."""
+    torch.set_num_threads(1)
+    adata = take_cells(task)
+    cells = split_roles(adata)
+    known = adata[~has_role(adata, "truth")].copy()
+    space = holdout.train(known)
+    for kind in KINDS:
+        if kind == "derived" or task.strata:
+            strata = get_strata(known, task.strata if kind == "strata" else None)
+            with torch.no_grad():
+                predictions = predict_with(space, cells, strata)
+            about = {"family": task.family, "name": task.name, "kind": kind}
+            torch.save(predictions | about, folder / name_file(task, kind))
+
+
+def name_file(task, kind):
+    """Return the name of the file that keeps what one task predicts."""
+    return f"{task.family} {task.name} {kind}.pt".replace("/", "-")
+
+
+def predict_with(space, cells, strata):
+    """Return the fields of `Predictions`."""
+    source, target, query = (cells[role] for role in ("source", "target", "query"))
+    held = hold_out(space, source, target, query, strata, CANDIDATES, "auto", 0)
+    encoded = encode_in_spaces(held.spaces, held.populations)
+    maps = fit_candidates(CANDIDATES, held.spaces, encoded, source.mean(0) - query.mean(0))
+    few, truth = (
+        cells[role][subsample(np.arange(len(cells[role])), MAX_CELLS_TO_SCORE)] for role in ("query", "truth")
+    )
+    predicted = torch.stack([edit(few) for edit in maps.values()])
+    gap = float(ne.metrics.energy_distance(few.numpy(), truth.numpy()))
+    answer = Fold("query", 1.0, few, truth, predicted, gap)
+    equal = np.full(len(CANDIDATES), 1 / len(CANDIDATES))
+    best = fit_weights([answer], equal, SHRINKAGE_OF_BEST).softmax(0).numpy()
+    return {
+        "folds": [cut(fold) for fold in held.folds], "query": answer, "differs": held.differs,
+        "n_cells": min(len(source), len(target)), "coverage": held.coverage, "best": best,
+    }  # fmt: skip
+
+
+def cut(fold):
+    """Return a fold with the cells that weights are fitted to, and no others."""
+    shown = every(fold.query, N_CELLS_TO_DESCEND)
+    truth = fold.truth[every(fold.truth, N_CELLS_TO_DESCEND)].clone()
+    return replace(fold, query=fold.query[shown].clone(), truth=truth, predicted=fold.predicted[:, shown].clone())
+
+
+# Try the settings
+
+
+def learn_prior(tasks, family):
+    """Return the mean best weights of all other families, each family alike, in both situations: ``(n_candidates,)`` each."""
+    others = [task for task in tasks if task.family not in (family, holdout.UNTESTABLE)]
+    learnt = {}
+    for situation in ("alike", "strata"):
+        means = []
+        for name in {task.family for task in others}:
+            own = [task for task in others if task.family == name]
+            shares = np.array([task.differs if situation == "strata" else 1 - task.differs for task in own])
+            if shares.sum() > 0.5:
+                means.append(shares @ np.array([task.best for task in own]) / shares.sum())
+        learnt[situation] = np.mean(means, axis=0)
+    return learnt
+
+
+def replace_priors(learnt):
+    """Return the candidates with what was learnt from other families."""
+    rows = zip(CANDIDATES.items(), learnt["alike"], learnt["strata"], strict=True)
+    return {
+        name: replace(candidate, prior=Prior(alike, strata, candidate.prior.few_cells))
+        for (name, candidate), alike, strata in rows
+    }
+
+
+def try_settings(task, learnt):
+    """Score one task under all settings; one row a setting."""
+    torch.set_num_threads(1)
+    about = {"differs": task.differs, "n_cells": task.n_cells}
+    priors = {
+        "equal": np.full(len(CANDIDATES), 1 / len(CANDIDATES)),
+        "as it is": expect_weights(CANDIDATES, **about),
+        "other families": expect_weights(replace_priors(learnt), **about),
+    }
+    folds = [fold for fold in task.folds if not fold.is_half]
+    query, truth, rows = task.query.query, task.query.truth, []
+    before = ne.metrics.energy_distance(query.numpy(), truth.numpy())
+    floor = noise_floor(ne.metrics.energy_distance, query.numpy(), truth.numpy(), n_splits=N_SPLITS)
+    for prior, shrinkage in product(PRIORS, SHRINKAGES):
+        weights = drop_small(fit_weights(folds, priors[prior], shrinkage).softmax(0).numpy().astype(float))
+        blended = torch.einsum("k,knd->nd", torch.from_numpy(weights).float(), task.query.predicted)
+        closed = {}
+        for untested in STRENGTHS:
+            strength = round(task.coverage + (1 - task.coverage) * untested, 2)
+            if strength not in closed:
+                moved = query + strength * (blended - query)
+                after = ne.metrics.energy_distance(moved.numpy(), truth.numpy())
+                closed[strength] = share_closed(before, floor, after)
+            setting = {"prior": prior, "shrinkage": shrinkage, "untested": untested}
+            rows.append(setting | {"closed": closed[strength]})
+    return pd.DataFrame(rows).assign(family=task.family, task=task.name, kind=task.kind)
+
+
+# Leave families out
+
+
+read = partial(read_results, CSV)
+SETTING = ["prior", "shrinkage", "untested"]
+
+
+def average_families(results):
+    """Return the mean of each family under each setting: ``(n_settings, n_families)``."""
+    testable = results[results["family"] != holdout.UNTESTABLE]
+    return testable.pivot_table("closed", SETTING, "family", sort=False)
+
+
+def leave_out(results, kind):
+    """One row a family: with the setting that is best in the other families, with the package's, and with the best of its own."""
+    means = average_families(results[results["kind"] == kind])
+    own = ("as it is", OWN[kind], UNTESTED_STRENGTH)
+    rows = []
+    for family in means:
+        chosen = means.drop(columns=family).mean(axis=1).idxmax()
+        best = means[family].idxmax()
+        closed = {"chosen": means.loc[chosen, family], "own": means.loc[own, family], "best": means.loc[best, family]}
+        rows.append({"family": family, "setting": chosen} | closed)
+    return pd.DataFrame(rows)
+
+
+def page(results):
+    """Return the tables as Markdown."""
+    lines = []
+    for kind, title in KINDS.items():
+        own = describe(("as it is", OWN[kind], UNTESTED_STRENGTH))
+        text = (
+            f"**{title.capitalize()}.** For each family: the setting that is best in all others (prior, shrinkage, strength of"
+            " untested cells), the share of the energy distance that it closes in the family that was left out, the share that"
+            f" the package's setting closes ({own}), and the most that any setting closes."
+        )
+        lines += [text, "", *tabulate_families(results, kind), ""]
+        lines += ["All settings, mean over families:", "", *tabulate_shrinkages(results, kind), ""]
+    lines += ["**How far cells go that resemble none that were held out**, mean over families:", ""]
+    lines += [*tabulate_strengths(results), ""]
+    text = (
+        "**The interval of the expected share.** Its half-width in standard errors (with 0.1 for what folds cannot show) that"
+        " holds 80 % of the tasks of all other families, and how many tasks of the family that was left out it holds."
+    )
+    lines += [text, "", *tabulate_intervals()]
+    return "\n".join(lines) + "\n"
+
+
+def tabulate_families(results, kind):
+    """One row a family: what the setting closes that is best in the others."""
+    rows = leave_out(results, kind)
+    shown = []
+    for row in rows.itertuples():
+        shown.append(
+            [row.family, describe(row.setting), *(f"{value:.2f}" for value in (row.chosen, row.own, row.best))]
+        )
+    means = [f"**{rows[name].mean():.2f}**" for name in ("chosen", "own", "best")]
+    heads = ["family left out", "best in the others", "closes", "the package's", "best in hindsight"]
+    return markdown_table(heads, [*shown, ["**mean**", "", *means]])
+
+
+def describe(setting):
+    """Return a setting in a few words."""
+    prior, shrinkage, untested = setting
+    return f"{prior}, {shrinkage:g}, {untested:g}"
+
+
+def tabulate_shrinkages(results, kind):
+    """One row a prior: the mean over families and the worst task, by shrinkage."""
+    own = results[(results["kind"] == kind) & (results["untested"] == UNTESTED_STRENGTH)]
+    means = average_families(own).mean(axis=1)
+    worst = own[own["family"] != holdout.UNTESTABLE].groupby(SETTING)["closed"].min()
+    rows = []
+    for prior in PRIORS:
+        cells = [(prior, shrinkage, UNTESTED_STRENGTH) for shrinkage in SHRINKAGES]
+        rows.append([prior, *(f"{means[cell]:.2f} ({worst[cell]:.2f})" for cell in cells)])
+    return markdown_table(["prior, by shrinkage (worst task)", *(f"{value:g}" for value in SHRINKAGES)], rows)
+
+
+def tabulate_strengths(results):
+    """One row a kind of folds: the mean over families and the worst task, by the strength of untested cells."""
+    rows = []
+    for kind, title in KINDS.items():
+        is_own = (results["kind"] == kind) & (results["prior"] == "as it is") & (results["shrinkage"] == OWN[kind])
+        own = results[is_own & (results["family"] != holdout.UNTESTABLE)]
+        means, worst = average_families(own).mean(axis=1), own.groupby("untested")["closed"].min()
+        cells = [f"{means[('as it is', OWN[kind], untested)]:.2f} ({worst[untested]:.2f})" for untested in STRENGTHS]
+        rows.append([title, *cells])
+    return markdown_table(["folds (worst task)", *(f"{value:g}" for value in STRENGTHS)], rows)
+
+
+def tabulate_intervals():
+    """One row a family: how often the 80 % interval holds with the width that is right for the other families."""
+    auto = holdout.read()
+    auto = auto[(auto["method"] == "auto") & (auto["family"] != holdout.UNTESTABLE)]
+    misses = (auto["energy_distance"] - auto["expected"]).abs()
+    widths = np.hypot(auto["expected_se"], INTERVAL_FLOOR)
+    z, rows, n_held = misses / widths, [], 0
+    for family in auto["family"].unique():
+        is_out = auto["family"] == family
+        width = np.quantile(z[~is_out], 0.8)
+        held = (z[is_out] <= width).sum()
+        n_held += held
+        rows.append([family, f"{width:.2f}", f"{held} of {is_out.sum()}"])
+    rows.append(["**all**", "", f"**{n_held} of {len(auto)}, {n_held / len(auto):.0%}**"])
+    return markdown_table(["family left out", "half-width", "held"], rows)
+
+
+# Run
+
+
+def keep(task, folder):
+    """Fit the candidates of one task; return nothing but what was kept."""
+    predict(task, Path(folder))
+    return task.name
+
+
+def score_file(job, learnt):
+    """Read what one task predicts, and score it under all settings."""
+    return try_settings(Predictions(**torch.load(job.path, weights_only=False)), learnt)
+
+
+@dataclass(frozen=True)
+class File:
+    """What one task predicts, in a file."""
+
+    path: Path
+
+    @property
+    def name(self):
+        """Return its name."""
+        return self.path.stem
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--folder", help="where predictions are kept, and found again")
+    options = parser.parse_args()
+    tasks = list(holdout_tasks())
+    if options.quick:
+        tasks = list({task.family: task for task in tasks}.values())
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(options.folder or temporary)
+        folder.mkdir(exist_ok=True)
+
+        # fit the candidates of each task
+        missing = [task for task in tasks if not (folder / name_file(task, "derived")).exists()]
+        for (task, _), _ in run_jobs(keep, [(task, str(folder)) for task in missing], options.jobs):
+            print(f"predicted: {task.family}, {task.name}", flush=True)
+
+        # learn the priors of each family from the others, and try all settings
+        files = [File(path) for path in sorted(folder.glob("*.pt"))]
+        read_tasks = [Predictions(**torch.load(file.path, weights_only=False)) for file in files]
+        learnt = {task.family: learn_prior(read_tasks, task.family) for task in read_tasks}
+        jobs = [(file, learnt[task.family]) for file, task in zip(files, read_tasks, strict=True)]
+        del read_tasks
+        rows = []
+        for (file, _), own in run_jobs(score_file, jobs, options.jobs):
+            rows.append(own)
+            print(f"scored: {file.name}", flush=True)
+    results = pd.concat(rows).sort_values(["kind", "family", "task", *SETTING])
+    print(page(results))
+    if not options.quick:
+        results.to_csv(CSV, index=False, float_format="%.4g")
+
+
+if __name__ == "__main__":
+    main()
