@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CHROMIUM ?= $(or $(shell command -v chromium),$(shell command -v google-chrome),/usr/bin/chromium)
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help demo test lint types docs docs-test bench clean
+.PHONY: help demo test lint types docs docs-test bench attack clean
 
 help:
 	@echo "make demo   train, edit and compare on simulated cells; writes demo/"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint types"
 	@echo "make docs   build the site from nothing, tutorials and gallery included (QUICK=1: what changed, and no tutorial is run)"
 	@echo "make docs-test   open the built site in chromium, on a wide and on a narrow screen"
+	@echo "make attack  damaged files, wrong calls, kills: how does each end? (LONG=1: all of them)"
 	@echo "make bench  redo the tables of the docs, in hours (QUICK=1: a look at them, in minutes)"
 
 $(VENV)/%.stamp: pyproject.toml constraints.txt
@@ -54,6 +55,9 @@ docs/_build/html/index.html:
 docs-test: docs/_build/html/index.html $(VENV)/docs-test.stamp
 	test -x '$(CHROMIUM)' || apt-get install --yes --no-install-recommends chromium
 	CHROMIUM='$(CHROMIUM)' $(BIN)/python -m pytest docs/test_site.py -q
+
+attack: $(VENV)/test.stamp
+	$(BIN)/python attack $(if $(LONG),--long)
 
 bench: $(VENV)/test.stamp
 	$(INSTALL) --editable '.[bench]' || echo "The packages of peers could not be installed: they are skipped."

@@ -1,0 +1,44 @@
+"""Attack the package, and print how each kind of try ended.
+
+``python attack`` (``make attack``) takes minutes; ``--long`` (``make attack LONG=1``) takes all tries. ``--only models`` runs one
+file of this folder. What ended badly is listed, and the exit code is 1 if anything was silent, lost or crashed.
+"""
+
+import argparse
+import importlib
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ATTACKS = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("common", "__main__"))
+
+
+def main() -> int:
+    """Run the attacks that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", choices=ATTACKS, default=ATTACKS)
+    parser.add_argument(
+        "--show", type=int, default=20, help="how many of the tries that ended badly are listed, a file"
+    )
+    options = parser.parse_args()
+    sys.path.insert(0, str(HERE))
+    from common import GOOD, run_tries, tabulate
+
+    results = []
+    for name in options.only:
+        start, own = time.perf_counter(), []
+        own += run_tries(importlib.import_module(name).tries(options.seed, options.long))
+        results += own
+        bad = [result for result in own if result.outcome not in GOOD]
+        print(f"{name}: {len(own)} tries in {time.perf_counter() - start:.0f} s, {len(bad)} ended badly", flush=True)
+        for result in bad[: options.show]:
+            print(f"  {result.outcome}: {result.kind}, {result.name}: {result.text}", flush=True)
+    print("\n".join(["", *tabulate(results)]))
+    return int(any(result.outcome in ("silent", "lost", "crash") for result in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
