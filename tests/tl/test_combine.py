@@ -102,8 +102,23 @@ def test_effects_that_do_not_add_up_disagree(caplog):
     ne.tl.train(adata, space="identity")
     with caplog.at_level(logging.WARNING):
         both = ne.tl.combine(adata, "drug", control="none", effects=["a", "b"], edit="percentile")
-    assert both.uns["combined"]["combinations"]["agreement"].iloc[0] < 0.9
-    assert ("do not add up" in caplog.text) == (both.uns["combined"]["combinations"]["agreement"].iloc[0] < 0.5)
+    record = both.uns["combined"]
+    assert record["combinations"]["agreement"].iloc[0] < 0.5
+    assert "do not add up" in record["alarms"].set_index("alarm").loc["orders disagree", "text"]
+    assert record["verdict"] in caplog.text
+
+
+def test_alarms_of_all_orders_come_first(caplog):
+    """Cells of a lie far from the control: what b does to them is not known."""
+    adata = planted(400)
+    adata.X[(adata.obs["drug"] == "a").to_numpy()] += 20
+    ne.tl.train(adata, space="identity")
+    with caplog.at_level(logging.WARNING):
+        both = ne.tl.combine(adata, "drug", control="none", effects=["a", "b"], edit="percentile")
+    alarms = both.uns["combined"]["alarms"]
+    outside = alarms["text"][alarms["alarm"] == "outside"].tolist()
+    assert outside[0].startswith("b on a: 100% of 400 query cells lie outside the source")
+    assert both.uns["combined"]["verdict"].startswith(alarms["text"].iloc[0]) and outside[0] in caplog.text
 
 
 def test_simulated_combination_is_predicted_better_than_doing_nothing():

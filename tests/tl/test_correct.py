@@ -215,6 +215,15 @@ def test_order_of_rows_and_categories_does_not_matter():
     assert list(other.uns["corrected"]["batches"].index) == list(adata.uns["corrected"]["batches"].index)
 
 
+@pytest.mark.parametrize("how", [{"edit": "shift"}, {}], ids=["shift", "default"])
+def test_a_batch_that_has_nothing_to_do_with_them_changes_nothing(how):
+    adata = batches(300)
+    without = adata[adata.obs["batch"] != "b4"].copy()
+    for cells in (adata, without):
+        ne.tl.correct(cells, "batch", control_key="role", reference="b1", **how)
+    np.testing.assert_array_equal(adata[without.obs_names].layers["corrected"], without.layers["corrected"])
+
+
 def test_controls_as_truth_values_and_a_path_on_top():
     adata = batches()
     adata.obs["is_control"] = (adata.obs["role"] == "control").to_numpy()

@@ -28,6 +28,7 @@ class AlarmKind(StrEnum):
     COMPOSITION = "composition"
     OUTSIDE = "outside"
     NOT_GENERAL = "does not generalize"
+    ORDERS = "orders disagree"
     LEFT_ALONE = "left alone"
     NO_ROLE = "no role"
 

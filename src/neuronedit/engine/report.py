@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..ensemble import Ensemble, FoldKind
-from .alarms import Alarm, AlarmKind, say_alarms
+from .alarms import Alarm, AlarmKind, say_alarms, sort_alarms
 
 if TYPE_CHECKING:
     from .fit import FittedEdit
@@ -91,6 +91,11 @@ def write_verdict(summary: str, features: pd.DataFrame, edited: EditSummary, ala
         if len(names):
             sentences.append(f"{len(names)} feature{'s' * (len(names) > 1)} {text}: {list_names(names)}.")
     return " ".join(sentences)
+
+
+def find_alarms(fitted: "FittedEdit", summary: EditSummary, known: Sequence[Alarm] = ()) -> list[Alarm]:
+    """Return what may be wrong with an edit and with the cells that it was applied to; ``known`` are found already."""
+    return sort_alarms([*known, *fitted.alarms, *check_outside(fitted, summary), *check_general(fitted)])
 
 
 def check_outside(fitted: "FittedEdit", summary: EditSummary, batch: str = "") -> list[Alarm]:

@@ -9,10 +9,10 @@ from anndata import AnnData
 from .._data.output import Output
 from .._data.record import Record
 from .._data.space import TrainedSpace
-from .alarms import Alarm, sort_alarms, tabulate_alarms
+from .alarms import Alarm, tabulate_alarms
 from .apply import EditedLayers, apply_edit, computing, encode_others
 from .fit import FittedEdit
-from .report import check_general, check_outside, feature_table, write_verdict
+from .report import feature_table, find_alarms, write_verdict
 from .store import EditStore
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def write_edit(
 
     # report
     features = feature_table(space.features, fitted, summary).loc[adata.var_names]
-    found = sort_alarms([*alarms, *fitted.alarms, *check_outside(fitted, summary), *check_general(fitted)])
+    found = find_alarms(fitted, summary, alarms)
     verdict = write_verdict(fitted.summary, features, summary, found)
     logger.log(logging.WARNING if found else logging.INFO, "%s", verdict)
     record.content.update({"n_clipped": summary.n_clipped, "features": features, "verdict": verdict})

@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ from .._data.output import Output, copy_cofactor
 from .._data.record import Record, Tool, deep_copy
 from .._data.space import TrainedSpace
 from .._subsample import subsample
+from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
 from ..engine.apply import EditedLayers, apply_edit, computing
 from ..engine.fit import Edit
-from ..engine.report import feature_table, write_verdict
+from ..engine.report import feature_table, find_alarms, write_verdict
 from ..metrics import energy_distance
 from ._edit import EditName
 from ._progress import show_progress
@@ -100,6 +102,9 @@ def combine(
         ``orders``
             A DataFrame: for each combination in each order what it is predicted ``from``, the ``effect``, the number of cells,
             the share of them ``outside`` the control, the ``expected`` share of the distance closed, and the ``verdict``.
+        ``alarms``, ``verdict``
+            A DataFrame, one row an alarm: its kind (``alarm``) and the ``text``, as of :func:`neuronedit.tl.edit`, with the order
+            that it is about; and two orders that disagree ("orders disagree"). The verdict begins with them, and is also logged.
 
     Raises
     ------
@@ -117,20 +122,26 @@ def combine(
     space.check_cells()
 
     # compute: each combination in each order
-    predictions, reports = {}, {}
+    predictions, reports, alarms = {}, {}, check_scale(space.scale.find_ruling(space.features))
     with computing():
         for order, design in tqdm(designs.items(), unit="order", disable=not show_progress(progress_bar)):
-            predictions[order], reports[order] = _predict_order(method, space, design, output, adata.n_vars)
+            predictions[order], reports[order], found = _predict_order(method, space, design, output, order)
+            alarms += found
     few = rows[control][subsample(len(rows[control]), MAX_CELLS_FOR_AGREEMENT)]
     untreated = space.cells.to_matrix_order(space.cells[few].numpy())
-    agreements = {}
+    agreements, sentences = {}, []
     for a, b in itertools.combinations(effects, 2):
         one, other = (predictions[order].layers[0] for order in ((a, b), (b, a)))
         name, agreement = name_combination(a, b), _measure_agreement(one, other, untreated)
-        agreements[name], disagree = agreement, agreement < MIN_AGREEMENT
-        level, text = (logging.WARNING if disagree else logging.INFO), "%s: the two orders agree to %.2f"
-        text += "; the effects do not add up, and neither order is to be trusted." if disagree else "."
-        logger.log(level, text, name, agreement)
+        agreements[name], text = agreement, f"{name}: the two orders agree to {agreement:.2f}"
+        if agreement < MIN_AGREEMENT:
+            text += "; the effects do not add up, and neither order is to be trusted"
+            alarms.append(Alarm(AlarmKind.ORDERS, f"{text}."))
+        else:
+            sentences.append(f"{text}.")
+    alarms = sort_alarms(alarms)
+    verdict = " ".join([say_alarms(alarms), *sentences]).strip()
+    logger.log(logging.WARNING if alarms else logging.INFO, "%s", verdict)
 
     # write
     config = {"groupby": groupby, "control": control, "effects": list(effects), "edit": method.name, "strata": strata}
@@ -138,7 +149,9 @@ def combine(
     orders = [{"from": str(given), "effect": str(effect)} | reports[given, effect] for given, effect in designs]
     content = {
         "combinations": pd.DataFrame({"agreement": agreements}),
-        "orders": pd.DataFrame(orders, index=[f"{order['effect']} on {order['from']}" for order in orders]),
+        "orders": pd.DataFrame(orders, index=[name_order(*order) for order in designs]),
+        "alarms": tabulate_alarms(alarms),
+        "verdict": verdict,
         "layers": np.array(list(layers.values()) if as_layers else [], dtype=str),
     }
     record = Record(key_added, Tool.COMBINE, config | {"key": space.keys, "rng": rng}, content)
@@ -169,18 +182,25 @@ def name_combination(a: Any, b: Any) -> str:
     return f"{a}+{b}"
 
 
+def name_order(given: Any, effect: Any) -> str:
+    """Name an effect on the cells that took another."""
+    return f"{effect} on {given}"
+
+
 def _predict_order(
-    method: Edit, space: TrainedSpace, design: Design, output: Output, n_vars: int
-) -> tuple[EditedLayers, dict[str, Any]]:
-    """Fit an effect, and apply it to the cells that took another; return them, and a row of the table of orders."""
-    fitted, n_cells = method.fit(space, design), len(design.query)
-    edited = EditedLayers.of([np.empty((n_cells, n_vars), dtype=space.cells.dtype)], space.n_neurons)
+    method: Edit, space: TrainedSpace, design: Design, output: Output, order: tuple[Any, Any]
+) -> tuple[EditedLayers, dict[str, Any], list[Alarm]]:
+    """Fit an effect, and apply it to the cells that took another; return them, a row of the table of orders, and alarms."""
+    fitted, n_cells = method.fit(space, design, names=("the control", f"the cells of {order[1]}")), len(design.query)
+    edited = EditedLayers.of([np.empty((n_cells, space.cells.shape[1]), dtype=space.cells.dtype)], space.n_neurons)
     into = np.arange(n_cells)
     summary = apply_edit(fitted, space.cells, design.query, edited, space.device, output, into=into)
     features = feature_table(space.features, fitted, summary)
-    row = {"n_cells": n_cells, "outside": summary.share_outside}
+    row: dict[str, Any] = {"n_cells": n_cells, "outside": summary.share_outside}
     row["expected"] = np.nan if fitted.ensemble is None else fitted.ensemble.expected
-    return edited, row | {"verdict": write_verdict(fitted.summary, features, summary)}
+    alarms = find_alarms(fitted, summary)
+    row["verdict"] = write_verdict(fitted.summary, features, summary, alarms)
+    return edited, row, [replace(alarm, text=f"{name_order(*order)}: {alarm.text}") for alarm in alarms]
 
 
 def _measure_agreement(one: np.ndarray, other: np.ndarray, control: np.ndarray) -> float:
