@@ -67,12 +67,20 @@ ifdef QUICK
 	$(BIN)/python benchmarks/faces.py --quick
 	$(BIN)/python benchmarks/paper.py --quick
 	$(BIN)/python benchmarks/controls.py --quick --methods "mean shift" "neuron editing" "neuron editing, within strata"
+	$(BIN)/python benchmarks/composition.py --quick
+	$(BIN)/python benchmarks/combinations.py --quick
+	$(BIN)/python benchmarks/cytonorm_r.py --quick
+	$(BIN)/python benchmarks/prior.py --quick
 else
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/holdout.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/defaults.py
-	$(BIN)/python benchmarks/controls.py --every 3
+	$(BIN)/python benchmarks/prior.py
+	$(BIN)/python benchmarks/composition.py
+	$(BIN)/python benchmarks/combinations.py
+	$(BIN)/python benchmarks/cytonorm_r.py
+	$(BIN)/python benchmarks/controls.py --every 8
 	$(BIN)/python benchmarks/faces.py
 	$(BIN)/python benchmarks/paper.py
 endif

@@ -114,7 +114,7 @@ def cut(fold):
 def learn_prior(tasks, family):
     """Return the mean best weights of all other families, each family alike, in both situations: ``(n_candidates,)`` each."""
     others = [task for task in tasks if task.family not in (family, holdout.UNTESTABLE)]
-    learnt = {}
+    learned = {}
     for situation in ("alike", "strata"):
         means = []
         for name in {task.family for task in others}:
@@ -122,27 +122,27 @@ def learn_prior(tasks, family):
             shares = np.array([task.differs if situation == "strata" else 1 - task.differs for task in own])
             if shares.sum() > 0.5:
                 means.append(shares @ np.array([task.best for task in own]) / shares.sum())
-        learnt[situation] = np.mean(means, axis=0)
-    return learnt
+        learned[situation] = np.mean(means, axis=0)
+    return learned
 
 
-def replace_priors(learnt):
-    """Return the candidates with what was learnt from other families."""
-    rows = zip(CANDIDATES.items(), learnt["alike"], learnt["strata"], strict=True)
+def replace_priors(learned):
+    """Return the candidates with what was learned from other families."""
+    rows = zip(CANDIDATES.items(), learned["alike"], learned["strata"], strict=True)
     return {
         name: replace(candidate, prior=Prior(alike, strata, candidate.prior.few_cells))
         for (name, candidate), alike, strata in rows
     }
 
 
-def try_settings(task, learnt):
+def try_settings(task, learned):
     """Score one task under all settings; one row a setting."""
     torch.set_num_threads(1)
     about = {"differs": task.differs, "n_cells": task.n_cells}
     priors = {
         "equal": np.full(len(CANDIDATES), 1 / len(CANDIDATES)),
         "as it is": expect_weights(CANDIDATES, **about),
-        "other families": expect_weights(replace_priors(learnt), **about),
+        "other families": expect_weights(replace_priors(learned), **about),
     }
     folds = [fold for fold in task.folds if not fold.is_half]
     query, truth, rows = task.query.query, task.query.truth, []
@@ -280,9 +280,9 @@ def keep(task, folder):
     return task.name
 
 
-def score_file(job, learnt):
+def score_file(job, learned):
     """Read what one task predicts, and score it under all settings."""
-    return try_settings(Predictions(**torch.load(job.path, weights_only=False)), learnt)
+    return try_settings(Predictions(**torch.load(job.path, weights_only=False)), learned)
 
 
 @dataclass(frozen=True)
@@ -318,8 +318,8 @@ def main():
         # learn the priors of each family from the others, and try all settings
         files = [File(path) for path in sorted(folder.glob("*.pt"))]
         read_tasks = [Predictions(**torch.load(file.path, weights_only=False)) for file in files]
-        learnt = {task.family: learn_prior(read_tasks, task.family) for task in read_tasks}
-        jobs = [(file, learnt[task.family]) for file, task in zip(files, read_tasks, strict=True)]
+        learned = {task.family: learn_prior(read_tasks, task.family) for task in read_tasks}
+        jobs = [(file, learned[task.family]) for file, task in zip(files, read_tasks, strict=True)]
         del read_tasks
         rows = []
         for (file, _), own in run_jobs(score_file, jobs, options.jobs):

@@ -70,7 +70,10 @@ def test_the_page_is_made_of_the_results(faces):
         assert (rows.groupby("method").size() == 3).all()
 
 
-@pytest.mark.parametrize("name", ["paper", "holdout", "controls", "speed", "defaults"])
+@pytest.mark.parametrize(
+    "name",
+    ["paper", "holdout", "prior", "composition", "controls", "cytonorm_r", "combinations", "speed", "defaults"],
+)
 def test_a_page_is_made_of_each_csv(benchmark, name):
     script = benchmark(name)
     table = [line for line in script.page(script.read()).splitlines() if line.startswith("|")]

@@ -29,16 +29,23 @@ def write(name, text):
 def benchmarks():
     """Write the tables of the comparison from the CSV files of the benchmarks."""
     sys.path.insert(0, str(DOCS.parent / "benchmarks"))
+    import combinations
+    import composition
     import controls
+    import cytonorm_r
     import defaults
     import faces
     import holdout
     import paper
+    import prior
     import speed
 
-    for module in (paper, holdout, controls, faces, speed, defaults):
+    for module in (
+        paper, holdout, prior, composition, controls, cytonorm_r, combinations, faces, speed, defaults
+    ):  # fmt: skip
         write(f"{module.__name__}_tables.md", module.page(module.read()))
-    holdout.draw(holdout.read(), BUILT / "holdout.png")
+    for module in (holdout, composition):
+        module.draw(module.read(), BUILT / f"{module.__name__}.png")
 
 
 def tutorials():
