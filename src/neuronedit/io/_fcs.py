@@ -37,9 +37,9 @@ def read_fcs(
     offsets
         Where the file tells the place of the events: in its "header" or its "text". "auto": where it fits $PAR, $PnB and $TOT.
     convert
-        Turn stored integers into linear values, as the standard says: bits above the range ($PnR) are ignored, logarithmic
-        channels ($PnE) become linear, and linear ones are divided by their gain ($PnG), but for the time. `False`: the integers
-        as they are stored. Floating point numbers are never changed.
+        Turn integers into linear values, as the standard says: logarithmic channels ($PnE) become linear, and linear ones but
+        the time are divided by their gain ($PnG). `False`: the numbers as they are. Either way the bits above the range ($PnR)
+        are ignored, and floating point numbers are not changed.
 
     Returns
     -------

@@ -11,10 +11,10 @@ from ._fcs_text import FcsFault, Keywords, shorten, to_number
 
 N_BYTES = {"F": 4, "D": 8}  # of the types of $DATATYPE that have a fixed size; integers have $PnB
 MAX_EXACT = 2**24  # whole numbers up to this one are exact in float32
-MAX_DECADES = 30  # in values that were logarithmic: float32 ends at 38
+MAX_DECADES = 15  # in logarithmic channels: values reach up to twice as many, and float32 ends at 38
 MAX_GAIN = 1e9
 BLOCK = 2**16  # events that are decoded at a time
-STORED = "; read with convert=False to take the numbers as they are stored"
+STORED = "; read with convert=False to take the numbers as they are"
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,19 @@ def _read_channel(keywords: Keywords, n: int, version: str, convert: bool) -> Ch
     if n_bits not in (None, int(bits)):
         raise FcsFault(f"$P{n}B is {bits}, but numbers of type {datatype} have {n_bits} bits")
     channel = Channel(name, marker, datatype, int(bits) // 8)
-    return _read_scale(channel, keywords, n) if datatype == "I" and convert else channel
+    return _read_scale(channel, keywords, n, convert) if datatype == "I" else channel
 
 
-def _read_scale(channel: Channel, keywords: Keywords, n: int) -> Channel:
+def _read_scale(channel: Channel, keywords: Keywords, n: int, convert: bool) -> Channel:
     """Read how stored integers become linear values: by $PnR, $PnE and $PnG."""
-    top = to_number(keywords.require(f"$P{n}R"))
-    if not top > 0:
-        raise FcsFault(f"$P{n}R is {shorten(keywords.get(f'$P{n}R'))}; it must be a number above 0{STORED}")
+    top = to_number(keywords.get(f"$P{n}R") or "")
+    if convert and not top > 1:
+        raise FcsFault(f"$P{n}R is {shorten(keywords.get(f'$P{n}R'))}; it must be a number above 1{STORED}")
     # a range that is no power of two has the mask of the next one
-    n_bits = (math.ceil(top) - 1).bit_length()
+    n_bits = (math.ceil(top) - 1).bit_length() if top > 1 else 64
     mask = (1 << n_bits) - 1 if n_bits < 8 * channel.n_bytes else None
+    if not convert:
+        return replace(channel, mask=mask)
     decades, lowest = _read_pair(keywords.require(f"$P{n}E"))
     gain = 1.0
     if not (decades >= 0 and lowest >= 0 and decades + abs(math.log10(lowest or 1)) <= MAX_DECADES):

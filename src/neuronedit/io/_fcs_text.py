@@ -128,6 +128,8 @@ def parse_header(block: bytes) -> Header:
     )
     if text is None or text.begin < HEADER_SIZE or text.size < 2:
         raise FcsFault(f"HEADER puts TEXT at bytes {shorten(fields[0])} to {shorten(fields[1])}, which cannot be")
+    if data and data.begin == text.end:  # some writers count the last byte of TEXT one too far
+        text = Segment(text.begin, text.end - 1)
     return Header(version, text, data, analysis)
 
 
