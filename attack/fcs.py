@@ -391,7 +391,7 @@ FLIPPED = ("plain", "big endian", "doubles", "2.0", "TEXT padded", "doubled deli
 
 def tries(seed: int, long: bool) -> Iterator[Try]:
     """Yield the tries."""
-    n_rounds, n_flips = (10, 90) if long else (1, 15)
+    n_rounds, n_flips = (10, 150) if long else (1, 15)
     for i in range(seed, seed + n_rounds):
         yield from (Try("FCS, odd but right", f"{name} {i}", read_crafted, (name, i)) for name in RIGHT)
         yield from (Try("FCS, to be refused", f"{name} {i}", read_crafted, (name, i)) for name in REFUSED)

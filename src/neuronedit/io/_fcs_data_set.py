@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ._fcs_events import decode_events, read_byte_order, read_channels, read_spillover, tabulate_channels
-from ._fcs_text import BLANK, HEADER_SIZE, FcsFault, Header, Keywords, Segment, parse_header, shorten
+from ._fcs_text import BLANK, HEADER_SIZE, FcsFault, Header, Keywords, Segment, parse_header, shorten, to_count
 
 logger = logging.getLogger(__name__)
 
@@ -173,15 +173,18 @@ def _read_text(source: _Source, start: int) -> _Part:
 
 def _find_next(source: _Source, part: _Part, path: Path) -> int | None:
     """Return where the next data set begins: where $NEXTDATA says, or behind the segments of this one."""
-    offset = part.keywords.get_count("$NEXTDATA") or 0
+    told = part.keywords.get("$NEXTDATA")
+    offset = to_count(told or "") or 0
     earliest = part.start + part.header.text.end + 1
     # counted from the beginning of this data set, or, as some writers do, of the file
     for begin in (part.start + offset, offset):
         if offset and begin >= earliest and NEXT_HEADER.match(source.read(begin, HEADER_SIZE)):
             return begin
     begin_behind = source.find_header(part.start + max(segment.end for segment in part.list_segments()) + 1)
-    if offset and begin_behind is None:
-        logger.warning("%s: $NEXTDATA is %d, but no data set begins there; the file is read as one.", path, offset)
+    if (told or "").strip("0") and begin_behind is None:
+        logger.warning(
+            "%s: $NEXTDATA is %s, but no data set begins there; the file is read as one.", path, shorten(told)
+        )
     return begin_behind
 
 
