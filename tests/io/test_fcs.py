@@ -220,10 +220,10 @@ def test_delimiters(text, pairs):
 def test_empty_values(path, floats, order):
     """They lose no name, wherever they stand."""
     values = {"N": NAMES, "S": ["", "", ""], "B": [32] * 3, "E": ["0,0"] * 3, "R": [1024] * 3}
-    left_out = {f"P{i}{key}": None for i in (1, 2, 3) for key in "NSBER"}
+    absent = {f"P{i}{key}": None for i in (1, 2, 3) for key in "NSBER"}
     pairs = [(f"$P{i + 1}{key}", values[key][i]) for i in range(3) for key in order]
     more = "".join(f"/{name}/{value}" for name, value in [("$CYT", ""), *pairs, ("$COM", "a//b"), ("$LAST", "")])
-    write(path, floats, **left_out)
+    write(path, floats, **absent)
     made = path.read_bytes()
     end = made[: 58 + N_TEXT].rstrip().rfind(b"/")
     path.write_bytes((made[:end] + more.encode() + b"/").ljust(58 + N_TEXT) + made[58 + N_TEXT :])
@@ -283,7 +283,7 @@ def test_two_data_sets(path, floats, caplog):
             ValueError, match=r"sample.fcs: it has 2 data sets: 1 \(50 events\), 2 \(9 events\); .*data_set="
         ):
             ne.io.read_fcs(path)
-        check(ne.io.read_fcs(path, data_set=1), floats)
+        check(ne.io.read_fcs(path, data_set=np.int64(1)), floats)
         check(second := ne.io.read_fcs(path, data_set=2), 2 * floats[:9])
         assert second.uns["fcs"]["data_set"] == 2
         with pytest.raises(ValueError, match="there is no data_set=3"):
@@ -321,6 +321,12 @@ def test_supplemental_text(path, floats):
     extra = b"/$P1S/Zeit/"
     adata = ne.io.read_fcs(write(path, floats, behind=extra, BEGINSTEXT=begin, ENDSTEXT=begin + len(extra) - 1))
     assert list(adata.var["marker"]) == ["Zeit", "CD3", "CD4"]
+
+
+def test_other_segments_between_text_and_events(path, floats):
+    """They may hold anything."""
+    noise = np.random.default_rng(0).bytes(300_000) + b"/"
+    check(ne.io.read_fcs(write(path, floats, between=noise)), floats)
 
 
 def test_no_events(path, floats):

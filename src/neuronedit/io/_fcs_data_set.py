@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import BinaryIO
 
@@ -99,7 +100,7 @@ def read_data_set(
         raise TypeError(f"path must be the name of a file; it is a {type(path).__name__}.")
     if offsets not in OFFSETS:
         raise ValueError(f"offsets must be one of 'auto', 'header' and 'text'; it is {offsets!r}.")
-    if data_set is not None and (isinstance(data_set, bool) or not isinstance(data_set, int) or data_set < 1):
+    if data_set is not None and (isinstance(data_set, bool) or not isinstance(data_set, Integral) or data_set < 1):
         raise ValueError(f"data_set must be the number of a data set, from 1; it is {data_set!r}.")
     if not isinstance(convert, bool):
         raise TypeError(f"convert must be True or False; it is {convert!r}.")
@@ -110,7 +111,7 @@ def read_data_set(
     try:
         with _open(path) as source:
             parts = _list_parts(source, path)
-            number = _choose(parts, data_set)
+            number = _choose(parts, None if data_set is None else int(data_set))
             part = parts[number - 1]
             if isinstance(part, FcsFault):
                 raise part
@@ -236,10 +237,11 @@ def _complete_text(source: _Source, part: _Part) -> None:
     delimiter, blank = text[:1], BLANK.encode()
     stop = min((segment.begin for segment in part.list_segments() if segment.begin > end), default=end)
     behind = source.read(part.start + end + 1, min(stop - end - 1, PIECE)).strip(blank)
-    is_ended = (
-        text.rstrip(blank).endswith(delimiter) and not behind.endswith(delimiter) and delimiter + b"$" not in behind
+    is_ended = text.rstrip(blank).endswith(delimiter)
+    goes_on = (behind.isascii() and behind.endswith(delimiter)) or re.search(
+        re.escape(delimiter) + rb"\$[A-Z0-9]+" + re.escape(delimiter), behind
     )
-    if behind not in (b"", delimiter) and not is_ended:
+    if behind not in (b"", delimiter) and (goes_on or not is_ended):
         raise FcsFault(f"HEADER ends TEXT at byte {end:,}, but keywords go on behind it")
     more = part.keywords.get_segment("$BEGINSTEXT", "$ENDSTEXT")
     if more and more.size > 1 and more.begin != first:
