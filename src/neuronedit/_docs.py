@@ -185,12 +185,6 @@ TEXTS = {
         fit
             Trains the autoencoder on cells. With ``functools.cache(Autoencoder.fit)`` several methods share one.
         """,
-    "fcs_errors": """
-        Raises
-        ------
-        ImportError
-            When flowio is not installed: ``pip install 'neuronedit[fcs]'``.
-        """,
     "rdata_errors": """
         Raises
         ------

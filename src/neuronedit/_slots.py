@@ -6,6 +6,7 @@ CORRECTED = "corrected"  # default key of a batch correction
 COMBINED = "combined"  # default key of predicted combinations
 SYNERGY = "synergy"  # default key of what measured combinations depart by from predicted ones
 MATCHED = "matched"  # default key of matched populations: their column in obs, and their record in uns
+FCS = "fcs"  # in uns: what an FCS file holds besides its events
 IMAGE_SHAPE = "image_shape"  # in uns: (rows, columns) or (rows, columns, channels) of the images, which are rows of X
 VERSION = "neuronedit_version"  # marks a record in uns as ours, with the version that wrote it
 

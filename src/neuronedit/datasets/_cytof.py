@@ -33,8 +33,6 @@ def bodenmiller_4stim() -> AnnData:
     ``obs``: ``condition`` ("unstimulated", "BCR-XL", "PMA-ionomycin", "vanadate"), ``cell_type``, ``well``, ``sample``.
     ``var``: ``marker_class`` ("type" or "state").
 
-    %(fcs_errors)s
-
     References
     ----------
     Bodenmiller et al. 2012, Nat Biotechnol 30:858-867. Files of the R package bodenmiller (CC0). 7 MB are downloaded once.
@@ -69,8 +67,6 @@ def cytonorm_volunteers() -> AnnData:
     6,000 cells by 37 markers, ion counts (apply :func:`neuronedit.pp.arcsinh` with cofactor 5).
     ``obs``: ``batch``, ``individual``, ``sample``, ``condition``, ``role`` ("control" for Volunteer_1, "validation").
     ``var``: ``channel``, ``marker_class`` ("type" or "state").
-
-    %(fcs_errors)s
 
     References
     ----------
@@ -115,8 +111,6 @@ def imubac_krieg() -> AnnData:
     129,712 cells by 25 markers, ion counts (apply :func:`neuronedit.pp.arcsinh` with cofactor 5).
     ``obs``: ``batch`` ("Data23", "Data29"), ``individual``, ``group`` ("HD", "NR", "R"), ``sample``, ``condition``,
     ``role`` ("control" for healthy donors, "sample"). ``var``: ``channel``.
-
-    %(fcs_errors)s
 
     References
     ----------

@@ -1,42 +1,78 @@
 """Read Flow Cytometry Standard files."""
 
-import warnings
-from pathlib import Path
+import os
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from .. import _slots
+from ._fcs_data_set import FcsDataSet, read_data_set
 
-def read_fcs(path: str | Path) -> AnnData:
-    """Read the events of one FCS file (2.0, 3.0 or 3.1), as they were recorded: no compensation, no transformation.
+
+def read_fcs(
+    path: str | os.PathLike[str],
+    *,
+    data_set: int | None = None,
+    offsets: Literal["auto", "header", "text"] = "auto",
+    convert: bool = True,
+) -> AnnData:
+    """Read the events of one FCS file (2.0, 3.0, 3.1 or 3.2), as they were recorded: no compensation, no transformation.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> adata = ne.io.read_fcs("sample.fcs")  # doctest: +SKIP
+    >>> adata = adata[:, adata.var["marker"] != ""].copy()  # doctest: +SKIP
+    >>> adata.uns["fcs"]["keywords"].loc["$DATE", "value"]  # doctest: +SKIP
+    '05-OCT-2025'
 
     Parameters
     ----------
     path
-        The file.
+        The file; it may be gzipped.
+    data_set
+        Which data set of the file, from 1. `None`: the only one that has events.
+    offsets
+        Where the file tells the place of the events: in its "header" or its "text". "auto": where it fits $PAR, $PnB and $TOT.
+    convert
+        Turn integers into linear values, as the standard says: logarithmic channels ($PnE) become linear, and linear ones but
+        the time are divided by their gain ($PnG). `False`: the numbers as they are. Either way the bits above the range ($PnR)
+        are ignored, and floating point numbers are not changed.
 
     Returns
     -------
-    AnnData of events by channels, float32: ``var_names`` are the channels (``$PnN``), ``var["marker"]`` what they measure
-    (``$PnS``, empty where nothing is said).
+    AnnData of events by channels, float32; float64 where the file has doubles, or integers that float32 does not hold exactly.
+    ``var_names`` are the channels (``$PnN``), ``var["marker"]`` what they measure (``$PnS``, empty where nothing is said).
+
+    ``uns["fcs"]`` keeps the rest: ``version``; ``data_set``, its number; ``keywords``, a table of all of them with their
+    ``value``; ``converted``, the channels whose values are not the stored ones; and, where the file has one, ``spillover``: the
+    ``matrix`` and its ``channels``.
 
     Raises
     ------
-    ImportError
-        When flowio is not installed: ``pip install 'neuronedit[fcs]'``.
+    ValueError
+        When the file is no FCS file, is cut or damaged, or can be read in two ways. The error names the file, what is wrong with
+        it, and what to do.
+    OSError
+        When the file is not there, or cannot be read.
     """
-    try:
-        import flowio
-    except ImportError as error:
-        raise ImportError("Reading FCS files needs flowio: pip install 'neuronedit[fcs]'.") from error
-    with warnings.catch_warnings():
-        # some writers count the last byte of the data segment differently; the number of events below tells if it matters
-        warnings.filterwarnings("ignore", message=".*reported incorrect data offset.*")
-        data = flowio.FlowData(str(path), ignore_offset_error=True)
-    events = np.reshape(np.asarray(data.events, dtype=np.float32), (-1, data.channel_count))
-    if len(events) != int(data.text["tot"]):
-        raise ValueError(f"{path} holds {len(events)} events, but says that it has {data.text['tot']}.")
-    names, markers = ([data.text.get(f"p{i + 1}{what}", "") for i in range(events.shape[1])] for what in "ns")
-    var = pd.DataFrame({"marker": markers}, index=names)
-    return AnnData(events, obs=pd.DataFrame(index=[f"c{i}" for i in range(len(events))]), var=var)
+    return to_anndata(read_data_set(path, data_set=data_set, offsets=offsets, convert=convert))
+
+
+def to_anndata(data_set: FcsDataSet) -> AnnData:
+    """Return a data set as AnnData; what has no place of its own goes to uns."""
+    channels = data_set.channels
+    keywords = pd.DataFrame({"value": list(data_set.keywords.values())}, index=list(data_set.keywords))
+    record = {
+        "version": data_set.version,
+        "data_set": data_set.number,
+        "keywords": keywords.astype(str),
+        "converted": np.array(channels.index[channels["converted"]], dtype=str),
+    }
+    if data_set.spillover:
+        names, matrix = data_set.spillover
+        record["spillover"] = {"channels": np.array(names, dtype=str), "matrix": matrix}
+    obs = pd.DataFrame(index=[f"c{i}" for i in range(len(data_set.events))])
+    return AnnData(data_set.events, obs=obs, var=channels[["marker"]].copy(), uns={_slots.FCS: record})
