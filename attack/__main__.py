@@ -1,7 +1,8 @@
 """Attack the package, and print how each kind of try ended.
 
 ``python attack`` (``make attack``) takes minutes; ``--long`` (``make attack LONG=1``) takes all tries. ``--only models`` runs one
-file of this folder. What ended badly is listed, and the exit code is 1 if anything was silent, lost or crashed.
+file of this folder. What ended badly is listed, and the exit code is 1 if anything was silent, lost or crashed. All tries of all
+files write ``results.csv``, of which the docs are made.
 """
 
 import argparse
@@ -25,7 +26,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     sys.path.insert(0, str(HERE))
-    from common import GOOD, run_tries, tabulate
+    from common import GOOD, count, run_tries, tabulate, write
 
     results = []
     for name in options.only:
@@ -36,7 +37,10 @@ def main() -> int:
         print(f"{name}: {len(own)} tries in {time.perf_counter() - start:.0f} s, {len(bad)} ended badly", flush=True)
         for result in bad[: options.show]:
             print(f"  {result.outcome}: {result.kind}, {result.name}: {result.text}", flush=True)
-    print("\n".join(["", *tabulate(results)]))
+    counts = count(results)
+    if options.long and options.only == ATTACKS:
+        write(counts, HERE / "results.csv")
+    print("\n".join(["", *tabulate(counts)]))
     return int(any(result.outcome in ("silent", "lost", "crash") for result in results))
 
 

@@ -5,6 +5,7 @@ with its arguments. The function is called in a child process and returns an out
 """
 
 import contextlib
+import csv
 import faulthandler
 import io
 import linecache
@@ -15,7 +16,6 @@ import signal
 import sys
 import traceback
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -81,15 +81,37 @@ def run_tries(tries: Iterable[Try], *, memory: int = MEMORY, seconds: float = SE
         child.stop()
 
 
-def tabulate(results: Iterable[Result]) -> list[str]:
-    """Return the lines of a table: one row a kind, with how many tries ended how."""
-    counts: dict[str, Counter[str]] = {}
+Counts = dict[str, dict[str, int]]  # kind of try -> outcome -> how many tries ended so
+
+
+def count(results: Iterable[Result]) -> Counts:
+    """Return how many tries of each kind ended how."""
+    counts: Counts = {}
     for result in results:
-        counts.setdefault(result.kind, Counter())[result.outcome] += 1
-    lines = [f"| what | tried | {' | '.join(OUTCOMES)} |", f"| --- | --- | {' | '.join(['---'] * len(OUTCOMES))} |"]
-    for kind, own in counts.items():
-        lines.append(f"| {kind} | {own.total()} | {' | '.join(str(own[outcome]) for outcome in OUTCOMES)} |")
-    return lines
+        counts.setdefault(result.kind, dict.fromkeys(OUTCOMES, 0))[result.outcome] += 1
+    return counts
+
+
+def tabulate(counts: Counts) -> list[str]:
+    """Return the lines of a table, one row a kind."""
+    heads = ["what", "tried", *OUTCOMES]
+    rows = [[kind, str(sum(own.values())), *map(str, own.values())] for kind, own in counts.items()]
+    return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
+
+
+def write(counts: Counts, path: Path) -> None:
+    """Write the counts as CSV."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["what", *OUTCOMES])
+        table.writerows([kind, *own.values()] for kind, own in counts.items())
+
+
+def read(path: Path) -> Counts:
+    """Read what `write` wrote."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {row["what"]: {outcome: int(row[outcome]) for outcome in OUTCOMES} for row in rows}
 
 
 class _Child:

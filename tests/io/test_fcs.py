@@ -279,10 +279,10 @@ def test_two_data_sets(path, floats, caplog):
     for told in (False, True):
         write(path, floats, NEXTDATA=len(one) if told else 0)
         path.write_bytes(path.read_bytes() + b"\0" * 8 * (not told) + write(path, 2 * floats[:9]).read_bytes())
-        with pytest.raises(
-            ValueError, match=r"sample.fcs: it has 2 data sets: 1 \(50 events\), 2 \(9 events\); .*data_set="
+        with pytest.warns(
+            match=r"sample.fcs: it has 2 data sets: 1 \(50 events\), 2 \(9 events\). Only number 1 .*data_set="
         ):
-            ne.io.read_fcs(path)
+            check(ne.io.read_fcs(path), floats)
         check(ne.io.read_fcs(path, data_set=np.int64(1)), floats)
         check(second := ne.io.read_fcs(path, data_set=2), 2 * floats[:9])
         assert second.uns["fcs"]["data_set"] == 2

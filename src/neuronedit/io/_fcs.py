@@ -33,7 +33,7 @@ def read_fcs(
     path
         The file; it may be gzipped.
     data_set
-        Which data set of the file, from 1. `None`: the only one that has events.
+        Which data set of the file, from 1. `None`: the first that has events, with a warning where others have, too.
     offsets
         Where the file tells the place of the events: in its "header" or its "text". "auto": where it fits $PAR, $PnB and $TOT.
     convert

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import re
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,7 +112,7 @@ def read_data_set(
     try:
         with _open(path) as source:
             parts = _list_parts(source, path)
-            number = _choose(parts, None if data_set is None else int(data_set))
+            number = _choose(path, parts, None if data_set is None else int(data_set))
             part = parts[number - 1]
             if isinstance(part, FcsFault):
                 raise part
@@ -189,15 +190,18 @@ def _find_next(source: _Source, part: _Part, path: Path) -> int | None:
     return begin_behind
 
 
-def _choose(parts: list[_Part | FcsFault], number: int | None) -> int:
-    """Return the number of the data set to read: the one that was asked for, or the only one with events."""
+def _choose(path: Path, parts: list[_Part | FcsFault], number: int | None) -> int:
+    """Return the number of the data set to read: the one that was asked for, or the first with events, with a warning."""
     if number is not None:
         if number > len(parts):
             raise FcsFault(f"it has {_describe(parts)}; there is no data_set={number}")
         return number
     filled = [i + 1 for i, part in enumerate(parts) if isinstance(part, FcsFault) or part.keywords.get("$TOT") != "0"]
     if len(filled) > 1:
-        raise FcsFault(f"it has {_describe(parts)}; choose one by data_set=")
+        if any(isinstance(part, FcsFault) for part in parts):
+            raise FcsFault(f"it has {_describe(parts)}; choose one by data_set=")
+        text = f"{path}: it has {_describe(parts)}. Only number {filled[0]} is read; data_set= reads another."
+        warnings.warn(text, stacklevel=4)
     return filled[0] if filled else 1
 
 
