@@ -16,6 +16,8 @@ MIN_CELLS_TO_MATCH = 200  # of source and of target, below which populations wou
 MIN_CELLS_PER_POPULATION = 30  # of the source, on average
 MAX_CELLS_TO_MATCH = 4_000  # of either side, to fit the mixtures to
 MAX_CELLS_FOR_GAP = 1_500  # between which all distances are measured
+MANY_FEATURES = 1_000  # components of more are found from fewer cells of either side: time grows with the cube
+N_CELLS_OF_MANY_FEATURES = 500
 MAX_COMPONENTS = 40  # principal components, where there are more features
 
 # the mixture; set on `benchmarks/composition.py`, seeds 0 to 2
@@ -191,7 +193,8 @@ def _standardize(source: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray
     means = source.mean(0), target.mean(0)
     spread = torch.cat([source - means[0], target - means[1]]).std(0) + 1e-6
     if source.shape[1] > MAX_COMPONENTS:
-        rows = [torch.from_numpy(subsample(len(x), MAX_CELLS_TO_MATCH)) for x in (source, target)]
+        n = MAX_CELLS_TO_MATCH if source.shape[1] <= MANY_FEATURES else N_CELLS_OF_MANY_FEATURES
+        rows = [torch.from_numpy(subsample(len(x), n)) for x in (source, target)]
         few = torch.cat([source[rows[0]] - means[0], target[rows[1]] - means[1]])
         components = PCA.of(few / spread, n_components=MAX_COMPONENTS)
         source, target = (components.encode(x / spread) for x in (source, target))
