@@ -33,4 +33,5 @@ class Nearest(ShapeRepr):
 
 def find_nearest(x: Tensor, cells: Tensor, n_neighbors: int, *, ordered: bool = True) -> tuple[Tensor, Tensor]:
     """Return the distances and row numbers of the cells nearest to each row of ``x``, each ``(len(x), n_neighbors)``."""
-    return torch.cdist(x, cells).topk(min(n_neighbors, len(cells)), largest=False, sorted=ordered)
+    center = cells.mean(0)  # far from 0 squares would lose what differs between cells
+    return torch.cdist(x - center, cells - center).topk(min(n_neighbors, len(cells)), largest=False, sorted=ordered)

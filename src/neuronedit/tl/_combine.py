@@ -127,7 +127,7 @@ def combine(
     for a, b in itertools.combinations(effects, 2):
         one, other = (predictions[order].layers[0] for order in ((a, b), (b, a)))
         name, agreement = name_combination(a, b), _measure_agreement(one, other, untreated)
-        agreements[name], disagree = agreement, agreement < MIN_AGREEMENT
+        agreements[name], disagree = agreement, not agreement >= MIN_AGREEMENT
         level, text = (logging.WARNING if disagree else logging.INFO), "%s: the two orders agree to %.2f"
         text += "; the effects do not add up, and neither order is to be trusted." if disagree else "."
         logger.log(level, text, name, agreement)

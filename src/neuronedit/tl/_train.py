@@ -14,6 +14,7 @@ from .._data.reader import check_finite, encode_all, read_cells
 from .._data.space import Scale, name_space_class, write_space
 from .._device import find_device
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
+from ..spaces._base import check_space
 from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
@@ -145,6 +146,7 @@ def train(
 
     # compute
     trained = kind.fit(cells, training, **space_params)
+    check_space(trained, cells.sample().to(training.device), repr(name_space_class(kind)))
     neurons = encode_all(trained, cells, training.device)
 
     # write
