@@ -186,10 +186,14 @@ def check_finite(cells: CellReader, layer: str | None, cell_names: Sequence[Any]
             continue
         cell, first = f"cell {cell_names[start + bad.row]!r}", f"feature {features[bad.columns[0]]!r}"
         if not np.isfinite(bad.value):
-            raise ValueError(f"{name} has NaN or infinite values, the first in {cell}, {first}; drop or impute them first.")
+            raise ValueError(
+                f"{name} has NaN or infinite values, the first in {cell}, {first}; drop or impute them first."
+            )
         where = format_choices(features[j] for j in bad.columns)
         text = f"{name} has values too large for float32 in {where}, the first {bad.value:.3g} in {cell}"
-        raise ValueError(f"{text}: above {limit:.0e} sums of squares are infinite. Drop these cells, or transform first.")
+        raise ValueError(
+            f"{text}: above {limit:.0e} sums of squares are infinite. Drop these cells, or transform first."
+        )
     if 0 < highest < MIN_HIGHEST:
         text = f"{name} has no value beyond {highest:.3g}, too small for float32, in which squares vanish"
         raise ValueError(f"{text}: multiply all features by one number, such as {1 / highest:.0e}.")

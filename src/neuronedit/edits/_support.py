@@ -97,6 +97,7 @@ def distance(source: Tensor, /, *, n_neighbors: int = 10, max_cells: int = 2_000
     k, centered = min(n_neighbors, len(cells) - 1), cells - cells.mean(0)
     to_others = torch.cdist(centered, centered).fill_diagonal_(torch.inf)  # (n_cells, n_cells)
     means = to_others.topk(k, largest=False).values.mean(1)
-    resolution = torch.finfo(cells.dtype).eps * float(cells.abs().max()) * cells.shape[1] ** 0.5  # nearer is the same place
-    usual = max(float(torch.quantile(means, USUAL_SHARE)), 10 * resolution, 1e-12)
+    # nearer than numbers of this size are resolved is the same place
+    resolution = 10 * torch.finfo(cells.dtype).eps * float(cells.abs().max()) * cells.shape[1] ** 0.5
+    usual = max(float(torch.quantile(means, USUAL_SHARE)), resolution, 1e-12)
     return Distance(cells, k, usual)

@@ -249,9 +249,7 @@ def unpack_edits(
         change, error, wrong_direction = (table[column].loc[space.features].to_numpy() for column in columns)
         text = f"Fitted before, on other cells ({source_name}). {about['summaries'][i]}".strip()
         cell_maps, own_support, own_distance = parts[i]
-        fitted = FittedEdit(
-            cell_maps, own_support, own_distance, change, error, wrong_direction, space.features, text
-        )
+        fitted = FittedEdit(cell_maps, own_support, own_distance, change, error, wrong_direction, space.features, text)
         if "observed_error" in table:  # an edit of before the first release has none
             fitted = replace(fitted, observed_error=table["observed_error"].loc[space.features].to_numpy())
         edits[name] = fitted

@@ -61,12 +61,13 @@ class CheckedMap:
     name: str
 
     def __call__(self, z: Tensor, /) -> Tensor:
+        """Move neurons, once it is known that the result is finite and of their shape."""
         moved = self.edit(z)
-        wanted = f"a tensor of the shape {tuple(z.shape)} of what it was given"
+        wanted = f"it must return a tensor of the shape {tuple(z.shape)} of what it was given"
         if not isinstance(moved, Tensor):
-            raise TypeError(f"the map of {self.name!r} returned {type(moved).__name__}; it must return {wanted}.")
+            raise TypeError(f"the map of {self.name!r} returned {type(moved).__name__}; {wanted}.")
         if moved.shape != z.shape:
-            raise ValueError(f"the map of {self.name!r} returned the shape {tuple(moved.shape)}; it must return {wanted}.")
+            raise ValueError(f"the map of {self.name!r} returned the shape {tuple(moved.shape)}; {wanted}.")
         check_values(moved, f"values after the map of {self.name!r}", "it must return finite ones")
         return moved.to(z)
 
