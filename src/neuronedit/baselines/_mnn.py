@@ -79,7 +79,9 @@ def mnn(
             compare_squares(x / width, places / width), moved.split(CELLS_AT_ONCE), x.split(CELLS_AT_ONCE), strict=True
         )
         for (weights, _), rows, block in parts:
-            weights.sub_(weights.amin(1, keepdim=True)).mul_(-0.5).clamp_min_(LEAST_EXPONENT).exp_()  # (n_rows, n_places)
+            weights.sub_(weights.amin(1, keepdim=True)).mul_(-0.5).clamp_min_(
+                LEAST_EXPONENT
+            ).exp_()  # (n_rows, n_places)
             rows.copy_(block + weights @ vectors / weights.sum(1, keepdim=True))
         return moved
 
