@@ -164,7 +164,7 @@ def test_a_subsample_gives_nearly_what_all_cells_do(types, name, tolerance, monk
     monkeypatch.undo()
     few = baseline(source, target, max_cells=2000)(query) - query
     assert (few - exact).norm() < tolerance * exact.norm()
-    assert (few - exact).mean(0).norm() < 0.1 * exact.mean(0).norm()
+    assert (few - exact).mean(0).norm() < 0.15 * exact.mean(0).norm()
     assert torch.equal(baseline(source, target, max_cells=2000)(query) - query, few)
 
 

@@ -108,8 +108,9 @@ def train(
     Raises
     ------
     ValueError, TypeError, KeyError
-        Before any work, and with ``adata`` unchanged: no such layer, NaN or infinite values, duplicated ``var_names``, an
-        unknown space or parameter.
+        Before any work, and with ``adata`` unchanged: no such layer, values that are NaN, infinite, or too large or small for
+        squares in float32, duplicated ``var_names``, an unknown space or parameter. Also unchanged after a training that
+        diverged, and where a space of your own returns NaN or another shape.
     """
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
