@@ -66,8 +66,8 @@ def mnn(
     totals = torch.zeros_like(places).index_add_(0, place_of_vector, vectors)
     vectors = totals / place_of_vector.bincount(minlength=len(places))[:, None]
     # measure the distance of each place to the nearest other one: the nearest is the place itself
-    some = places[subsample(len(places), MAX_PLACES_FOR_WIDTH)]
-    distances = find_nearest(some, places, 2)[0][:, -1]
+    sample = places[subsample(len(places), MAX_PLACES_FOR_WIDTH)]
+    distances = find_nearest(sample, places, 2)[0][:, -1]
     resolution = torch.finfo(places.dtype).eps * places.abs().max().clamp_min(1e-12)  # many cells may be in one place
     width = bandwidth * torch.maximum(distances.median(), resolution)
     few = subsample(len(places), MAX_PLACES)

@@ -96,7 +96,8 @@ def check_space(space: FittedSpace, x: Tensor, name: str) -> None:
         raise ValueError(f"the space {name} has weights that are NaN or infinite: {', '.join(bad)}.")
     with torch.no_grad():
         z = space.encode(x)
-        _check_rows(z, (len(x), z.shape[1] if getattr(z, "ndim", 0) == 2 else "n_neurons"), f"encode of the space {name}")
+        n_neurons = z.shape[1] if getattr(z, "ndim", 0) == 2 else "n_neurons"
+        _check_rows(z, (len(x), n_neurons), f"encode of the space {name}")
         _check_rows(space.decode(z), tuple(x.shape), f"decode of the space {name}")
 
 

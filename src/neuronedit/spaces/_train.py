@@ -211,7 +211,7 @@ def _get_rate(training: Training, done: float) -> float:
     """Return the learning rate after a share of the training."""
     share = training.schedule(done)
     if not 0 <= share < math.inf:
-        raise ValueError(f"schedule({done:.3g}) is {share}; it must return a share of lr, a finite number of at least 0.")
+        raise ValueError(f"schedule({done:.3g}) is {share}; it must return a share of lr, 0 or more and finite.")
     return training.peak * share
 
 
