@@ -25,7 +25,8 @@ ALLOWED = {
     "edits": {"numpy", "scipy", "torch", "_types", "_maps", "_docs", "_energy", "_subsample", "spaces"},
     "ensemble": {"numpy", "scipy", "sklearn", "torch", "_types", "_blocks", "_maps", "_docs", "_energy", "_subsample"}
     | {"edits", "spaces"},
-    "baselines": {"numpy", "ot", "torch", "_types", "_device", "_docs", "_networks", "edits", "ensemble", "spaces"}
+    "baselines": {"numpy", "ot", "torch", "_types", "_device", "_docs", "_networks", "_subsample", "edits", "ensemble"}
+    | {"spaces"}
     | {"anndata", "cytonormpy", "pertpy", "scvi"},  # peers' packages take cells as AnnData
     "metrics": {"numpy", "scipy", "sklearn", "_docs"} | {"torch", "torch_fidelity"},  # Inception, when it is asked for
     # the border: the only rooms below tl that know AnnData

@@ -85,7 +85,7 @@ TEXTS = {
         """,
     "border_errors": """
         ValueError, TypeError, KeyError
-            Before any work, and with ``adata`` unchanged.
+            Before any work, and with ``adata`` unchanged. Also unchanged where a result would be NaN or infinite (ValueError).
         """,
     "figure": """
         ax

@@ -97,6 +97,17 @@ def image_coder(shape: Sequence[int], filters: Sequence[int], *, rng: Generator)
     return encoder, nn.Sequential(nn.Unflatten(1, encoded_shape), *up, ToRows(shape))
 
 
+def check_trained(module: nn.Module, lr: float) -> None:
+    """Refuse weights that are not finite."""
+    if not all(tensor.isfinite().all() for tensor in module.state_dict().values()):
+        raise ValueError(f"training diverged: weights are NaN or infinite; {describe_divergence(lr)}")
+
+
+def describe_divergence(lr: float) -> str:
+    """Say what to do where training does not converge."""
+    return f"give a lower lr than {lr:g}, or look for cells and features with extreme values."
+
+
 def check_image_shape(shape: Any, n_features: int) -> list[int]:
     """Return rows, columns and channels of images, whose product must be the number of features."""
     sides = [int(side) for side in ([] if shape is None else shape)]

@@ -11,10 +11,11 @@ import scanpy as sc
 import torch
 
 from neuronedit import baselines
-from neuronedit.baselines import BASELINES
+from neuronedit.baselines import BASELINES, _cca, _mnn
 from neuronedit.baselines._cca import canonical_vectors
 from neuronedit.baselines._combat import fit_combat
 from neuronedit.baselines._mnn import mutual_neighbors
+from neuronedit.edits._neighbors import find_nearest
 
 
 def simulate(seed, n=300, d=5, location=0.0, scale=1.0):
@@ -140,6 +141,47 @@ def test_mnn_finds_no_mutual_neighbors_of_a_population_without_counterpart():
     assert (source_rows < 300).all()
     change = baselines.mnn(source, target, cosine=False)(source[300:]) - source[300:]
     assert change[:, 1].abs().max() < 1 and 0 < change[:, 0].mean() < 2
+
+
+@pytest.fixture(scope="module")
+def types():
+    """Source, target and query of eight types of cells, 4,000 cells each, and a shift."""
+    rng = np.random.default_rng(0)
+    centers = rng.normal(scale=4, size=(8, 12))
+    cells = [centers[rng.integers(8, size=4000)] + rng.normal(size=(4000, 12)) for _ in range(3)]
+    source, target, query = (torch.from_numpy(x.astype(np.float32)) for x in cells)
+    return source, target + torch.linspace(-1, 1, 12), query[:500]
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("mnn", 0.2), ("cca", 0.3)])
+def test_a_subsample_gives_nearly_what_all_cells_do(types, name, tolerance, monkeypatch):
+    source, target, query = types
+    baseline = BASELINES[name]
+    monkeypatch.setattr(_mnn, "MAX_PLACES", 10**6)
+    monkeypatch.setattr(_cca, "MAX_PLACES", 10**6)
+    exact = baseline(source, target, max_cells=4000)(query) - query
+    assert torch.equal(baseline(source, target)(query) - query, exact)  # 4,000 are not too many
+    monkeypatch.undo()
+    few = baseline(source, target, max_cells=2000)(query) - query
+    assert (few - exact).norm() < tolerance * exact.norm()
+    assert (few - exact).mean(0).norm() < 0.15 * exact.mean(0).norm()
+    assert torch.equal(baseline(source, target, max_cells=2000)(query) - query, few)
+
+
+def test_mnn_of_cells_in_one_place():
+    """The width of the kernel would be 0."""
+    source = torch.tensor([[0.0, 1.0], [3.0, 0.0]]).repeat(50, 1)
+    moved = baselines.mnn(source, source + 1, cosine=False)(torch.tensor([[0.0, 1.0], [3.0, 2.0]]))
+    assert moved.isfinite().all()
+
+
+def test_nearest_cells_against_all_pairs():
+    x, y = simulate(1, n=700), simulate(2, n=900)
+    for offset in (0.0, 1000.0):
+        distances, rows = find_nearest(x + offset, y + offset, 5)
+        expected = torch.cdist(x.double(), y.double()).topk(5, largest=False)
+        torch.testing.assert_close(distances.double(), expected.values, rtol=0, atol=1e-2 if offset else 1e-3)
+        assert (rows == expected.indices).float().mean() > 0.99
 
 
 def test_mnn_with_a_wide_kernel_is_one_vector():

@@ -105,7 +105,7 @@ def test_folds_of_unequal_weight_are_worth_fewer():
     one = divergence(weights_of([fold(0, 3.0, shifts, 1.0)], shrinkage=1.0))
     beside = divergence(weights_of([fold(0, 3.0, shifts, 0.999), fold(1, 3.0, shifts, 0.001)], shrinkage=1.0))
     equal = divergence(weights_of([fold(0, 3.0, shifts, 0.5), fold(1, 3.0, shifts, 0.5)], shrinkage=1.0))
-    assert beside == pytest.approx(one, rel=0.02) and equal > 1.1 * one
+    assert beside == pytest.approx(one, rel=0.05) and equal > 1.1 * one
 
 
 def test_without_folds_the_weights_are_the_prior():

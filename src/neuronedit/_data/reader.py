@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -19,12 +19,16 @@ from torch import Tensor
 
 from .._blocks import block_size
 from .._types import Space
-from .check import describe_layer, get_matrix
+from .check import describe_layer, format_choices, get_matrix
 
 # reading: rows of a file
 ROWS_PER_SPAN = 1024  # that are read together, even if not all are wanted: a read costs more than they do
 MAX_ROWS_PER_READ = 65_536  # that are read at once: 9 MB of 35 features
 SAMPLE_RUNS, SAMPLE_ROWS = 16, 128  # runs of rows, and rows in each, that a sample of a file holds
+
+# checking
+MIN_BYTES_OF_LARGE = 8  # of whole numbers that float32 could not square
+MIN_HIGHEST = 1e-6  # below which squares, and constants that stand for nothing, are of one size
 
 # computing
 DASK_BLOCKS_AT_ONCE = 2  # of a dask array; more where a cluster has room for them
@@ -167,17 +171,37 @@ def read_cells(adata: AnnData, layer: str | None, features: Sequence[str] | None
 
 
 def check_finite(cells: CellReader, layer: str | None, cell_names: Sequence[Any], features: Sequence[str]) -> None:
-    """Refuse NaN and infinite values, naming the first; names are of the cells and the features that are read."""
-    if cells.matrix.dtype.kind != "f":
+    """Refuse values that are not finite, or so large or small that float32 cannot square them; name where they are.
+
+    Names are of the cells and the features that are read.
+    """
+    dtype, name = cells.matrix.dtype, describe_layer(layer)
+    if dtype.kind != "f" and dtype.itemsize < MIN_BYTES_OF_LARGE:
         return
+    limit, highest = find_limit(cells.shape[1]), 0.0
     step = max(block_size(cells.shape[1]), cells.span)
-    for (start, _), bad in cells.map_blocks(partial(_find_not_finite, order=cells.order), step):
-        if bad is not None:
-            first = f"cell {cell_names[start + bad[0]]!r}, feature {features[bad[1]]!r}"
-            text = (
-                f"{describe_layer(layer)} has NaN or infinite values, the first in {first}; drop or impute them first."
+    for (start, _), (largest, bad) in cells.map_blocks(partial(_find_extreme, order=cells.order, limit=limit), step):
+        highest = max(highest, largest)
+        if bad is None:
+            continue
+        cell, first = f"cell {cell_names[start + bad.row]!r}", f"feature {features[bad.columns[0]]!r}"
+        if not np.isfinite(bad.value):
+            raise ValueError(
+                f"{name} has NaN or infinite values, the first in {cell}, {first}; drop or impute them first."
             )
-            raise ValueError(text)
+        where = format_choices(features[j] for j in bad.columns)
+        text = f"{name} has values too large for float32 in {where}, the first {bad.value:.3g} in {cell}"
+        raise ValueError(
+            f"{text}: above {limit:.0e} sums of squares are infinite. Drop these cells, or transform first."
+        )
+    if 0 < highest < MIN_HIGHEST:
+        text = f"{name} has no value beyond {highest:.3g}, too small for float32, in which squares vanish"
+        raise ValueError(f"{text}: multiply all features by one number, such as {1 / highest:.0e}.")
+
+
+def find_limit(n_features: int) -> float:
+    """Return the largest value of so many features whose sum of squared differences is finite in float32."""
+    return float(np.sqrt(np.finfo(np.float32).max / (16 * n_features)))
 
 
 def chunks(index: np.ndarray, width: int = 1) -> list[np.ndarray]:
@@ -203,7 +227,13 @@ def encode_all(space: Space, cells: CellReader, device: torch.device) -> np.ndar
     """Return the neurons of all cells, or `None` where cells or neurons are too many for memory."""
     if not cells.in_memory or cells.shape[0] * count_neurons(space, cells, device) > MAX_NEURONS_KEPT:
         return None
-    return encode_cells(space, cells, np.arange(cells.shape[0]), device).cpu().numpy()
+    neurons = encode_cells(space, cells, np.arange(cells.shape[0]), device)
+    bad = (~torch.isfinite(neurons)).any(1)
+    if bad.any():
+        where = f"{int(bad.sum()):,} of {len(bad):,} cells, the first in row {int(bad.nonzero()[0])}"
+        text = f"the space gives NaN or infinite neurons to {where}"
+        raise ValueError(f"{text}: train it again with a lower lr, or drop cells with extreme values.")
+    return neurons.cpu().numpy()
 
 
 def count_neurons(space: Space, cells: CellReader, device: torch.device) -> int:
@@ -227,9 +257,29 @@ def _dask_client() -> Any:
         return None
 
 
-def _find_not_finite(block: Any, order: np.ndarray | None) -> tuple[int, int] | None:
-    """Return where the first value of a block is that is not finite."""
-    if np.isfinite(block.data if sparse.issparse(block) else np.asarray(block)).all():
-        return None
-    bad = ~torch.isfinite(CellReader(block, order)[:])
-    return tuple(bad.nonzero()[0].tolist()) if bad.any() else None  # not of a feature that the space does not have
+class _Extreme(NamedTuple):
+    """The first value of a block that cannot be used, and the columns of all of them."""
+
+    row: int
+    columns: list[int]
+    value: float
+
+
+def _find_extreme(block: Any, order: np.ndarray | None, limit: float) -> tuple[float, _Extreme | None]:
+    """Return the largest absolute value of a block, and what is beyond the limit or not finite."""
+    values = block.data if sparse.issparse(block) else np.asarray(block)
+    if not values.size:
+        return 0.0, None
+    low, high = float(values.min()), float(values.max())  # NaN where one value is
+    if low >= -limit and high <= limit:
+        return max(-low, high), None
+    dense = block.toarray() if sparse.issparse(block) else values
+    dense = dense if order is None else dense[:, order]  # not of a feature that the space does not have
+    is_good = (dense >= -limit) & (dense <= limit)
+    if is_good.all():
+        return float(np.abs(dense).max()), None
+    rows, columns = np.nonzero(~is_good)
+    bad = ~np.isfinite(dense[rows, columns])
+    first = int(bad.argmax())  # one that is not finite, if there is one
+    order_of_columns = dict.fromkeys([int(columns[first]), *columns.tolist()])
+    return limit, _Extreme(int(rows[first]), list(order_of_columns), float(dense[rows[first], columns[first]]))

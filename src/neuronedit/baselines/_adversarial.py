@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .._device import fast_matmul
-from .._networks import FILTERS, check_image_shape, dense, image_coder
+from .._networks import FILTERS, check_image_shape, check_trained, dense, image_coder
 
 HIDDEN_WIDTHS = (500, 250, 50, 250, 500)  # of generators and discriminators, as published
 ADAM_BETAS = (0.5, 0.999)  # usual (Radford et al. 2015, arXiv:1511.06434); the paper does not give them
@@ -87,6 +87,7 @@ def train_in_turn(
                 history["step"].append(step)
                 history["discriminator_loss"].append(loss_d.item())
                 history["generator_loss"].append(loss_g.item())
+    check_trained(generator, lr)
     generator.requires_grad_(False)
     return history
 

@@ -4,14 +4,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from .._subsample import subsample
 from .._types import Map
-from ..edits._neighbors import find_nearest
-from ._mnn import mutual_neighbors, split_for_distances
+from ..edits._neighbors import CELLS_AT_ONCE, find_nearest
+from ._mnn import MAX_CELLS_FOR_NEIGHBORS, MAX_PLACES, mutual_neighbors
 
 
 def cca(
-    source: Tensor, target: Tensor, /, *, n_components: int = 20, n_neighbors: int = 5, n_weights: int = 100
-) -> Map:
+    source: Tensor, target: Tensor, /, *, n_components: int = 20, n_neighbors: int = 5, n_weights: int = 100,
+    max_cells: int = MAX_CELLS_FOR_NEIGHBORS,
+) -> Map:  # fmt: skip
     """Find anchors between source and target in their canonical correlation space and move cells as the nearest anchors.
 
     Both populations are standardized. The canonical vectors of the cells are the leading singular vectors of
@@ -35,6 +37,9 @@ def cca(
         How many nearest cells are considered. More finds more anchors, and less certain ones.
     n_weights
         Nearest anchors that are averaged. More is smoother.
+    max_cells
+        Cells of either population among which anchors are sought, drawn at random: time grows with its square. The shared
+        space is that of all cells; 5,000 anchors at most are kept.
 
     Returns
     -------
@@ -51,19 +56,23 @@ def cca(
     s, t = (source - center) / spread, (target - target_center) / target_spread
     source_vectors, target_vectors, project = canonical_vectors(s, t, n_components)
     # find anchors in it
-    source_places, target_places = normalize(source_vectors, dim=1), normalize(target_vectors, dim=1)
+    rows = [torch.from_numpy(subsample(len(cells), max_cells)) for cells in (source, target)]
+    source, target = source[rows[0]], target[rows[1]]
+    source_places, target_places = normalize(source_vectors[rows[0]], dim=1), normalize(target_vectors[rows[1]], dim=1)
     source_rows, target_rows = mutual_neighbors(source_places, target_places, n_neighbors=n_neighbors)
+    few = torch.from_numpy(subsample(len(source_rows), MAX_PLACES))
+    source_rows, target_rows = source_rows[few], target_rows[few]
     places, vectors = source_places[source_rows], target[target_rows] - source[source_rows]
 
     def move(x: Tensor) -> Tensor:
-        moved = []
-        for block in split_for_distances(x, len(places)):
-            block_places = normalize((block - center) / spread @ project, dim=1)
-            distances, anchors = find_nearest(block_places, places, n_weights)  # each (n_rows, n_weights)
-            width = _replace_zeros(distances[:, -1:])
-            weights = (-(distances / width * 2).square()).softmax(1)
-            moved.append(block + (weights[:, :, None] * vectors[anchors]).sum(1))
-        return torch.cat(moved)
+        own_places = normalize((x - center) / spread @ project, dim=1)
+        distances, anchors = find_nearest(own_places, places, n_weights)  # each (n_cells, n_weights)
+        weights = (-(distances / _replace_zeros(distances[:, -1:]) * 2).square()).softmax(1)
+        moved = torch.empty_like(x)
+        parts = (whole.split(CELLS_AT_ONCE) for whole in (moved, x, weights, anchors))
+        for rows, block, own_weights, own_anchors in zip(*parts, strict=True):
+            rows.copy_(block + torch.einsum("nk,nkd->nd", own_weights, vectors[own_anchors]))
+        return moved
 
     return move
 

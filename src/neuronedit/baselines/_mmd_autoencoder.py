@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from .._device import fast_matmul
-from .._networks import FILTERS, check_image_shape, dense, image_coder
+from .._networks import FILTERS, check_image_shape, check_trained, dense, image_coder
 from ._adversarial import TrainedMap, iterate_batches, standardize
 
 ENCODER_WIDTHS = (500, 250, 50)  # as published; the decoder mirrors them
@@ -80,6 +80,7 @@ def mmd_autoencoder(
                 history["step"].append(step)
                 history["reconstruction_loss"].append(error.item())
                 history["mmd"].append(discrepancy.item())
+    check_trained(net, lr)
     return TrainedMap(net.requires_grad_(False), center, scale, history)
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from .._maps import ShapeRepr
 from .._subsample import subsample
+from ._neighbors import find_nearest
 
-CELLS_AT_ONCE = 512  # their distances to 2,000 source cells are 4 MB, which a processor's cache may hold
 USUAL_SHARE = 0.99  # of the source's own cells are at usual distances: one in a hundred lies apart by chance
 
 
@@ -32,15 +32,7 @@ class Distance(ShapeRepr):
     usual: float
 
     def __call__(self, z: Tensor, /) -> Tensor:
-        lengths = self.cells.square().sum(1)  # squared
-        means = z.new_empty(len(z))  # of each cell
-        buffer = z.new_empty(min(len(z), CELLS_AT_ONCE), len(lengths))
-        for block, rows in zip(z.split(CELLS_AT_ONCE), means.split(CELLS_AT_ONCE), strict=True):
-            # |x - y|^2 = |x|^2 + (|y|^2 - 2 x y); for one x, the bracket alone says which y are nearest
-            brackets = torch.addmm(lengths, block, self.cells.T, alpha=-2, out=buffer[: len(block)])
-            squares = brackets.topk(self.n_neighbors, largest=False).values + block.square().sum(1, keepdim=True)
-            rows.copy_(squares.clamp_min(0).sqrt().mean(1))
-        return means / self.usual
+        return find_nearest(z, self.cells, self.n_neighbors, ordered=False)[0].mean(1) / self.usual
 
 
 def support(source: Tensor, /) -> Support:
@@ -90,8 +82,13 @@ def distance(source: Tensor, /, *, n_neighbors: int = 10, max_cells: int = 2_000
     source's own cells stay below. Above 1 a cell lies outside the source.
     """
     cells = source[subsample(len(source), max_cells, rng)]
+    if len(cells) < 2:
+        raise ValueError("distance needs at least two source cells: what is usual is how far they lie apart.")
     k = min(n_neighbors, len(cells) - 1)
-    to_others = torch.cdist(cells, cells).fill_diagonal_(torch.inf)  # (n_cells, n_cells)
+    centered = cells - cells.mean(0)  # far from 0 squares would lose what differs between cells
+    to_others = torch.cdist(centered, centered).fill_diagonal_(torch.inf)  # (n_cells, n_cells)
     means = to_others.topk(k, largest=False).values.mean(1)
-    usual = torch.quantile(means, USUAL_SHARE).clamp_min(1e-12)
-    return Distance(cells, k, float(usual))
+    # nearer than numbers of this size are resolved is the same place
+    resolution = 10 * torch.finfo(cells.dtype).eps * float(cells.abs().max()) * cells.shape[1] ** 0.5
+    usual = max(float(torch.quantile(means, USUAL_SHARE)), resolution, 1e-12)
+    return Distance(cells, k, usual)

@@ -13,7 +13,9 @@ from .. import _slots
 from .._data.output import Output, copy_cofactor
 from .._data.reader import MAX_NEURONS_KEPT, CellReader, chunks
 from .._device import fast_matmul
+from .._types import EditedCells
 from .fit import FittedEdit
+from .outcomes import EDIT_FAILED, SPACE_FAILED, check_edited, check_values
 from .report import EditSummary
 
 
@@ -74,21 +76,24 @@ def apply_edit(
     width = max(cells.shape[1], fitted.n_neurons)
     for part, part_into in zip(chunks(rows, width), chunks(into, width), strict=True):
         before = cells[part]
-        for layer, (first, *others) in zip(edited.layers, by_strength, strict=True):
+        for strength, layer, (first, *others) in zip(output.strengths, edited.layers, by_strength, strict=True):
             x, neurons, neurons_edited = first.apply(before.to(device))
             if others:  # several spaces: average
                 x = torch.stack([x, *(cell_map(before.to(device)) for cell_map in others)]).mean(0)
+            check_edited(EditedCells(x, neurons, neurons_edited), before, fitted.features, strength)
             after = x.clamp(low, high).cpu()
             layer[part_into] = cells.to_matrix_order(after.numpy())
         n_clipped += int(((x < low) | (x > high)).sum())
         if edited.neurons is not None:
             edited.neurons[part_into] = neurons_edited.cpu().numpy()
         edited.support[part_into] = fitted.support(neurons).cpu().numpy()
-        edited.distance[part_into] = fitted.distance(neurons).cpu().numpy()
+        distance = fitted.distance(neurons)
+        check_values(distance, "distances from the source", EDIT_FAILED)
+        edited.distance[part_into] = distance.cpu().numpy()
         sums += torch.stack([x.double().sum(0) for x in (before, before.square(), after)]).numpy()
     mean, squares, mean_after = sums / len(rows)
     sd = np.sqrt(np.maximum(squares - mean**2, 0))
-    share_outside = float((edited.distance[into] > 1).mean())
+    share_outside = 1 - float((edited.distance[into] <= 1).mean())
     return EditSummary(len(rows), n_clipped, mean, sd, mean_after, share_outside)
 
 
@@ -100,4 +105,6 @@ def encode_others(
         return
     with torch.no_grad():
         for part in chunks(np.flatnonzero(~is_edited), max(cells.shape[1], edited.neurons.shape[1])):
-            edited.neurons[part] = space.encode(cells[part].to(device)).cpu().numpy()
+            neurons = space.encode(cells[part].to(device))
+            check_values(neurons, "neurons", SPACE_FAILED)
+            edited.neurons[part] = neurons.cpu().numpy()

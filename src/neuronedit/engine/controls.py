@@ -16,6 +16,7 @@ from .._maps import Bounded, OnNeurons, WithNeurons
 from .._subsample import subsample
 from .alarms import Alarm, AlarmKind
 from .fit import CellMap, Edit, FittedEdit
+from .outcomes import EDIT_FAILED, check_values
 
 MAX_CELLS_TO_COMPARE = 2_000  # of a control and of its samples
 MAX_CELLS_OF_MEAN = 20_000  # of the control that stands for the mean of all batches
@@ -179,8 +180,9 @@ def average_controls(
             strata = (labels, design.strata_labels[0])
         design_of_both = replace(hub, target=design.source, query=hub.source, strata_labels=strata)
         fitted = method.fit(space, design_of_both, cells=cells)
-        maps = [cell_map(x) for cell_map in fitted.cell_maps]
-        total += torch.stack(maps).mean(0)
+        moved = torch.stack([cell_map(x) for cell_map in fitted.cell_maps]).mean(0)
+        check_values(moved, "values after the edit to another batch", EDIT_FAILED, space.features)
+        total += moved
         tick()
     mean = (total / len(controls)).cpu().numpy()
     target = replace(hub, target=np.arange(len(mean)), strata_labels=None if labels is None else (labels, labels[few]))

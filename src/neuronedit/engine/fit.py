@@ -23,8 +23,9 @@ from .._subsample import subsample
 from .._types import InSpace, Space
 from ..edits import AXES, EDITS, Populations, by_pairing, by_strata, on_all, percentile
 from ..edits._support import Distance, Support, distance, support
-from ..ensemble import CANDIDATES, Composition, Ensemble, cross_validate, match_populations
+from ..ensemble import CANDIDATES, Candidate, Composition, Ensemble, cross_validate, match_populations
 from .alarms import Alarm, check_composition, say_alarms
+from .outcomes import EDIT_FAILED, SPACE_FAILED, check_own, check_values, try_edit
 from .report import summarize_ensemble
 from .serialize import pack, unpack
 
@@ -144,8 +145,11 @@ class Edit:
         ``cells`` and ``targets`` are as in `FitData.read`; alarms call the two populations by their ``names``.
         """
         data = FitData.read(space, design, cells, targets)
-        fits = [self.fit_in_space(one, data) for one in space.spaces]
         neurons = encode_in_blocks(space.space, data.source)  # (n_source, n_neurons)
+        check_values(neurons, "neurons", SPACE_FAILED)
+        fits = [self.fit_in_space(one, data) for one in space.spaces]
+        for fit in fits:
+            try_edit(fit.cell_map, data.query, space.features)
         means = [cells.cpu().double().mean(0).numpy() for cells in (data.source, data.target)]
 
         ensemble, n_features = fits[0].ensemble, space.cells.shape[1]
@@ -157,8 +161,9 @@ class Edit:
         alarms = self._find_alarms(data, ensemble, space.features, names, batch)
         se = np.sqrt(sum(x.cpu().double().var(0, correction=0).numpy() / len(x) for x in (data.source, data.target)))
         return FittedEdit(
-            maps, support(neurons), distance(neurons), change, held_out_error, wrong_direction, text, fits, alarms, se
-        )
+            maps, support(neurons), distance(neurons), change, held_out_error, wrong_direction, space.features, text,
+            fits, alarms, se,
+        )  # fmt: skip
 
     def _find_alarms(
         self, data: FitData, ensemble: Ensemble | None, features: Sequence[str], names: tuple[str, str], batch: str
@@ -183,6 +188,7 @@ class FittedEdit:
     observed_change: np.ndarray  # (n_features,): mean of the target less that of the source
     held_out_error: np.ndarray  # (n_features,): what was missed of the mean in held-out folds; NaN: not known
     wrong_direction: np.ndarray  # (n_features,): whether the mean moved away from the truth in most folds
+    features: Sequence[str]  # names
     summary: str = ""  # what it was fitted to and what to expect, in words
     fits: Sequence[SpaceFit] = ()  # what it takes to fit it again; empty for an edit that was read
     alarms: Sequence[Alarm] = ()  # what is wrong with source and target
@@ -243,7 +249,7 @@ def unpack_edits(
         change, error, wrong_direction = (table[column].loc[space.features].to_numpy() for column in columns)
         text = f"Fitted before, on other cells ({source_name}). {about['summaries'][i]}".strip()
         cell_maps, own_support, own_distance = parts[i]
-        fitted = FittedEdit(cell_maps, own_support, own_distance, change, error, wrong_direction, text)
+        fitted = FittedEdit(cell_maps, own_support, own_distance, change, error, wrong_direction, space.features, text)
         if "observed_error" in table:  # an edit of before the first release has none
             fitted = replace(fitted, observed_error=table["observed_error"].loc[space.features].to_numpy())
         edits[name] = fitted
@@ -272,6 +278,8 @@ def _one_edit(
     if "rng" in signature(method).parameters:
         params = {"rng": rng} | params
     method = lookup(AXES, axes, "axes")(partial(method, **params))
+    if not isinstance(edit, str) or not isinstance(axes, str):
+        method = check_own(method, describe_choice(axes if isinstance(edit, str) else edit))
 
     def fit_in_space(space: Space, data: FitData) -> SpaceFit:
         fit_map = on_all(method) if data.strata is None else by_strata(method)
@@ -306,6 +314,9 @@ def _ensemble(edit: Any, rng: int, /, **params: Any) -> FitInSpace:
     if "candidates" in params and not isinstance(params["candidates"], Mapping):
         names = to_list(params["candidates"])
         params["candidates"] = {name: lookup(CANDIDATES, name, "candidates") for name in names}
+    elif "candidates" in params:
+        given = params["candidates"].items()
+        params["candidates"] = {name: _check_candidate(name, candidate) for name, candidate in given}
 
     def fit_in_space(space: Space, data: FitData) -> SpaceFit:
         settings = {"rng": rng, "composition": data.composition} | params
@@ -317,6 +328,12 @@ def _ensemble(edit: Any, rng: int, /, **params: Any) -> FitInSpace:
         return SpaceFit(refit(ensemble.populations), ensemble.populations, refit, ensemble)
 
     return fit_in_space
+
+
+def _check_candidate(name: str, candidate: Candidate) -> Candidate:
+    """Return a candidate; what one of the caller's own gives is looked at."""
+    is_own = all(candidate is not known for known in CANDIDATES.values())
+    return replace(candidate, fit=check_own(candidate.fit, name)) if is_own else candidate
 
 
 # edits that are more than one edit of neurons; all others are rows of ne.edits.EDITS
@@ -344,7 +361,9 @@ def resample_edit(
         total = np.zeros(cells.shape[1])
         for part in chunks(np.arange(len(query)), cells.shape[1]):
             rows = slice(part[0], part[-1] + 1)
-            x = cell_map(cells[query[part]].to(device)).cpu().numpy()
+            moved = cell_map(cells[query[part]].to(device))
+            check_values(moved, f"edited values in resample {i + 1}", EDIT_FAILED, fitted.features)
+            x = moved.cpu().numpy()
             total += x.sum(axis=0, dtype=float)
             change = x - mean_so_far[rows]
             mean_so_far[rows] += change / (i + 1)

@@ -54,13 +54,13 @@ def feature_table(names: Sequence[str], fitted: "FittedEdit", summary: EditSumma
     # two standard errors, of the observed change and of the query's mean, and a tenth of the standard deviation at least
     error = np.hypot(fitted.observed_error, summary.sd_before / np.sqrt(max(summary.n_cells, 1)))
     allowed = np.maximum(TOLERANCE * summary.sd_before, TOLERATED_ERRORS * error)
-    too_high = change > np.maximum(fitted.observed_change, 0) + allowed
-    too_low = change < np.minimum(fitted.observed_change, 0) - allowed
+    is_within = change <= np.maximum(fitted.observed_change, 0) + allowed
+    is_within &= change >= np.minimum(fitted.observed_change, 0) - allowed
     columns = {
         "observed_change": fitted.observed_change,
         "observed_error": np.asarray(fitted.observed_error, dtype=np.float32),
         "change": change,
-        "beyond_observed": too_high | too_low,
+        "beyond_observed": ~is_within,
         "mean": summary.mean_after,
         "mean_error": fitted.held_out_error,
         "held_out_error": fitted.held_out_error,
@@ -100,7 +100,7 @@ def find_alarms(fitted: "FittedEdit", summary: EditSummary, known: Sequence[Alar
 
 def check_outside(fitted: "FittedEdit", summary: EditSummary, batch: str = "") -> list[Alarm]:
     """Say that many cells lie outside the source, and what that does to the expectation."""
-    if not summary.share_outside > MAX_SHARE_OUTSIDE:
+    if summary.share_outside <= MAX_SHARE_OUTSIDE:
         return []
     text = f"{summary.share_outside:.0%} of {summary.n_cells:,} query cells lie outside the source: there the edit extrapolates."
     ensemble = fitted.ensemble

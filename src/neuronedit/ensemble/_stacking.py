@@ -85,7 +85,8 @@ def fit_weights(
         if count >= least:
             predicted = fold.predicted[:, every(fold.query, N_CELLS_TO_DESCEND)]
             truth = fold.truth[every(fold.truth, N_CELLS_TO_DESCEND)]
-            used.append((float(count / scale), predicted, truth))
+            center = truth.mean(0)  # far from 0 squares would lose what differs between cells
+            used.append((float(count / scale), predicted - center, truth - center))
 
     # descend
     logits = (expected if start is None else start).clone().requires_grad_(True)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ._cells import read_populations
+
 
 def mean_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     """Pearson correlation over features between the two populations' means (Table 3 of the paper).
@@ -22,6 +24,7 @@ def mean_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     From -1 to 1; NaN where the means of a population do not differ between features. It is high where the same features are
     bright in both populations, so leaving the cells alone often scores above 0.9. Prefer `change_correlation`.
     """
+    x, y = read_populations(x=x, y=y)
     return correlation(np.mean(x, axis=0), np.mean(y, axis=0))
 
 
@@ -44,6 +47,7 @@ def variance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     From -1 to 1; NaN where the variances of a population do not differ between features. A loss of variance that all features
     have in common does not lower it; for that there is `variance_ratio`.
     """
+    x, y = read_populations(x=x, y=y)
     return correlation(np.var(x, axis=0), np.var(y, axis=0))
 
 
@@ -65,6 +69,7 @@ def covariance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     -------
     From -1 to 1. The features with the largest variances dominate it.
     """
+    x, y = read_populations(x=x, y=y, min_cells=2)
     upper = np.triu_indices(np.shape(x)[1])
     covariances = [np.atleast_2d(np.cov(cells, rowvar=False)) for cells in (x, y)]  # each (n_features, n_features)
     return correlation(covariances[0][upper], covariances[1][upper])
@@ -87,10 +92,13 @@ def r2(x: np.ndarray, y: np.ndarray, /) -> float:
     Returns
     -------
     The coefficient of determination: 1 for equal means, 0 where the prediction is the same mean for all features, negative
-    for worse. It is not the squared correlation, often called R2, which a shifted or stretched prediction does not lower.
+    for worse; NaN where the true means do not differ. It is not the squared correlation, often called R2, which a shifted
+    or stretched prediction does not lower.
     """
+    x, y = read_populations(x=x, y=y)
     predicted, true = np.mean(x, axis=0), np.mean(y, axis=0)
-    return float(1 - np.square(true - predicted).sum() / np.square(true - true.mean()).sum())
+    total = float(np.square(true - true.mean()).sum())
+    return float(1 - np.square(true - predicted).sum() / total) if total > 0 else float("nan")
 
 
 def variance_ratio(x: np.ndarray, y: np.ndarray, /) -> float:
@@ -109,10 +117,12 @@ def variance_ratio(x: np.ndarray, y: np.ndarray, /) -> float:
 
     Returns
     -------
-    0 or more. Well below 1 the prediction lost diversity (mode collapse), well above 1 it spreads the cells too far. It does
-    not say in which features.
+    0 or more; NaN where the second population does not vary. Well below 1 the prediction lost diversity (mode collapse),
+    well above 1 it spreads the cells too far. It does not say in which features.
     """
-    return float(np.var(x, axis=0).sum() / np.var(y, axis=0).sum())
+    x, y = read_populations(x=x, y=y)
+    total = float(np.var(y, axis=0).sum())
+    return float(np.var(x, axis=0).sum() / total) if total > 0 else float("nan")
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ._agreement import correlation, variance_ratio
+from ._cells import read_populations
 
 
 def change_correlation(
@@ -33,6 +34,8 @@ def change_correlation(
     From -1 to 1; NaN where nothing changed. It depends neither on the size of the change nor on what happens within a feature.
     1 is not always right: query cells may truly change in another way.
     """
+    source, target = read_populations(source=source, target=target)
+    query, predicted = read_populations(query=query, predicted=predicted)
     observed = statistic(target, axis=0) - statistic(source, axis=0)
     applied = statistic(predicted, axis=0) - statistic(query, axis=0)
     return correlation(np.asarray(observed, dtype=np.float64), np.asarray(applied, dtype=np.float64))
@@ -69,16 +72,19 @@ def harmed(
     -------
     ``(n_features,)``, True where there was harm. Only medians are compared.
     """
+    query, predicted = read_populations(query=query, predicted=predicted)
     before, after = np.median(query, axis=0), np.median(predicted, axis=0)
     allowed = tolerance * np.std(query, axis=0)
     if truth is not None:
+        [truth] = read_populations(truth=truth)
         true = np.median(truth, axis=0)
-        return np.abs(after - true) > np.abs(before - true) + allowed
+        return ~(np.abs(after - true) <= np.abs(before - true) + allowed)
     if source is None or target is None:
         raise ValueError("harmed needs the truth, or source and target.")
+    source, target = read_populations(source=source, target=target)
     change = np.median(target, axis=0) - np.median(source, axis=0)
     applied = after - before
-    return (applied > np.maximum(change, 0) + allowed) | (applied < np.minimum(change, 0) - allowed)
+    return ~((applied <= np.maximum(change, 0) + allowed) & (applied >= np.minimum(change, 0) - allowed))
 
 
 def variance_kept(source: np.ndarray, target: np.ndarray, query: np.ndarray, predicted: np.ndarray, /) -> float:
@@ -97,9 +103,10 @@ def variance_kept(source: np.ndarray, target: np.ndarray, query: np.ndarray, pre
 
     Returns
     -------
-    0 or more; 1 where both factors are the same. Well below 1 the edit pushed the cells together. No truth is needed.
+    0 or more; 1 where both factors are the same; NaN where source, target or query do not vary. Well below 1 the edit pushed the cells together. No truth is needed.
     """
-    return variance_ratio(predicted, query) / variance_ratio(target, source)
+    seen = variance_ratio(target, source)
+    return variance_ratio(predicted, query) / seen if seen > 0 else float("nan")
 
 
 def unharmed(source: np.ndarray, target: np.ndarray, query: np.ndarray, predicted: np.ndarray, /) -> float:

@@ -46,7 +46,7 @@ def coverage(
 
     # cells beyond the controls
     low, high = np.quantile(all_controls, [TAIL, 1 - TAIL], axis=0)
-    beyond = ((all_samples < low) | (all_samples > high)).mean(0)
+    beyond = 1 - ((all_samples >= low) & (all_samples <= high)).mean(0)
     if len(cells_of_controls) < MIN_CONTROL_SAMPLES:
         return Coverage(beyond, dict.fromkeys(cells_of_samples, np.nan), {})
 

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ._cells import read_populations
+
 Features = Callable[[np.ndarray], np.ndarray]
 """``(n_cells, n_features) -> (n_cells, n)``"""
 
@@ -63,11 +65,11 @@ def frechet(
             raise ValueError(f"features={features!r} is not known; choose {known} or give a function.")
         features = EXTRACTORS[features](image_shape)
     # extract features
-    x, y = (np.asarray(cells, dtype=np.float64) for cells in (x, y))
+    x, y = read_populations(x=x, y=y, min_cells=2)
     if features is None:
         x, y = _project_on_common_axes(x, y, n_components)
     else:
-        x, y = (np.asarray(features(cells), dtype=np.float64) for cells in (x, y))
+        x, y = read_populations(**{"features(x)": features(x), "features(y)": features(y)}, min_cells=2)
     # compare means and covariances
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
     root_x, root_y = _covariance_root(x - mean_x), _covariance_root(y - mean_y)

@@ -35,8 +35,8 @@ def gap_closed(
     Returns
     -------
     0: as far as the query left alone. 1: as close as two halves of the truth are to each other. Negative: harm. NaN: there is
-    no gap, as query and truth are as close as the halves. Both distances are of equally many cells, because with few cells
-    distances are larger.
+    no gap, as query and truth are as close as the halves, or there are too few cells for halves of two. Both distances are of
+    equally many cells, because with few cells distances are larger.
     """
     before = metric(query, truth)
     floor = noise_floor(metric, query, truth, n_splits=n_splits, rng=rng)
@@ -52,6 +52,8 @@ def noise_floor(metric: Metric, query: np.ndarray, truth: np.ndarray, /, *, n_sp
     """
     numpy_rng = np.random.default_rng(rng)
     n = min(len(query), len(truth) // 2, MAX_CELLS_PER_HALF)
+    if n < 2:  # halves of one cell have no distance
+        return float("nan")
     gaps = []
     for _ in range(n_splits):
         half, other_half = np.split(numpy_rng.permutation(len(truth))[: 2 * n], 2)

@@ -90,6 +90,29 @@ class ScaledSpace(FittedSpace):
         return mse_loss(self.decoder(self.encoder(scaled)), scaled)
 
 
+def check_space(space: FittedSpace, x: Tensor, name: str) -> None:
+    """Refuse a space that does not give every cell its neurons, and the neurons of every cell a cell, all finite."""
+    if bad := [key for key, weight in space.weights().items() if not weight.isfinite().all()]:
+        raise ValueError(f"the space {name} has weights that are NaN or infinite: {', '.join(bad)}.")
+    with torch.no_grad():
+        z = space.encode(x)
+        n_neurons = z.shape[1] if getattr(z, "ndim", 0) == 2 else "n_neurons"
+        _check_rows(z, (len(x), n_neurons), f"encode of the space {name}")
+        _check_rows(space.decode(z), tuple(x.shape), f"decode of the space {name}")
+
+
+def _check_rows(given: Any, shape: tuple[Any, ...], what: str) -> None:
+    if not isinstance(given, Tensor) or not given.is_floating_point():
+        kind = f"a tensor of {given.dtype}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
+        raise TypeError(f"{what} returned {kind}; it must return a tensor of floating type.")
+    if tuple(given.shape) != shape:
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(f"{what} returned the shape {tuple(given.shape)} for {shape[0]} cells; it must be ({wanted}).")
+    bad = int((~torch.isfinite(given)).any(1).sum())
+    if bad:
+        raise ValueError(f"{what} returned NaN or infinite values for {bad} of {len(given)} cells; it must be finite.")
+
+
 def find_ruling(spread: Tensor) -> Tensor:
     """Return which features vary so much more than most that they would rule a common scale: ``(n_features,)``."""
     varying = spread[spread > 0]
@@ -109,4 +132,7 @@ def moments(cells: CellSource) -> tuple[Tensor, Tensor]:
         weight = len(block) / (start + len(block))
         squares += (block - block.mean(0)).square().sum(0) + offset.square() * start * weight
         mean += offset * weight
+    if not (mean.isfinite().all() and squares.isfinite().all()):
+        bad = (~(mean.isfinite() & squares.isfinite())).nonzero().flatten().tolist()
+        raise ValueError(f"cells have NaN, infinite or too large values in features number {bad}; drop them first.")
     return mean, squares / n_cells

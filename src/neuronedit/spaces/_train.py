@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from .._blocks import CellSource, block_size
 from .._device import fast_matmul
+from .._networks import check_trained, describe_divergence
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ def constant(done: float) -> float:
     """Keep the rate, as published."""
     return 1.0
 
+
+MAX_RISE = 1e4  # of the loss, above that of the first batch: no training that learns anything gets there
 
 SCHEDULES: dict[str, Schedule] = {"onecycle": onecycle, "constant": constant}
 
@@ -159,7 +162,7 @@ def train(
     if backward is None or training.precision != "float32":
         backward = _make_backward(module, loss, training)
     history: History = {"train_loss": [], "interrupted": False} | ({"validation_loss": []} if n_held_out else {})
-    best, best_epoch, best_weights, step = math.inf, 0, None, 0
+    best, best_epoch, best_weights, step, first = math.inf, 0, None, 0, None
     bar = tqdm(total=n_epochs, desc="training", unit="epoch", disable=not training.progress_bar)
 
     # train
@@ -168,8 +171,10 @@ def train(
             for epoch in range(n_epochs):
                 total = torch.zeros((), device=training.device)
                 for batch in _iterate_batches(cells, kept, training, rng):
-                    optimizer.param_groups[0]["lr"] = training.peak * training.schedule(step / n_steps)
-                    total += backward(batch) * len(batch)
+                    optimizer.param_groups[0]["lr"] = _get_rate(training, step / n_steps)
+                    value = backward(batch)
+                    first = value if first is None else first
+                    total += value * len(batch)
                     _average_over_ranks(gradient, n_ranks)
                     norm = gradient.norm()
                     if gradient.device.type != "cpu" or norm > MAX_GRADIENT_NORM:  # to ask an accelerator is to wait
@@ -184,6 +189,7 @@ def train(
                     if losses["validation"] < best:
                         best, best_epoch = losses["validation"], epoch
                         best_weights = deepcopy(module.state_dict()) if training.early_stopping else None
+                _check_losses(losses, epoch, first, training)
                 bar.update()
                 bar.set_postfix({name: f"{value:.3g}" for name, value in losses.items()})
                 if training.early_stopping and epoch - best_epoch >= training.early_stopping:
@@ -195,9 +201,27 @@ def train(
     # freeze
     if best_weights is not None:
         module.load_state_dict(best_weights)
+    check_trained(module, training.peak)
     module.zero_grad()
     module.requires_grad_(False)
     return history
+
+
+def _get_rate(training: Training, done: float) -> float:
+    """Return the learning rate after a share of the training."""
+    share = training.schedule(done)
+    if not 0 <= share < math.inf:
+        raise ValueError(f"schedule({done:.3g}) is {share}; it must return a share of lr, 0 or more and finite.")
+    return training.peak * share
+
+
+def _check_losses(losses: Mapping[str, float], epoch: int, first: Tensor | None, training: Training) -> None:
+    """Refuse losses that are not finite, or have risen far above that of the first batch, before any step."""
+    most = math.inf if first is None or not first > 0 else MAX_RISE * float(first)
+    if all(value <= most and math.isfinite(value) for value in losses.values()):
+        return
+    found = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
+    raise ValueError(f"training diverged in epoch {epoch + 1} ({found}); {describe_divergence(training.peak)}")
 
 
 def _average_over_ranks(values: Tensor, n_ranks: int) -> Tensor:

@@ -87,7 +87,8 @@ def apply(
     ------
     FileNotFoundError, ValueError, TypeError, KeyError
         Before any work, and with ``adata`` unchanged: no such file; other features, another scale, NaN; a space that was
-        trained again since; a batch that the correction does not know, or has left alone.
+        trained again since; a batch that the correction does not know, or has left alone. Also unchanged where the result
+        would be NaN or infinite.
     """
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)

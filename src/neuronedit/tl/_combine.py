@@ -134,7 +134,7 @@ def combine(
         one, other = (predictions[order].layers[0] for order in ((a, b), (b, a)))
         name, agreement = name_combination(a, b), _measure_agreement(one, other, untreated)
         agreements[name], text = agreement, f"{name}: the two orders agree to {agreement:.2f}"
-        if agreement < MIN_AGREEMENT:
+        if not agreement >= MIN_AGREEMENT:
             text += "; the effects do not add up, and neither order is to be trusted"
             alarms.append(Alarm(AlarmKind.ORDERS, f"{text}."))
         else:

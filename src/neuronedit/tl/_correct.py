@@ -275,7 +275,7 @@ def _correct_batch(
         control_cells, query_cells = (cells.cpu().numpy() for cells in space.read_cells(source, query))
         found = coverage(control_cells, samples[source], query_cells, samples[query], space.features)
         features = features.assign(outside_control=found.beyond)
-        outside = edited.distance[query] > 1
+        outside = ~(edited.distance[query] <= 1)  # NaN is outside
         by_sample = _describe_samples(found, pd.Series(outside, index=samples[query])).assign(batch=correction.batch)
         row |= {"outside": outside.mean(), "flagged": by_sample["flagged"].sum()}
         if outside.mean() > MAX_SHARE_OUTSIDE:

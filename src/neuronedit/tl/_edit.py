@@ -163,7 +163,8 @@ def edit(
     ValueError, TypeError, KeyError
         Before any work, and with ``adata`` unchanged: no trained space, other features than it was trained on, another scale,
         an unknown column, value, edit or parameter, an empty group, fewer than two source or target cells, cells in both
-        source and target or in both query and target, NaN.
+        source and target or in both query and target, NaN. Also unchanged where the result would be NaN or infinite, or a
+        function of your own returns another shape; a store keeps the blocks before.
 
     References
     ----------

@@ -54,6 +54,7 @@ def embed(
     ------
     ValueError, TypeError, KeyError
         Before any work, and with ``adata`` unchanged: missing or other features, another scale, NaN, no such space.
+        Also unchanged where neurons would be NaN or infinite.
     """
     # read
     adata = open_adata(adata, copy=copy)

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from .._subsample import subsample
 from ..engine.fit import FittedEdit
+from ..engine.outcomes import EDIT_FAILED, check_values
 from ..metrics import energy_distance, gap_closed
 from ._combine import MAX_CELLS_FOR_AGREEMENT
 
@@ -63,7 +64,9 @@ def estimate_means(
     # predicted
     closed = []
     for (given, effect), edit in fitted.items():
-        predicted = edit.cell_maps[0](cells[given]).cpu().double().numpy()
+        moved = edit.cell_maps[0](cells[given])
+        check_values(moved, f"values after the effect of {effect} on {given}", EDIT_FAILED, edit.features)
+        predicted = moved.cpu().double().numpy()
         mean[f"{role_of[effect]} on {role_of[given]}"] = predicted.mean(0)
         populations = (measured[role_of[given]], measured["both"], predicted)
         few = [x[subsample(len(x), MAX_CELLS_FOR_AGREEMENT)] for x in populations]

@@ -14,6 +14,7 @@ from .._data.reader import check_finite, encode_all, read_cells
 from .._data.space import Scale, name_space_class, write_space
 from .._device import find_device
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
+from ..spaces._base import check_space
 from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
@@ -107,8 +108,9 @@ def train(
     Raises
     ------
     ValueError, TypeError, KeyError
-        Before any work, and with ``adata`` unchanged: no such layer, NaN or infinite values, duplicated ``var_names``, an
-        unknown space or parameter.
+        Before any work, and with ``adata`` unchanged: no such layer, values that are NaN, infinite, or too large or small for
+        squares in float32, duplicated ``var_names``, an unknown space or parameter. Also unchanged after a training that
+        diverged, and where a space of your own returns NaN or another shape.
     """
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
@@ -145,6 +147,7 @@ def train(
 
     # compute
     trained = kind.fit(cells, training, **space_params)
+    check_space(trained, cells.sample().to(training.device), repr(name_space_class(kind)))
     neurons = encode_all(trained, cells, training.device)
 
     # write
