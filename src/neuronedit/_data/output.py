@@ -13,7 +13,7 @@ from .. import _slots
 from .check import check_free
 from .space import TrainedSpace
 from .store_files import Progress
-from .work_folder import WorkFolder
+from .work_folder import WorkFolder, explain_os_errors
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,10 @@ class Output:
         output = cls(key, strengths, (low, high), write_to, order)
         check_free(adata, key, layers=output.layers if layers is None else layers, spaces=space.keys)
         if output.store is not None:
-            WorkFolder(output.store).check_free()
-            if output.store.exists():
-                Progress.read(output.store)
+            with explain_os_errors(output.store):
+                WorkFolder(output.store).check_free()
+                if output.store.exists():
+                    Progress.read(output.store)
         return output
 
     @property
