@@ -423,8 +423,12 @@ def resume(folder: str, path: Path, tool: str, zarr_format: int) -> str:
     outcome, text = run(folder, path, tool, zarr_format)
     if outcome != "right":
         return "lost"
-    is_same = read_files(path) == read_files(reference(folder, tool, zarr_format))
-    return "right" if is_same and [one.name for one in path.parent.iterdir()] == [path.name] else "silent"
+    if read_files(path) != read_files(reference(folder, tool, zarr_format)):
+        return "silent"
+    left = [file.name for file in (*path.parent.iterdir(), *path.rglob("*.partial")) if file != path]
+    if left:
+        raise RuntimeError(f"left behind: {left}")
+    return "right"
 
 
 def reference(folder: str, tool: str, zarr_format: int) -> Path:
@@ -461,8 +465,9 @@ def measure(folder: str, tool: str, zarr_format: int) -> tuple[int, float]:
 
 
 def read_files(path: Path) -> dict[str, bytes]:
-    """Return the content of every file of a store."""
-    return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    """Return the content of every file of a store, without those that zarr had not written to their end."""
+    files = [file for file in path.rglob("*") if file.is_file() and file.suffix != ".partial"]
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
 
 
 def damage_file(file: Path, how: str, generator: random.Random, others: list[Path]) -> None:

@@ -136,7 +136,7 @@ class StoreFiles:
 def digest_cells(cells: np.ndarray) -> str:
     """Return the digest of a block of cells: of every value, its type and the shape."""
     sha = hashlib.sha1(f"{cells.dtype.str} {cells.shape}".encode(), usedforsecurity=False)  # twice as fast as SHA-256
-    sha.update(np.ascontiguousarray(cells))
+    sha.update(np.ascontiguousarray(cells).data)
     return sha.hexdigest()[:32]
 
 

@@ -195,7 +195,7 @@ def _set_up(
     write_elem(group, "obs", obs, dataset_kwargs={"chunks": (n_rows,)})  # whole, its names would fill the memory
 
     # room for the cells
-    kinds = [(space.cells.dtype, (adata.n_vars,))] * len(output.layers)
+    kinds: list[tuple[Any, tuple[int, ...]]] = [(space.cells.dtype, (adata.n_vars,))] * len(output.layers)
     kinds += [(np.dtype(np.float32), shape) for shape in ((fitted.n_neurons,), (), ())]
     for name, (dtype, width) in zip(_name_arrays(output), kinds, strict=True):
         where, _, own_name = name.rpartition("/")
@@ -291,4 +291,5 @@ def _digest_table(table: pd.DataFrame) -> str:
 def _read_summary(stored: dict[str, Any] | None) -> EditSummary:
     """Return what was done to the cells of the blocks that are written."""
     assert stored is not None  # a query has cells
-    return EditSummary(**{name: np.array(x) if isinstance(x, list) else x for name, x in stored.items()})
+    values: dict[str, Any] = {name: np.array(x) if isinstance(x, list) else x for name, x in stored.items()}
+    return EditSummary(**values)
