@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import zarr
 from anndata import AnnData
 
 from .. import _slots
 from .check import check_free
 from .space import TrainedSpace
-
-PROGRESS = "neuronedit"  # attribute of a store that says how far it has got
+from .store_files import Progress
+from .work_folder import WorkFolder, explain_os_errors
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,17 @@ class Output:
         order = tuple(str(name) for name in record["order"]) if "order" in record else ()
         output = cls(key, strengths, (low, high), write_to, order)
         check_free(adata, key, layers=output.layers if layers is None else layers, spaces=space.keys)
-        if write_to is not None and Path(write_to).exists():
-            open_store(write_to)
+        if output.store is not None:
+            with explain_os_errors(output.store):
+                WorkFolder(output.store).check_free()
+                if output.store.exists():
+                    Progress.read(output.store)
         return output
+
+    @property
+    def store(self) -> Path | None:
+        """Return where the store is, whatever link leads there."""
+        return None if self.write_to is None else Path(self.write_to).resolve()
 
     @property
     def layers(self) -> list[str]:
@@ -80,15 +87,6 @@ class Output:
     def to_uns(self) -> dict[str, Any]:
         """Return what a record keeps of it."""
         return {"layers": np.array(self.layers, dtype=str), "order": np.array([*self.order, self.key], dtype=str)}
-
-
-def open_store(path: str | PathLike[str]) -> tuple[zarr.Group, str]:
-    """Return a store that exists, and the digest of the edit that is in it."""
-    try:
-        group = zarr.open_group(path, mode="r+", use_consolidated=False)
-        return group, str(group.attrs[PROGRESS]["job"])
-    except (KeyError, OSError, TypeError, ValueError):
-        raise ValueError(f"{path} exists and is no store of ne.tl.edit; choose another write_to.") from None
 
 
 def copy_cofactor(adata: AnnData, layer: str | None, to: str | None) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -125,10 +125,14 @@ class CellReader:
         return sha.hexdigest()
 
     def map_blocks(
-        self, job: Callable[..., Any], step: int, *beside: np.ndarray, start: int = 0
+        self, job: Callable[..., Any], step: int, *beside: np.ndarray, only: Iterable[int] | None = None
     ) -> Iterator[tuple[tuple[int, int], Any]]:
-        """Yield what the job makes of each ``step`` rows, in order, and of these rows of what stands ``beside`` them."""
-        ends = ((first, min(first + step, self.shape[0])) for first in range(start, self.shape[0], step))
+        """Yield what the job makes of each ``step`` rows, and of these rows of what stands ``beside`` them.
+
+        ``only`` are the numbers of the blocks that are read, in this order.
+        """
+        firsts = range(0, self.shape[0], step) if only is None else (number * step for number in only)
+        ends = ((first, min(first + step, self.shape[0])) for first in firsts)
         blocks = (((first, last), [array[first:last] for array in beside]) for first, last in ends)
         if not hasattr(self.matrix, "dask"):
             for (first, last), extra in blocks:

@@ -1,25 +1,36 @@
-"""An edited layer that is too large for memory: written block by block into a new zarr store, and resumed where it stopped."""
+"""An edited layer that is too large for memory: written block by block into a new zarr store, and resumed where it stopped.
+
+A store is set up in a folder beside its place, and moved there once it is whole. A block counts as written once the digests of its
+cells before the edit and of its files are in the store's attribute. Whoever resumes it reads both again: files that are not what
+was written are written again, other cells are refused.
+"""
 
 import hashlib
+import json
 import logging
-import shutil
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import pandas as pd
 import torch
 import zarr
 from anndata import AnnData
 from anndata.io import read_elem, write_elem
 
 from .. import _slots
-from .._data.output import PROGRESS, Output, open_store
+from .._data.output import Output
 from .._data.reader import MAX_NEURONS_KEPT, CellReader
-from .._data.record import Record
+from .._data.record import Record, digest
 from .._data.space import TrainedSpace
+from .._data.store_files import Progress, StoreFiles, digest_cells
+from .._data.work_folder import WorkFolder, explain_os_errors
 from .apply import EditedLayers, apply_edit, computing, encode_others
 from .fit import FittedEdit
 from .report import EditSummary
@@ -27,91 +38,181 @@ from .report import EditSummary
 logger = logging.getLogger(__name__)
 
 MAX_CELLS_PER_BLOCK = 32_768  # in memory at a time
+MAX_ROUNDS = 3  # in which blocks that were not kept as they were written are written again
+NAMES_AT_ONCE = 1_000_000  # that are hashed together
+
+# of the chunks of cells, by zarr format: with a checksum, so that nobody reads a damaged one without an error
+COMPRESSORS: dict[int, Any] = {
+    2: {"id": "zstd", "level": 0, "checksum": True},
+    3: [{"name": "zstd", "configuration": {"level": 0, "checksum": True}}],
+}
 
 
-@dataclass(frozen=True)
 class EditStore:
     """A zarr store with room for all cells, and how far it has got: an AnnData from the start, its unwritten rows NaN."""
 
-    group: zarr.Group
-    key: str
-    layers: list[str]
+    def __init__(self, path: Path, output: Output, folder: WorkFolder) -> None:
+        self.path, self.output, self.folder = path, output, folder
+        self.progress, self.files = Progress.read(path), StoreFiles(path)
+        self.record = f"uns/{output.key}"
 
     @staticmethod
+    @contextmanager
     def open(
         adata: AnnData, space: TrainedSpace, fitted: FittedEdit, is_query: np.ndarray, output: Output, record: Record
-    ) -> "EditStore":
-        """Return a new store, or one of the same edit that was not finished."""
-        path, job = output.write_to, _digest_job(adata, space, is_query, record)
+    ) -> "Iterator[EditStore]":
+        """Give a new store, or one of the same work that was begun; nobody else writes it meanwhile."""
+        path = output.store
         assert path is not None
-        if Path(path).exists():
-            group, job_there = open_store(path)
-            if job_there != job:
-                raise ValueError(f"{path} holds another edit, or one of other cells; choose another write_to.")
-            return EditStore(group, output.key, output.layers)
+        folder = WorkFolder(path)
+        with folder.use():
+            job = _describe_job(adata, space, fitted, is_query, output, record)
+            if not path.exists():
+                with explain_os_errors(path):
+                    _set_up(folder, adata, space, fitted, output, job)
+            store = EditStore(path, output, folder)
+            store.check_job(job)
+            yield store
 
-        # all but the cells, under another name: a store that is not whole is begun anew
-        unfinished = Path(f"{path}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        obs, var = adata.obs.copy(), adata.var.copy()
-        for slot in (_slots.support, _slots.distance):
-            obs[slot(output.key)] = np.full(adata.n_obs, np.nan, dtype=np.float32)
-        for layer in output.layers if _slots.cofactor(space.layer) in var else ():
-            var[_slots.cofactor(layer)] = var[_slots.cofactor(space.layer)]
-        uns = {key: adata.uns[key] for key in space.keys if key in adata.uns}
-        AnnData(var=var, uns=uns).write_zarr(unfinished)
-        (unfinished / ".zmetadata").unlink(missing_ok=True)  # a copy of what is about to change
+    @cached_property
+    def arrays(self) -> dict[str, Any]:
+        """Return the arrays that are written block by block."""
+        group = zarr.open_group(self.path, mode="r+", use_consolidated=False)
+        return {name: group[name] for name in _name_arrays(self.output)}
 
-        # room for the cells
-        group = zarr.open_group(unfinished, mode="r+", use_consolidated=False)
-        n_rows = min(_rows_per_block(fitted), adata.n_obs)
-        write_elem(group, "obs", obs, dataset_kwargs={"chunks": (n_rows,)})  # whole, its names would fill the memory
-        arrays = [("layers", layer, adata.n_vars, space.cells.dtype) for layer in output.layers]
-        arrays.append(("obsm", _slots.neurons_edited(output.key), fitted.n_neurons, np.dtype(np.float32)))
-        for where, name, width, dtype in arrays:
-            layout: dict[str, Any] = {"shape": (adata.n_obs, width), "chunks": (n_rows, width), "dtype": dtype}
-            array = group.require_group(where).create_array(name, **layout, fill_value=np.nan)
-            array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-        group.attrs[PROGRESS] = {"job": job, "done": 0, "of": adata.n_obs, "so_far": None}
-        unfinished.rename(path)
-        return EditStore(open_store(path)[0], output.key, output.layers)
+    def check_job(self, job: dict[str, str]) -> None:
+        """Refuse other work, and files that have changed since the store was set up."""
+        there = self.progress.job
+        if differences := [part for part in sorted(job | there) if job.get(part) != there.get(part)]:
+            text = f"{self.path} holds another edit, or one of other cells; these differ: {', '.join(differences)}"
+            raise ValueError(f"{text}. Choose another write_to, or delete it.")
+        self.files.remove_partial()
+        self.check_frame()
 
-    def write(self, space: TrainedSpace, is_query: np.ndarray, fitted: FittedEdit, output: Output) -> EditSummary:
+    def check_frame(self) -> None:
+        """Refuse files that have changed since the store was set up."""
+        there, now = self.progress.frame, self.files.digest_frame(_name_arrays(self.output), self.record)
+        if changed := [part for part in sorted(there | now) if there.get(part) != now.get(part)]:
+            text = f"{self.path} was changed since it was set up, in {', '.join(changed)}"
+            raise ValueError(f"{text}; what is in it cannot be trusted. Delete it, or choose another write_to.")
+
+    def write(self, space: TrainedSpace, is_query: np.ndarray, fitted: FittedEdit) -> EditSummary:
         """Write all cells, a block at a time, edited where they are in the query, and return what was done to them."""
-        # resume
-        progress: dict[str, Any] = dict(self.group.attrs[PROGRESS])
-        summary, so_far = None, progress["so_far"]
-        if so_far is not None:
-            values: dict[str, Any] = {name: np.array(x) if isinstance(x, list) else x for name, x in so_far.items()}
-            summary = EditSummary(**values)
-        if progress["done"]:
-            logger.info("%s of %s cells are written already.", f"{progress['done']:,}", f"{len(is_query):,}")
+        # what is written already
+        if self.progress.blocks:
+            logger.info("%s of %s cells are written already.", f"{self.progress.done:,}", f"{self.progress.of:,}")
+            self._check_cells(space)
 
-        # write
-        neurons = self._array("obsm", _slots.neurons_edited(self.key))
-        support, distance = (self._array("obs", slot(self.key)) for slot in (_slots.support, _slots.distance))
+        # what is not: again until all is there
         without_fits = replace(fitted, fits=())
-        job = partial(_edit_block, space.cells.order, without_fits, space.space, output, space.device)
-        blocks = space.cells.map_blocks(job, _rows_per_block(fitted), is_query, start=progress["done"])
-        for (first, last), (edited, own_summary) in blocks:
-            if own_summary is not None:
-                summary = own_summary if summary is None else summary.merge(own_summary)
-            for name, layer in zip(self.layers, edited.layers, strict=True):
-                self._array("layers", name)[first:last] = layer
-            neurons[first:last] = edited.neurons
-            support[first:last], distance[first:last] = edited.support, edited.distance
-            self.group.attrs[PROGRESS] = progress | {"done": last, "so_far": _summary_to_json(summary)}
-        assert summary is not None
-        return summary
+        job = partial(_edit_block, space.cells.order, without_fits, space.space, self.output, space.device)
+        for _ in range(MAX_ROUNDS):
+            if not (numbers := self._find_unwritten()):
+                return _read_summary(self.progress.so_far)
+            blocks = space.cells.map_blocks(job, self.progress.n_rows, is_query, only=numbers)
+            for number, (rows, results) in zip(numbers, blocks, strict=True):
+                with explain_os_errors(self.path):
+                    self._write_block(number, slice(*rows), *results)
+        raise OSError(f"{self.path} does not keep what is written into it; choose a write_to on another disk.")
 
     def finish(self, record: Record) -> None:
         """Write the record of the edit, once all cells are there, and read it back."""
-        uns = self.group.require_group("uns")
-        write_elem(uns, self.key, record.to_uns())
-        read_elem(uns[self.key])
+        self.check_frame()
+        if self.progress.record == self.files.digest(self.files.names(self.record)):
+            return
+        with explain_os_errors(self.path):
+            setup, key, place = self.folder.setup, self.output.key, self.path / self.record
+            there = zarr.open_group(self.path, mode="r", use_consolidated=False)
+            group = zarr.open_group(setup, mode="w", zarr_format=there.metadata.zarr_format)
+            write_elem(group, key, record.to_uns())
+            read_elem(group[key])
+            if place.exists():  # of a run that was killed here, or damaged
+                os.replace(place, setup / f"{key}.before")
+            os.replace(setup / key, place)
+            self.files.sync()
+            self._save(replace(self.progress, record=self.files.digest(self.files.names(self.record))))
 
-    def _array(self, where: str, name: str) -> Any:
-        return self.group[f"{where}/{name}"]
+    def _check_cells(self, space: TrainedSpace) -> None:
+        """Refuse cells that are not those that were edited before."""
+        written = self.progress.blocks
+        blocks = space.cells.map_blocks(_digest_block, self.progress.n_rows, only=range(len(written)))
+        for ((first, last), now), (before, _) in zip(blocks, written, strict=True):
+            self.folder.show_life()
+            if now != before:
+                text = f"{self.path} holds another edit, or one of other cells: of cells {first:,} to {last - 1:,}"
+                raise ValueError(f"{text} some have changed since. Choose another write_to, or delete it.")
+
+    def _find_unwritten(self) -> list[int]:
+        """Return the numbers of the blocks that were never written, or whose files are not what was written."""
+        written = self.progress.blocks
+        damaged = [i for i, (_, after) in enumerate(written) if self.files.digest(self._name_files(i)) != after]
+        if damaged:
+            text = "%d blocks of %s are not what was written; they are written again."
+            logger.warning(text, len(damaged), self.path)
+        return [*damaged, *range(len(written), -(-self.progress.of // self.progress.n_rows))]
+
+    def _write_block(
+        self, number: int, rows: slice, edited: EditedLayers, summary: EditSummary | None, before: str
+    ) -> None:
+        """Write a block, and then that it is written."""
+        names = self._name_files(number)
+        self.files.remove(names)  # what a run that was killed has left
+        values = [*edited.layers, edited.neurons, edited.support, edited.distance]
+        for array, block in zip(self.arrays.values(), values, strict=True):
+            array[rows] = block
+        so_far = self.progress.so_far
+        if summary is not None and number == len(self.progress.blocks):
+            summary = summary if so_far is None else _read_summary(so_far).merge(summary)
+            so_far = {name: x.tolist() if isinstance(x, np.ndarray) else x for name, x in asdict(summary).items()}
+        self._save(self.progress.with_block(number, [before, self.files.digest(names)], so_far))
+        self.folder.show_life()
+
+    def _name_files(self, number: int) -> list[str]:
+        """Return the names of the files of a block: a chunk of each array."""
+        arrays = self.arrays.items()
+        return [f"{name}/{array.metadata.encode_chunk_key((number, 0)[: array.ndim])}" for name, array in arrays]
+
+    def _save(self, progress: Progress) -> None:
+        progress.write(self.path, self.folder.progress)
+        self.progress = progress
+
+
+def _set_up(
+    folder: WorkFolder, adata: AnnData, space: TrainedSpace, fitted: FittedEdit, output: Output, job: dict[str, str]
+) -> None:
+    """Write a store with all but the edited cells, and move it to its place."""
+    # what is known
+    obs, var = adata.obs.copy(), adata.var.copy()
+    for slot in (_slots.support, _slots.distance):
+        obs[slot(output.key)] = np.full(adata.n_obs, np.nan, dtype=np.float32)
+    for layer in output.layers if _slots.cofactor(space.layer) in var else ():
+        var[_slots.cofactor(layer)] = var[_slots.cofactor(space.layer)]
+    uns = {key: adata.uns[key] for key in space.keys if key in adata.uns}
+    AnnData(var=var, uns=uns).write_zarr(folder.setup)
+    (folder.setup / ".zmetadata").unlink(missing_ok=True)  # a copy of what is about to change
+    group = zarr.open_group(folder.setup, mode="r+", use_consolidated=False)
+    n_rows = min(_rows_per_block(fitted), adata.n_obs)
+    write_elem(group, "obs", obs, dataset_kwargs={"chunks": (n_rows,)})  # whole, its names would fill the memory
+
+    # room for the cells
+    kinds: list[tuple[Any, tuple[int, ...]]] = [(space.cells.dtype, (adata.n_vars,))] * len(output.layers)
+    kinds += [(np.dtype(np.float32), shape) for shape in ((fitted.n_neurons,), (), ())]
+    for name, (dtype, width) in zip(_name_arrays(output), kinds, strict=True):
+        where, _, own_name = name.rpartition("/")
+        layout: dict[str, Any] = {"shape": (adata.n_obs, *width), "chunks": (n_rows, *width), "dtype": dtype}
+        layout["compressors"] = COMPRESSORS[group.metadata.zarr_format]
+        array = group.require_group(where).create_array(own_name, **layout, fill_value=np.nan, overwrite=True)
+        array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    frame = StoreFiles(folder.setup).digest_frame(_name_arrays(output), f"uns/{output.key}")
+    Progress(job, adata.n_obs, n_rows, frame, []).write(folder.setup, folder.progress)
+    folder.setup.rename(folder.store)
+
+
+def _name_arrays(output: Output) -> list[str]:
+    """Return the names of the arrays that are written block by block, those of the edited cells first."""
+    slots = _slots.support(output.key), _slots.distance(output.key)
+    layers = [f"layers/{layer}" for layer in output.layers]
+    return [*layers, f"obsm/{_slots.neurons_edited(output.key)}", *(f"obs/{slot}" for slot in slots)]
 
 
 def _rows_per_block(fitted: FittedEdit) -> int:
@@ -127,29 +228,68 @@ def _edit_block(
     device: torch.device,
     block: Any,
     is_query: np.ndarray,
-) -> tuple[EditedLayers, EditSummary | None]:
-    """Edit a block of cells where they are in the query: all that is needed is given, so it may run anywhere."""
+) -> tuple[EditedLayers, EditSummary | None, str]:
+    """Edit a block of cells where they are in the query, and return what they were, too: it may run anywhere."""
     cells = CellReader(block, order)
     with computing():
         edited = EditedLayers.of([cells.dense_copy() for _ in output.layers], fitted.n_neurons)
+        before = digest_cells(edited.layers[0])
         rows, summary = np.flatnonzero(is_query), None
         if len(rows):
             summary = apply_edit(fitted, cells, rows, edited, device, output)
         encode_others(space, cells, is_query, edited, device)
-    return edited, summary
+    return edited, summary, before
 
 
-def _digest_job(adata: AnnData, space: TrainedSpace, is_query: np.ndarray, record: Record) -> str:
-    """Return what tells one edit of some cells from another: what was asked for, what was fitted, and the cells."""
-    words = [str(record.to_uns()["config"]), *space.ids, *adata.var_names, space.cells.digest()]
-    fitted = record.content.get("fitted", {}).get("digest") or record.config.get("digest")
-    words.append(str(fitted or uuid4()))  # nothing tells one function of the caller's own from another
-    sha = hashlib.sha256("\n".join(words).encode())
-    sha.update(is_query.tobytes())
+def _digest_block(block: Any) -> str:
+    """Return the digest of a block of cells as `_edit_block` reads it."""
+    return digest_cells(CellReader(block).dense_copy())
+
+
+def _describe_job(
+    adata: AnnData, space: TrainedSpace, fitted: FittedEdit, is_query: np.ndarray, output: Output, record: Record
+) -> dict[str, str]:
+    """Return the digest of each part of the work but the cells: what was asked for, what was fitted, and to what it is applied."""
+    asked = record.to_uns()
+    # nothing tells one function of the caller's own from another
+    maps = record.content.get("fitted", {}).get("digest") or record.config.get("digest") or str(uuid4())
+    known = {name: getattr(fitted, name) for name in ("observed_change", "observed_error", "held_out_error")}
+    known["wrong_direction"] = fitted.wrong_direction
+    words = [fitted.summary, *(alarm.text for alarm in fitted.alarms)]
+    where = [output.key, output.strengths, output.bounds, output.order, space.layer, str(space.cells.dtype)]
+    parts = {
+        "what was asked for": json.dumps([asked["config"], where, _rows_per_block(fitted)]),
+        "the fitted edit": digest(json.dumps([maps, words]), known),
+        "the trained space": json.dumps(space.ids),
+        "the query": digest_cells(is_query),
+        "the names of the features": json.dumps(list(map(str, adata.var_names))),
+        "var": _digest_table(adata.var),
+        "the names of the cells": _digest_names(adata.obs_names),
+        "obs": _digest_table(adata.obs),
+        "the version of neuronedit": str(asked[_slots.VERSION]),
+    }
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:32] for name, text in parts.items()}
+
+
+def _digest_names(names: "pd.Index[Any]") -> str:
+    sha = hashlib.sha256(str(len(names)).encode())
+    for start in range(0, len(names), NAMES_AT_ONCE):
+        part = list(map(str, names[start : start + NAMES_AT_ONCE]))
+        sha.update(json.dumps(part).encode())
     return sha.hexdigest()
 
 
-def _summary_to_json(summary: EditSummary | None) -> dict[str, Any] | None:
-    if summary is None:
-        return None
-    return {name: x.tolist() if isinstance(x, np.ndarray) else x for name, x in asdict(summary).items()}
+def _digest_table(table: pd.DataFrame) -> str:
+    """Return the digest of the columns of a table, whatever holds them."""
+    sha = hashlib.sha256(json.dumps(list(map(str, table.columns))).encode())
+    for start in range(0, len(table), NAMES_AT_ONCE):
+        part = table.iloc[start : start + NAMES_AT_ONCE]
+        sha.update(pd.util.hash_pandas_object(part, index=False).to_numpy())
+    return sha.hexdigest()
+
+
+def _read_summary(stored: dict[str, Any] | None) -> EditSummary:
+    """Return what was done to the cells of the blocks that are written."""
+    assert stored is not None  # a query has cells
+    values: dict[str, Any] = {name: np.array(x) if isinstance(x, list) else x for name, x in stored.items()}
+    return EditSummary(**values)

@@ -12,7 +12,7 @@ from .._data.space import TrainedSpace
 from .alarms import Alarm, tabulate_alarms
 from .apply import EditedLayers, apply_edit, computing, encode_others
 from .fit import FittedEdit
-from .report import feature_table, find_alarms, write_verdict
+from .report import EditSummary, feature_table, find_alarms, write_verdict
 from .store import EditStore
 
 logger = logging.getLogger(__name__)
@@ -37,29 +37,38 @@ def write_edit(
     is_query[query] = True
     record.content.update(output.to_uns())
 
-    # compute
-    with computing():
-        if output.write_to is None:
-            edited = EditedLayers.of([space.cells.dense_copy() for _ in output.layers], fitted.n_neurons)
-            summary = apply_edit(fitted, space.cells, query, edited, space.device, output)
-            encode_others(space.space, space.cells, is_query, edited, space.device)
-        else:
-            store = EditStore.open(adata, space, fitted, is_query, output, record)
-            summary = store.write(space, is_query, fitted, output)
+    # into a store
+    if output.write_to is not None:
+        with computing(), EditStore.open(adata, space, fitted, is_query, output, record) as store:
+            summary = store.write(space, is_query, fitted)
+            _report(adata, space, fitted, summary, record, alarms)
+            store.finish(record)
+        return None
 
-    # report
+    # into memory
+    with computing():
+        edited = EditedLayers.of([space.cells.dense_copy() for _ in output.layers], fitted.n_neurons)
+        summary = apply_edit(fitted, space.cells, query, edited, space.device, output)
+        encode_others(space.space, space.cells, is_query, edited, space.device)
+    _report(adata, space, fitted, summary, record, alarms)
+    adata = adata.copy() if copy else adata
+    edited.write(adata, output.key, output.layers, space.layer)
+    record.write(adata)
+    return adata if copy else None
+
+
+def _report(
+    adata: AnnData,
+    space: TrainedSpace,
+    fitted: FittedEdit,
+    summary: EditSummary,
+    record: Record,
+    alarms: Sequence[Alarm],
+) -> None:
+    """Say what was done, and keep it in the record."""
     features = feature_table(space.features, fitted, summary).loc[adata.var_names]
     found = find_alarms(fitted, summary, alarms)
     verdict = write_verdict(fitted.summary, features, summary, found)
     logger.log(logging.WARNING if found else logging.INFO, "%s", verdict)
     record.content.update({"n_clipped": summary.n_clipped, "features": features, "verdict": verdict})
     record.content["alarms"] = tabulate_alarms(found)
-
-    # write
-    if output.write_to is not None:
-        store.finish(record)
-        return None
-    adata = adata.copy() if copy else adata
-    edited.write(adata, output.key, output.layers, space.layer)
-    record.write(adata)
-    return adata if copy else None

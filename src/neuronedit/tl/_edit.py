@@ -95,7 +95,7 @@ def edit(
     write_to
         Write into a new zarr store at this path, 32,768 cells at a time, and leave ``adata`` as it is: for cells that are too
         many for memory. The store is an AnnData (without X) that :func:`anndata.read_zarr` reads. If it is interrupted, the
-        same call resumes where it stopped; rows that were not written yet are NaN.
+        same call resumes where it stopped, and no other does; rows that were not written yet are NaN.
     %(accelerator)s
     rng
         Seed of what is drawn at random (auto, transport).
