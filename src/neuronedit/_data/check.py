@@ -9,9 +9,10 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
+from .._check import check_arguments
 
 # value(s) of groupby, or a dict of obs column -> value(s)
-Selector = str | int | float | bool | Collection[Any] | Mapping[str, Any]
+Selector = Hashable | Collection[Any] | Mapping[str, Any]
 
 RESERVED = ("_index", "zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")  # names that files use themselves
 MAX_NAMES_SHOWN = 12  # names that an error lists, so that it stays one paragraph
@@ -190,15 +191,7 @@ def check_parameters(
     for name in given:
         if name not in names and not takes_any:
             raise TypeError(f"{name!r} is not a parameter of {what}; it has {format_choices(names)}.")
-
-
-def check_at_least(least: int, **values: Any) -> None:
-    """Refuse what is no whole number, or too small."""
-    for name, value in values.items():
-        if not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be a whole number; it is {value!r}.")
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}; it is {value}.")
+    check_arguments(function, given)
 
 
 def describe_choice(choice: Any) -> str:

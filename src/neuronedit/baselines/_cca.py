@@ -4,13 +4,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .._types import Map
+from .._check import Count
+from .._types import CellTensor, Map
 from ..edits._neighbors import find_nearest
 from ._mnn import mutual_neighbors, split_for_distances
 
 
 def cca(
-    source: Tensor, target: Tensor, /, *, n_components: int = 20, n_neighbors: int = 5, n_weights: int = 100
+    source: CellTensor,
+    target: CellTensor,
+    /,
+    *,
+    n_components: Count = 20,
+    n_neighbors: Count = 5,
+    n_weights: Count = 100,
 ) -> Map:
     """Find anchors between source and target in their canonical correlation space and move cells as the nearest anchors.
 

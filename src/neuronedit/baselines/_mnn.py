@@ -4,12 +4,19 @@ import torch
 from torch import Tensor, cdist
 from torch.nn.functional import normalize
 
-from .._types import Map
+from .._check import Count, Positive
+from .._types import CellTensor, Map
 from ..edits._neighbors import MAX_DISTANCES_AT_ONCE, find_nearest
 
 
 def mnn(
-    source: Tensor, target: Tensor, /, *, n_neighbors: int = 20, bandwidth: float = 1.0, cosine: bool = True
+    source: CellTensor,
+    target: CellTensor,
+    /,
+    *,
+    n_neighbors: Count = 20,
+    bandwidth: Positive = 1.0,
+    cosine: bool = True,
 ) -> Map:
     """Move a cell by the differences between mutual nearest neighbours, averaged with a Gaussian kernel around the cell.
 
@@ -68,8 +75,6 @@ def mnn(
 
 def mutual_neighbors(x: Tensor, y: Tensor, *, n_neighbors: int) -> tuple[Tensor, Tensor]:
     """Return the row numbers of the mutual nearest neighbours: of ``x``, and of ``y``."""
-    if n_neighbors < 1:
-        raise ValueError(f"n_neighbors must be at least 1; it is {n_neighbors}.")
     forward, backward = nearest_rows(x, y, n_neighbors), nearest_rows(y, x, n_neighbors)
     rows_of_x = torch.arange(len(x), device=x.device).repeat_interleave(forward.shape[1])
     rows_of_y = torch.arange(len(y), device=x.device).repeat_interleave(backward.shape[1])

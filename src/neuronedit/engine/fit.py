@@ -13,6 +13,7 @@ from anndata import AnnData
 from torch import Tensor
 
 from .._blocks import encode_in_blocks
+from .._check import check_calls
 from .._data.check import check_parameters, describe_choice, format_choices, lookup, to_list
 from .._data.design import Design, Labels
 from .._data.reader import CellReader, chunks
@@ -112,8 +113,6 @@ class Edit:
     @classmethod
     def of(cls, edit: Any, *, rng: int = 0, **params: Any) -> Self:
         """Return an edit by its name, or the caller's own, once its parameters are known to be its own."""
-        if isinstance(rng, bool) or not isinstance(rng, int | np.integer):
-            raise TypeError(f"rng must be a whole number, the seed of what is drawn at random; it is {rng!r}.")
         build = WHOLE_CELL_EDITS.get(edit, _one_edit) if isinstance(edit, str) else _one_edit
         fit_in_space = build(edit, rng, **params)
         if "candidates" in params:  # a record keeps their names
@@ -255,6 +254,7 @@ def unpack_edits(
 SINGLE_EDIT_PARAMS = ("axes", "neurons", "residual", "paired_by")  # of every edit of neurons, besides its own
 
 
+@check_calls
 def _one_edit(
     edit: Any,
     rng: int,

@@ -7,8 +7,10 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from .._check import Count, Seed
 from .._energy import energy
 from .._subsample import subsample
+from .._types import CellTensor
 from ..spaces import PCA
 
 N_POPULATIONS = (6, 10, 14)  # one number alone is fragile: labelings with each of these are averaged
@@ -88,12 +90,12 @@ class Matching:
 
 
 def match_populations(
-    source: Tensor,
-    target: Tensor,
+    source: CellTensor,
+    target: CellTensor,
     *,
-    n_populations: tuple[int, ...] = N_POPULATIONS,
+    n_populations: tuple[Count, ...] = N_POPULATIONS,
     source_alone: bool = False,
-    rng: int = 0,
+    rng: Seed = 0,
 ) -> Matching:
     """Find populations that mean the same in source and target, without labels, and how far compositions differ.
 

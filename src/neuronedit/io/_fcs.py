@@ -1,14 +1,15 @@
 """Read Flow Cytometry Standard files."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from .._check import FilePath
 
-def read_fcs(path: str | Path) -> AnnData:
+
+def read_fcs(path: FilePath) -> AnnData:
     """Read the events of one FCS file (2.0, 3.0 or 3.1), as they were recorded: no compensation, no transformation.
 
     Parameters

@@ -5,13 +5,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .._check import Count, TwoCellArray
+
 Features = Callable[[np.ndarray], np.ndarray]
 """``(n_cells, n_features) -> (n_cells, n)``"""
 
 
 def frechet(
-    x: np.ndarray, y: np.ndarray, /, *, features: Literal["inception"] | Features | None = None,
-    image_shape: Sequence[int] | None = None, n_components: int = 50,
+    x: TwoCellArray, y: TwoCellArray, /, *, features: Literal["inception"] | Features | None = None,
+    image_shape: Sequence[Count] | None = None, n_components: Count = 50,
 ) -> float:  # fmt: skip
     r"""Fréchet distance (squared 2-Wasserstein distance) between Gaussians fitted to the features of two populations.
 
@@ -57,8 +59,8 @@ def frechet(
     Dowson & Landau 1982, The Fréchet distance between multivariate normal distributions, J Multivar Anal 12:450-455;
     Heusel et al. 2017, GANs trained by a two time-scale update rule, NeurIPS, arXiv:1706.08500.
     """
-    if isinstance(features, str):
-        if features not in EXTRACTORS:
+    if features is not None and not callable(features):
+        if not isinstance(features, str) or features not in EXTRACTORS:
             known = ", ".join(map(repr, EXTRACTORS))
             raise ValueError(f"features={features!r} is not known; choose {known} or give a function.")
         features = EXTRACTORS[features](image_shape)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from anndata import AnnData
@@ -11,6 +11,7 @@ from matplotlib.legend import Legend
 from scipy import linalg
 
 from .. import _slots
+from .._check import at_least
 from .._data.check import describe_choice, format_choices
 from ._figure import DOT, OKABE_ITO, ROLES, describe_units, draw_cloud, finish, get_values, ink, legend_beside, panels
 from ._record import EditedPopulations
@@ -135,7 +136,7 @@ def marker_shift(
     adata: AnnData,
     *,
     statistic: Callable[..., Any] = np.median,
-    n_labels: int = 40,
+    n_labels: Annotated[int, at_least(0)] = 40,
     key: str = _slots.EDITED,
     ax: Axes | None = None,
     show: bool | None = None,

@@ -11,6 +11,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from .. import _slots
+from .._check import Positive
 from .._data.check import check_features, check_key, describe_layer, open_adata
 from .._data.reader import CellReader, check_finite, read_cells
 
@@ -23,7 +24,7 @@ MAX_TRANSFORMED, MAX_SPREAD = 12.0, 20.0
 
 def arcsinh(
     adata: AnnData,
-    cofactor: float | Mapping[str, float] = 5.0,
+    cofactor: Positive | Mapping[str, Positive] = 5.0,
     *,
     layer: str | None = None,
     key_added: str | None = None,
@@ -78,7 +79,7 @@ def arcsinh(
 def inverse_arcsinh(
     adata: AnnData,
     *,
-    cofactor: float | Mapping[str, float] | None = None,
+    cofactor: Positive | Mapping[str, Positive] | None = None,
     layer: str | None = None,
     key_added: str | None = None,
     copy: bool = False,

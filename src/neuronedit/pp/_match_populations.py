@@ -13,8 +13,8 @@ import torch
 from anndata import AnnData
 
 from .. import _slots, ensemble
+from .._check import Seed, TwoOrMore
 from .._data.check import (
-    check_at_least,
     check_free,
     check_key,
     format_choices,
@@ -41,10 +41,10 @@ def match_populations(
     groupby: str,
     *,
     reference: Any = None,
-    n_populations: int | Sequence[int] = N_POPULATIONS,
+    n_populations: TwoOrMore | Sequence[TwoOrMore] = N_POPULATIONS,
     layer: str | None = None,
     key_added: str = _slots.MATCHED,
-    rng: int = 0,
+    rng: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Label populations that mean the same in all groups of cells, without labels to start from.
@@ -135,7 +135,6 @@ def match_populations(
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
     numbers = _read_numbers(n_populations)
-    check_at_least(0, rng=rng)
     groups, reference = _read_groups(adata, groupby, reference)
     _check_matched_key(adata, groupby, key_added)
     cells = read_cells(adata, layer)
@@ -174,8 +173,6 @@ def _read_numbers(n_populations: int | Sequence[int]) -> list[int]:
     numbers = to_list(n_populations)
     if not numbers:
         raise ValueError("n_populations is empty; give at least one number.")
-    for n in numbers:
-        check_at_least(2, n_populations=n)
     return sorted(int(n) for n in numbers)
 
 

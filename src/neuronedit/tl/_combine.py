@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from anndata import AnnData
 from tqdm.auto import tqdm
 
 from .. import _slots
+from .._check import Bounds, Seed
 from .._data.check import open_adata
 from .._data.design import Design, read_treatments
 from .._data.output import Output, copy_cofactor
@@ -34,18 +35,18 @@ def combine(
     adata: AnnData,
     groupby: str,
     *,
-    control: Any,
-    effects: Sequence[Any],
+    control: Hashable,
+    effects: Sequence[Hashable],
     as_layers: bool = False,
     edit: EditName | Callable[..., Any] = "auto",
     strata: str | None = None,
     strength: float = 1.0,
-    bounds: tuple[float | None, float | None] | None = None,
+    bounds: Bounds | None = None,
     layer: str | None = None,
     key: str | Sequence[str] = _slots.MODEL,
     key_added: str = _slots.COMBINED,
     accelerator: str = "auto",
-    rng: int = 0,
+    rng: Seed = 0,
     progress_bar: bool | None = None,
     **edit_params: Any,
 ) -> AnnData | None:

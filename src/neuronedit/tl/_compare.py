@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from inspect import signature
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,8 @@ from anndata import AnnData
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .._data.check import Selector, check_at_least, check_free, describe_choice, format_choices, lookup, open_adata
+from .._check import Count, Seed, at_least
+from .._data.check import Selector, check_free, describe_choice, format_choices, lookup, open_adata
 from .._data.design import read_populations
 from .._data.output import copy_cofactor
 from .._data.reader import CHUNK, check_finite, read_cells
@@ -48,11 +49,11 @@ def compare(
     truth: Selector | None = None,
     methods: Sequence[Any] | Mapping[str, Any] | None = None,
     metrics: Sequence[Any] | Mapping[str, Any] | None = None,
-    n_seeds: int = 1,
-    n_bootstrap: int = 100,
+    n_seeds: Count = 1,
+    n_bootstrap: Annotated[int, at_least(0)] = 100,
     layer: str | None = None,
     key_added: str | None = None,
-    rng: int = 0,
+    rng: Seed = 0,
     accelerator: str = "auto",
     progress_bar: bool | None = None,
 ) -> pd.DataFrame:
@@ -143,8 +144,6 @@ def compare(
     if truth is None:
         text = "No truth is given: the scores say how each method applies the observed change, not whether it is right."
         logger.info(text)
-    check_at_least(1, n_seeds=n_seeds)
-    check_at_least(0, n_bootstrap=n_bootstrap)
     layers = {name: f"{key_added}_{name}" for name in learners} if key_added is not None else {}
     if key_added is not None:
         check_free(adata, key_added, layers=layers.values())

@@ -1,10 +1,9 @@
 """Bring cells into a space that was trained on others."""
 
-from os import PathLike
-
 from anndata import AnnData
 
 from .. import _slots
+from .._check import FilePath
 from .._data.check import check_free, open_adata
 from .._data.reader import encode_all
 from .._data.record import deep_copy
@@ -14,7 +13,7 @@ from ._apply import open_model
 
 def embed(
     adata: AnnData,
-    model: AnnData | str | PathLike[str],
+    model: AnnData | FilePath,
     *,
     layer: str | None = None,
     key: str = _slots.MODEL,

@@ -9,6 +9,7 @@ import numpy as np
 from anndata import AnnData
 
 from .. import _slots
+from .._check import Count, Positive, Seed
 from .._data.check import check_free, check_parameters, describe_choice, format_choices, lookup, open_adata
 from .._data.reader import check_finite, encode_all, read_cells
 from .._data.space import Scale, name_space_class, write_space
@@ -26,13 +27,13 @@ def train(
     *,
     space: Literal["autoencoder", "conv", "pca", "identity"] | type[FittedSpace] = "autoencoder",
     layer: str | None = None,
-    max_epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
+    max_epochs: Count | None = None,
+    batch_size: Count | None = None,
+    lr: Positive | None = None,
     schedule: Literal["onecycle", "constant"] | Callable[[float], float] = "onecycle",
     validation_size: float = 0.0,
-    early_stopping: int | None = None,
-    rng: int | np.random.Generator | None = 0,
+    early_stopping: Count | None = None,
+    rng: Seed | np.random.Generator | None = 0,
     accelerator: str = "auto",
     precision: Literal["float32", "bfloat16"] = "float32",
     key_added: str = _slots.MODEL,
