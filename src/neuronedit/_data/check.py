@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy import sparse
 
 from .. import _slots
 from .._check import check_arguments
@@ -68,6 +69,30 @@ def get_matrix(adata: AnnData, layer: str | None) -> Any:
     if matrix is None:
         raise ValueError(f"adata.X is empty; name a layer: it has {format_choices(names)}.")
     return matrix
+
+
+def check_sparse(matrix: Any, name: str = "the matrix") -> Any:
+    """Return a matrix; refuse a CSR or CSC one whose row or column numbers do not exist: computing with it ends the process."""
+    if not sparse.issparse(matrix) or matrix.format not in ("csr", "csc"):
+        return matrix
+    n_outer, n_inner = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
+    check_row_pointers(matrix.indptr, n_outer, min(len(matrix.indices), len(matrix.data)), name)
+    used = matrix.indices[: matrix.indptr[-1]]
+    if len(used) and not (used.min() >= 0 and used.max() < n_inner):
+        what = "columns" if matrix.format == "csr" else "rows"
+        text = (
+            f"{name} is a malformed sparse matrix: it names {what} from {used.min()} to {used.max()}, and has {n_inner}"
+        )
+        raise ValueError(f"{text}. Its file is damaged, or what wrote it is in error.")
+    return matrix
+
+
+def check_row_pointers(indptr: np.ndarray, n_rows: int, n_values: int, name: str) -> None:
+    """Refuse a sparse matrix that does not say which values are of which row."""
+    is_right = len(indptr) == n_rows + 1 and indptr[0] == 0 and indptr[-1] <= n_values
+    if not is_right or (indptr[1:] < indptr[:-1]).any():
+        text = f"{name} is a malformed sparse matrix: its row pointers (indptr) do not divide its {n_values} values"
+        raise ValueError(f"{text}. Its file is damaged, or what wrote it is in error.")
 
 
 def get_column(adata: AnnData, column: str, argument: str = "") -> "pd.Series[Any]":
@@ -152,24 +177,6 @@ def check_key(key: Any, argument: str = "key_added") -> None:
         reason = "it has characters that files cannot keep"
     if reason:
         raise ValueError(f"{argument}={key!r} cannot be kept in h5ad and zarr files: {reason}. Choose another name.")
-
-
-def check_free(adata: AnnData, key: str, *, layers: Collection[str] = (), spaces: Collection[str] = ()) -> None:
-    """Refuse a key that files cannot keep, or that would write over what no tool of ours wrote."""
-    for name in (key, *layers):
-        check_key(name)
-    if key in spaces:
-        raise ValueError(f"key_added={key!r} is the key of the trained space; choose another.")
-    record = adata.uns.get(key)
-    if isinstance(record, Mapping) and _slots.VERSION in record:
-        return
-    taken = [f"layers[{name!r}]" for name in layers if name in adata.layers]
-    taken += [f"uns[{key!r}]"] * (key in adata.uns)
-    if taken and key not in adata.uns and _slots.support(key) in adata.obs:
-        text = f"{taken[0]} is of an edit whose record, uns[{key!r}], is gone: anndata.concat drops uns."
-        raise ValueError(f"{text} Choose another key_added, or delete it first: del adata.{taken[0]}.")
-    if taken:
-        raise ValueError(f"{taken[0]} exists and was not written by neuronedit; choose another key_added.")
 
 
 def lookup(table: Mapping[str, Any], choice: Any, argument: str) -> Any:

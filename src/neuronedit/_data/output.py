@@ -11,7 +11,7 @@ import zarr
 from anndata import AnnData
 
 from .. import _slots
-from .check import check_free
+from .record import Tool, check_free
 from .space import TrainedSpace
 
 PROGRESS = "neuronedit"  # attribute of a store that says how far it has got
@@ -39,7 +39,8 @@ class Output:
         *,
         copy: bool = False,
         path: bool = False,  # allows several strengths
-        layers: Collection[str] | None = None,  # that are written; None: the edit's own
+        tool: Tool = Tool.EDIT,
+        layers: Collection[str] | None = None,  # that are written; None: the edit's own, with all that belongs to it
     ) -> Self:
         """Read what the caller asked for, once it makes sense and the names are free."""
         if write_to is not None and copy:
@@ -62,7 +63,12 @@ class Output:
         record = adata.uns.get(space.layer, {}) if space.layer is not None else {}
         order = tuple(str(name) for name in record["order"]) if "order" in record else ()
         output = cls(key, strengths, (low, high), write_to, order)
-        check_free(adata, key, layers=output.layers if layers is None else layers, spaces=space.keys)
+        slots: dict[str, list[str]] = {"layers": output.layers if layers is None else list(layers)}
+        if layers is None:
+            slots |= {"obs": [_slots.support(key), _slots.distance(key)], "obsm": [_slots.neurons_edited(key)]}
+        if space.cofactor is not None:
+            slots["var"] = [_slots.cofactor(name) for name in slots["layers"]]
+        check_free(adata, key, tool, spaces=space.keys, **slots)
         if write_to is not None and Path(write_to).exists():
             open_store(write_to)
         return output

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from .. import _slots
 from .._check import Positive
-from .._data.check import check_features, check_key, describe_layer, open_adata
+from .._data.check import check_features, check_key, check_sparse, describe_layer, open_adata
 from .._data.reader import CellReader, check_finite, read_cells
 
 logger = logging.getLogger(__name__)
@@ -138,6 +138,8 @@ def _check_output(adata: AnnData, cells: CellReader, layer: str | None, key_adde
         check_key(key_added)
         if key_added in adata.layers:
             raise ValueError(f"layers[{key_added!r}] exists; choose another key_added.")
+        if _slots.cofactor(key_added) in adata.var:
+            raise ValueError(f"var[{_slots.cofactor(key_added)!r}] exists; choose another key_added, or delete it.")
     if not cells.in_memory and not hasattr(cells.matrix, "map_blocks"):
         name = describe_layer(layer)
         raise ValueError(f"{name} is in a file (backed mode); transform it in memory, or as a dask array.")
@@ -174,7 +176,7 @@ def _transform(matrix: Any, cofactors: np.ndarray, function: Callable[[Any, Any]
     if hasattr(matrix, "map_blocks"):  # a dask array stays one
         return matrix.map_blocks(_transform, cofactors, function, dtype=dtype, meta=np.empty((0, 0), dtype=dtype))
     if sparse.issparse(matrix):
-        matrix = matrix.tocsr()
+        matrix = check_sparse(matrix).tocsr()
         values, used = matrix.data.astype(dtype), cofactors[matrix.indices]
         values = np.where(np.isnan(used), values, function(values, used))
         kind = sparse.csr_array if isinstance(matrix, sparse.sparray) else sparse.csr_matrix

@@ -114,7 +114,8 @@ def combine(
     designs = read_orders(adata, rows, control, effects, strata=strata, paired_by=method.paired_by)
     layers = {effect: f"{key_added}_{effect}" for effect in effects}
     method.check(space)
-    output = Output.read(adata, space, key_added, strength, bounds, layers=list(layers.values()) if as_layers else [])
+    written = list(layers.values()) if as_layers else []
+    output = Output.read(adata, space, key_added, strength, bounds, tool=Tool.COMBINE, layers=written)
     space.check_cells()
 
     # compute: each combination in each order

@@ -14,12 +14,13 @@ from anndata import AnnData
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .. import _slots
 from .._check import Count, Seed, at_least
-from .._data.check import Selector, check_free, describe_choice, format_choices, lookup, open_adata
+from .._data.check import Selector, describe_choice, format_choices, lookup, open_adata
 from .._data.design import read_populations
 from .._data.output import copy_cofactor
 from .._data.reader import CHUNK, check_finite, read_cells
-from .._data.record import Record, Tool
+from .._data.record import Record, Tool, check_free
 from .._device import find_device
 from ..baselines import BASELINES, QUICK
 from ..metrics import AGREEMENTS, CHECKS, METRICS
@@ -146,7 +147,8 @@ def compare(
         logger.info(text)
     layers = {name: f"{key_added}_{name}" for name in learners} if key_added is not None else {}
     if key_added is not None:
-        check_free(adata, key_added, layers=layers.values())
+        var = [_slots.cofactor(name) for name in layers.values()] if _slots.cofactor(layer) in adata.var else []
+        check_free(adata, key_added, Tool.COMPARE, layers=layers.values(), var=var)
     check_finite(reader, layer, adata.obs_names, adata.var_names)
     device = find_device(accelerator)
 
@@ -177,7 +179,8 @@ def compare(
             adata.layers[layers[name]] = whole
             copy_cofactor(adata, layer, layers[name])
         config = {"groupby": groupby, **populations, "methods": list(predictions), "layer": layer, "rng": rng}
-        Record(key_added, Tool.COMPARE, config, {}).write(adata)
+        names = np.array([layers[name] for name in predictions], dtype=str)
+        Record(key_added, Tool.COMPARE, config, {"layers": names}).write(adata)
     return _sort_methods(pd.DataFrame(table), list(measures))
 
 

@@ -164,7 +164,7 @@ def correct(
     if method.paired_by is not None:
         raise TypeError("'paired_by' is not a parameter of ne.tl.correct: every batch has one control.")
     space = TrainedSpace.read(adata, key, layer, accelerator)
-    output = Output.read(adata, space, key_added, strength, bounds)
+    output = Output.read(adata, space, key_added, strength, bounds, tool=Tool.CORRECT)
     asked: dict[str, Any] = {"control_key": control_key, "control": control, "reference": reference}
     asked |= {"bridge": bridge or {}, "held_out_controls": held_out_controls, "strata": strata}
     samples = None if sample_key is None else get_labels(adata, sample_key).astype(str).to_numpy()

@@ -4,9 +4,9 @@ from anndata import AnnData
 
 from .. import _slots
 from .._check import FilePath
-from .._data.check import check_free, open_adata
+from .._data.check import open_adata
 from .._data.reader import encode_all
-from .._data.record import deep_copy
+from .._data.record import Tool, check_free, deep_copy
 from .._data.space import TrainedSpace
 from ._apply import open_model
 
@@ -58,7 +58,7 @@ def embed(
     adata = open_adata(adata, copy=copy)
     holder, name = open_model(model)
     space = TrainedSpace.read(adata, key, layer, accelerator, model=holder, name=f"the model ({name})")
-    check_free(adata, key_added)
+    check_free(adata, key_added, Tool.TRAIN, obsm=[_slots.neurons(key_added)])
     space.check_cells()
 
     # compute

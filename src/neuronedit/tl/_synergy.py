@@ -10,9 +10,9 @@ from anndata import AnnData
 
 from .. import _slots
 from .._check import NotNegative, Seed, TwoOrMore
-from .._data.check import check_free, open_adata, select_cells
+from .._data.check import open_adata, select_cells
 from .._data.design import MIN_CELLS, read_treatments
-from .._data.record import Record, Tool
+from .._data.record import Record, Tool, check_free
 from .._data.space import TrainedSpace
 from ..engine.apply import computing
 from ..engine.fit import Edit
@@ -143,7 +143,7 @@ def synergy(
     labels = {"strata": strata, "paired_by": method.paired_by}
     read_orders(adata, rows, control, effects, **labels)
     method.check(space)
-    check_free(adata, key_added, spaces=space.keys)
+    check_free(adata, key_added, Tool.SYNERGY, spaces=space.keys)
     space.check_cells()
 
     # compute

@@ -10,8 +10,9 @@ from anndata import AnnData
 
 from .. import _slots
 from .._check import Count, Positive, Seed
-from .._data.check import check_free, check_parameters, describe_choice, format_choices, lookup, open_adata
+from .._data.check import check_parameters, describe_choice, format_choices, lookup, open_adata
 from .._data.reader import check_finite, encode_all, read_cells
+from .._data.record import Tool, check_free
 from .._data.space import Scale, name_space_class, write_space
 from .._device import find_device
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
@@ -120,7 +121,7 @@ def train(
         what = "is no class derived from ne.spaces.FittedSpace"
         raise TypeError(f"space={space!r} {what}; there are {format_choices(SPACES)}.")
     check_parameters(kind.fit, space_params, f"the space {space!r}")
-    check_free(adata, key_added)
+    check_free(adata, key_added, Tool.TRAIN, obsm=[_slots.neurons(key_added)])
     if _slots.IMAGE_SHAPE in adata.uns and _slots.IMAGE_SHAPE in signature(kind.fit).parameters:
         space_params = {_slots.IMAGE_SHAPE: adata.uns[_slots.IMAGE_SHAPE]} | space_params
     asked = {name: value for name, value in (("batch_size", batch_size), ("lr", lr)) if value is not None}
