@@ -106,6 +106,7 @@ FilePath = Annotated[
     str | PathLike[str], Limit("a path", lambda path: not isinstance(path, str) or path != "" and "\0" not in path)
 ]
 
+NOT_EMPTY = Limit("one value or more", lambda values: len(values) > 0)
 CELLS, TWO_CELLS, VECTOR = Values(2), Values(2, 2), Values(1)
 CellArray = Annotated[np.ndarray, CELLS]
 TwoCellArray = Annotated[np.ndarray, TWO_CELLS]
@@ -236,6 +237,7 @@ def _find_fault_of_int(value: Any) -> str | None:
 def _find_fault_of_float(value: Any) -> str | None:
     if not isinstance(value, float | int | np.floating | np.integer) or isinstance(value, bool):
         return ""
+    value = value.item() if isinstance(value, np.generic) else value
     # of whole numbers without end, too; NaN is in no interval
     return (
         None
@@ -321,8 +323,7 @@ def _read_type(hint: Any) -> Kind:
     if origin is type:
         return _make_kind("a class", "classes", inspect.isclass)
     article = "an" if origin.__name__[0] in "AEIOaeio" else "a"
-    is_instance = _make_kind(f"{article} {origin.__name__}", f"{origin.__name__}s", lambda x: isinstance(x, origin))
-    return is_instance
+    return _make_kind(f"{article} {origin.__name__}", f"{origin.__name__}s", lambda x: isinstance(x, origin))
 
 
 def _find_fault_of_choice(value: Any, choices: Sequence[Any], words: str) -> str | None:
@@ -396,10 +397,12 @@ def _read_mapping(keys: Kind, values: Kind) -> Kind:
     def find_fault(mapping: Any) -> str | None:
         if not _is_mapping(mapping):
             return ""
-        faults = (
-            kind.find_fault(part) for item in mapping.items() for kind, part in zip((keys, values), item, strict=True)
-        )
-        return next((fault for fault in faults if fault is not None), None)
+        for key, value in mapping.items():
+            fault = keys.find_fault(key)
+            fault = values.find_fault(value) if fault is None else fault
+            if fault is not None:
+                return fault and f"{fault} for {describe(key)}"
+        return None
 
     known = [kind.plural for kind in (keys, values) if kind is not ANYTHING]
     words = f"dict of {' to '.join(known)}" if known else "dict"

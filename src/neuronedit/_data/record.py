@@ -113,21 +113,23 @@ def check_free(
     made_by = find_tool(adata.uns.get(key))
     if made_by is not None and _EDITS.get(made_by, made_by) != _EDITS.get(tool, tool):
         hint = f"choose another key_added, or delete it first: del adata.uns[{key!r}]"
-        raise ValueError(f"uns[{key!r}] holds a {CONTENT[made_by]} ({made_by}); {hint}.")
+        raise ValueError(f"uns[{key!r}] was written by {made_by}; {hint}.")
     own = find_own_layers(adata, key)
     taken = [f"layers[{name!r}]" for name in layers if name in adata.layers and name not in own]
     taken += [f"uns[{key!r}]"] * (key in adata.uns and made_by is None)
     if made_by is None:  # else they follow from its key
         slots = {"obs": (obs, adata.obs), "obsm": (obsm, adata.obsm), "var": (var, adata.var)}
         taken += [f"{slot}[{name!r}]" for slot, (names, there) in slots.items() for name in names if name in there]
-    if taken and key not in adata.uns and _slots.support(key) in adata.obs:
+    if taken and taken[0].startswith("layers") and key not in adata.uns and _slots.support(key) in adata.obs:
         text = f"{taken[0]} is of an edit whose record, uns[{key!r}], is gone: anndata.concat drops uns."
         raise ValueError(
             f"{text} Choose another key_added, or delete it first: del {', '.join(f'adata.{name}' for name in taken)}."
         )
     if taken:
         exist = "exists and was" if len(taken) == 1 else "exist and were"
-        raise ValueError(f"{', '.join(taken)} {exist} not written by neuronedit; choose another key_added.")
+        raise ValueError(
+            f"{', '.join(taken)} {exist} not written by neuronedit; choose another key_added, or delete it first."
+        )
 
 
 _EDITS = {Tool.CORRECT: Tool.EDIT}  # both leave edited cells: one may take the place of the other

@@ -1,13 +1,14 @@
 """Match populations of source and target without labels: what differs in number is told from what changed."""
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from .._check import Count, Seed
+from .._check import NOT_EMPTY, Count, Seed
 from .._energy import energy
 from .._subsample import subsample
 from .._types import CellTensor
@@ -93,7 +94,7 @@ def match_populations(
     source: CellTensor,
     target: CellTensor,
     *,
-    n_populations: tuple[Count, ...] = N_POPULATIONS,
+    n_populations: Annotated[tuple[Count, ...], NOT_EMPTY] = N_POPULATIONS,
     source_alone: bool = False,
     rng: Seed = 0,
 ) -> Matching:
