@@ -152,7 +152,11 @@ EDIT = {
     "modality": (nothing, edit(mod="prot"), "'mod' is not a parameter of the edit 'percentile'"),
     "model": (nothing, edit(model="model.safetensors"), "'model' is not a parameter of the edit 'percentile'"),
     "resamples": (nothing, edit(**{"n_resamples": 3}), "'n_resamples' is not a parameter of the edit 'percentile'"),
-    "unknown neurons": (nothing, edit(neurons=[0, 6]), r"neurons must be numbers from 0 to 5; they are \[0, 6\]"),
+    "unknown neurons": (
+        nothing,
+        edit(neurons=[0, 6]),
+        r"neurons must be numbers from 0 to 5, each once; they are \[0, 6\]",
+    ),
     "no neurons": (nothing, edit(neurons=[]), "neurons must be numbers from 0 to 5"),
     "no query": (
         nothing,

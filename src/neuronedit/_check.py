@@ -246,12 +246,12 @@ def _find_fault_of_float(value: Any) -> str | None:
     )
 
 
-def _is_hashable(value: Any) -> bool:
+def _is_label(value: Any) -> bool:
+    """Say whether a value can name cells: it has a hash, and is equal to itself, as what is missing is not."""
     try:
-        hash(value)
-    except TypeError:
+        return hash(value) is not None and bool(value == value)
+    except (TypeError, ValueError):
         return False
-    return True
 
 
 def _is_masked(value: Any) -> bool:
@@ -292,7 +292,7 @@ SIMPLE: dict[Any, Kind] = {
     float: Kind("a number", "numbers", _find_fault_of_float),
     str: _make_kind("a string", "strings", lambda value: isinstance(value, str)),
     np.ndarray: _make_kind("an array", "arrays", _is_array),
-    Hashable: _make_kind("a value", "values", _is_hashable),
+    Hashable: _make_kind("a value", "values", _is_label),
 }
 
 

@@ -45,12 +45,17 @@ def open_adata(adata: Any, *, copy: bool = False) -> AnnData:
     if copy and adata.isbacked:
         hint = "leave out copy=True, or read it: adata.to_memory()"
         raise ValueError(f"adata is in backed mode, which cannot be copied: {hint}.")
-    if not adata.var_names.is_unique:
-        twice = format_choices(adata.var_names[adata.var_names.duplicated()].unique())
-        raise ValueError(f"var_names are not unique: {twice}; call adata.var_names_make_unique() first.")
+    check_unique(adata)
     if not isinstance(adata.obs, pd.DataFrame):
         adata.obs, adata.var, adata.uns = adata.obs.to_memory(), adata.var.to_memory(), _in_memory(dict(adata.uns))
     return adata
+
+
+def check_unique(adata: AnnData) -> None:
+    """Refuse features of one name."""
+    if not adata.var_names.is_unique:
+        twice = format_choices(adata.var_names[adata.var_names.duplicated()].unique())
+        raise ValueError(f"var_names are not unique: {twice}; call adata.var_names_make_unique() first.")
 
 
 def _in_memory(value: Any) -> Any:
@@ -128,7 +133,7 @@ def select_cells(adata: AnnData, groupby: str | None, selector: Selector, role: 
         labels, values = get_labels(adata, column), to_list(wanted)
         present = labels.unique()
         for value in values:
-            if not any(label == value for label in present):
+            if value is pd.NA or not any(label == value for label in present):
                 raise ValueError(f"{role}: {value!r} is not in obs[{column!r}]; it has {format_choices(present)}.")
         mask &= labels.isin(values).to_numpy()
     if not mask.any():
@@ -151,6 +156,7 @@ def get_edited_cells(adata: AnnData, key: str) -> np.ndarray:
 
 def check_features(adata: AnnData, *names: str) -> None:
     """Refuse names that are not features."""
+    check_unique(adata)
     for name in names:
         if name not in adata.var_names:
             raise KeyError(f"{name!r} is not in adata.var_names; it has {format_choices(adata.var_names)}.")
@@ -192,7 +198,10 @@ def check_parameters(
     function: Callable[..., Any], given: Mapping[str, Any], what: str, *, besides: Sequence[str] = ()
 ) -> None:
     """Refuse keyword arguments that a function does not have; ``besides`` are others that are taken."""
-    parameters = signature(function).parameters.values()
+    try:
+        parameters = signature(function).parameters.values()
+    except ValueError:  # a builtin that does not say what it takes
+        return
     takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
     names = [parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY] + [*besides]
     for name in given:

@@ -125,8 +125,9 @@ class Edit:
             return
         n, columns = space.n_neurons, to_list(self.neurons)
         are_numbers = all(isinstance(j, int | np.integer) and not isinstance(j, bool) for j in columns)
+        are_numbers = are_numbers and len(set(columns)) == len(columns)
         if not columns or not are_numbers or not all(0 <= j < n for j in columns) or not np.ndim(self.neurons):
-            raise ValueError(f"neurons must be numbers from 0 to {n - 1}; they are {self.neurons!r}.")
+            raise ValueError(f"neurons must be numbers from 0 to {n - 1}, each once; they are {self.neurons!r}.")
 
     def fit(
         self,

@@ -1,6 +1,7 @@
 """Read Flow Cytometry Standard files."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,8 @@ def read_fcs(path: FilePath) -> AnnData:
     ImportError
         When flowio is not installed: ``pip install 'neuronedit[fcs]'``.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is not a file.")
     try:
         import flowio
     except ImportError as error:

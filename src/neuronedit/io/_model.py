@@ -61,10 +61,12 @@ def save_model(adata: AnnData, path: FilePath, *, edit: str | None = None, key: 
 
     # read
     adata = open_adata(adata)
+    if Path(path).is_dir() or not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"{path} is a folder, or in a folder that does not exist.")
     usual = [name for name in (_slots.EDITED, _slots.CORRECTED) if name in adata.uns]
     edit = usual[0] if edit is None and key is None and usual else edit
     record = None if edit is None else _read_whole_edit(adata, edit)
-    keys = [key or _slots.MODEL] if record is None else list(record.config["key"])
+    keys = [_slots.MODEL if key is None else key] if record is None else list(record.config["key"])
     spaces = [SavedSpace.read(adata, name) for name in keys]
     check_same_features(adata, spaces[0].features, f"the space in uns[{keys[0]!r}]")
     kept: dict[str, Any] = {name: {k: v for k, v in adata.uns[name].items() if k != "embedded"} for name in keys}

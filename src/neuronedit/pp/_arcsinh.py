@@ -124,6 +124,7 @@ def inverse_arcsinh(
         )
     cofactors = adata.var[column].to_numpy(dtype=float) if cofactor is None else _cofactors(adata, cofactor)
     _check_output(adata, cells, layer, key_added)
+    check_finite(cells, layer, adata.obs_names, adata.var_names)
     adata = adata.copy() if copy else adata
     into = layer if key_added is None else key_added
     if into == layer:
