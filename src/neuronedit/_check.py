@@ -1,6 +1,6 @@
 """What every public function checks before any work: the types and ranges that are declared beside its parameters.
 
-Ranges and shapes are markers in ``Annotated``; a room calls `guard` once. Whole numbers of numpy are whole numbers, a bool is
+Ranges and shapes are markers in ``Annotated``, and a string there is the words for a type; a room calls `guard` once. Whole numbers of numpy are whole numbers, a bool is
 none; NaN and infinity are no numbers unless `NOT_FINITE` says so; complex numbers and masked arrays are never taken.
 """
 
@@ -323,7 +323,7 @@ def _read_type(hint: Any) -> Kind:
     if origin is type:
         return _make_kind("a class", "classes", inspect.isclass)
     article = "an" if origin.__name__[0] in "AEIOaeio" else "a"
-    return _make_kind(f"{article} {origin.__name__}", f"{origin.__name__}s", lambda x: isinstance(x, origin))
+    return _make_kind(f"{article} {origin.__name__}", f"{origin.__name__} objects", lambda x: isinstance(x, origin))
 
 
 def _find_fault_of_choice(value: Any, choices: Sequence[Any], words: str) -> str | None:
@@ -418,6 +418,7 @@ def _read_markers(hint: Any, markers: Sequence[Any]) -> Kind:
     if NOT_FINITE in markers:
         return _make_kind(kind.words, kind.plural, lambda value: _find_fault_of_float(value) != "")
     limits = [marker for marker in markers if isinstance(marker, Limit)]
+    words = next((marker for marker in markers if isinstance(marker, str)), kind.words)
 
     def find_fault(value: Any) -> str | None:
         fault = kind.find_fault(value)
@@ -427,7 +428,7 @@ def _read_markers(hint: Any, markers: Sequence[Any]) -> Kind:
                     return f"must be {limit.words}; it is {describe(value)}"
         return fault
 
-    return Kind(kind.words, kind.plural, find_fault) if limits else kind
+    return Kind(words, kind.plural, find_fault)
 
 
 def _read_values(hint: Any, marker: Values) -> Kind:

@@ -126,10 +126,9 @@ def check_free(
             f"{text} Choose another key_added, or delete it first: del {', '.join(f'adata.{name}' for name in taken)}."
         )
     if taken:
-        exist = "exists and was" if len(taken) == 1 else "exist and were"
-        raise ValueError(
-            f"{', '.join(taken)} {exist} not written by neuronedit; choose another key_added, or delete it first."
-        )
+        others = f" (nor {', '.join(taken[1:])})" if taken[1:] else ""
+        hint = "choose another key_added, or delete it first"
+        raise ValueError(f"{taken[0]} exists and was not written by neuronedit{others}; {hint}.")
 
 
 _EDITS = {Tool.CORRECT: Tool.EDIT}  # both leave edited cells: one may take the place of the other

@@ -28,12 +28,12 @@ def read_fcs(path: FilePath) -> AnnData:
     ImportError
         When flowio is not installed: ``pip install 'neuronedit[fcs]'``.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is not a file.")
     try:
         import flowio
     except ImportError as error:
         raise ImportError("Reading FCS files needs flowio: pip install 'neuronedit[fcs]'.") from error
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is not a file.")
     with warnings.catch_warnings():
         # some writers count the last byte of the data segment differently; the number of events below tells if it matters
         warnings.filterwarnings("ignore", message=".*reported incorrect data offset.*")

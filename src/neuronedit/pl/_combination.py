@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -203,7 +203,7 @@ def _describe_failures(generalizes: pd.DataFrame) -> str:
 
 
 def rank_combinations(
-    table: pd.DataFrame,
+    table: Annotated[pd.DataFrame, "what ne.tl.rank_combinations returned"],
     *,
     score: Any = None,
     most: Count = 20,

@@ -1,7 +1,7 @@
 """How training went, and how much of the gap was closed by methods and by what ``edit="auto"`` tried."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -83,7 +83,7 @@ def history(
 
 
 def compare(
-    table: pd.DataFrame,
+    table: Annotated[pd.DataFrame, "what ne.tl.compare returned"],
     *,
     metrics: Sequence[str] | None = None,
     ax: Axes | Sequence[Axes] | None = None,

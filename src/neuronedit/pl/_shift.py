@@ -26,7 +26,7 @@ MIN_SHARE_TO_NAME = 0.1  # of the largest change, below which a feature has not 
 def shift(
     adata: AnnData,
     *,
-    basis: tuple[str, str] | None = None,
+    basis: Annotated[tuple[str, str], "two names in obsm: the cells before the edit, and after it"] | None = None,
     key: str = _slots.EDITED,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -119,8 +119,6 @@ def _project(populations: EditedPopulations) -> tuple[dict[str, np.ndarray], lis
 
 def _read_embedding(populations: EditedPopulations, basis: Any) -> tuple[dict[str, np.ndarray], list[str]]:
     """Return each group in an embedding of the caller's, and the axes' names."""
-    if isinstance(basis, str) or len(basis) != 2:
-        raise ValueError(f"basis={basis!r} must be two names in obsm: the cells before the edit, and after it.")
     obsm, (before, after) = populations.adata.obsm, basis
     for name in basis:
         if name not in obsm:
