@@ -58,6 +58,12 @@ FINE: dict[tuple[str, str, str], str] = {  # function, parameter and value, "*" 
     ("spaces.PCA.fit", "cells", "other features"): "one population has any number of them",
     ("spaces.Identity.fit", "cells", "other features"): "one population has any number of them",
     ("spaces.Autoencoder.fit", "cells", "other features"): "one population has any number of them",
+    ("pl.images", "adata", "inf in X"): "not in an image that is drawn",
+    ("pl.images", "adata", "nan in X"): "not in an image that is drawn",
+    ("pl.image_path", "adata", "inf in X"): "not in an image that is drawn",
+    ("pl.image_path", "adata", "nan in X"): "not in an image that is drawn",
+    ("pl.neurons", "neurons", "zeros"): "drawn twice",
+    ("pl.shift", "adata", "same names"): "names of features are not used",
     ("ensemble.Prior", "alike", "0"): "nothing is expected of it",
     ("ensemble.Prior", "strata", "0"): "nothing is expected of it",
     ("ensemble.Prior", "few_cells", "0"): "nothing is expected of it",
@@ -409,7 +415,6 @@ def fingerprint(value: Any) -> Any:
 @cache
 def world() -> dict[str, Any]:
     """Return the data of all calls, made once."""
-    import logging
     import tempfile
 
     import matplotlib
@@ -419,7 +424,6 @@ def world() -> dict[str, Any]:
     import neuronedit as ne
 
     matplotlib.use("agg")
-    logging.getLogger("neuronedit").setLevel(logging.CRITICAL)
     folder = tempfile.mkdtemp(prefix="neuronedit_calls_")
     cells = ne.datasets.simulate_batches(n_cells=200)
     plain = cells.copy()

@@ -444,10 +444,9 @@ def _read_values(hint: Any, marker: Values) -> Kind:
             is_dense = str(x.layout) == "torch.strided" and x.device.type != "meta"
             if not is_dense or str(x.dtype) not in ("torch.float32", "torch.float64"):
                 return ""
-        elif (
-            getattr(hint, "_is_protocol", False) and len(getattr(x, "shape", ())) == 2 and not isinstance(x, np.ndarray)
-        ):
-            return None if hasattr(x[:1], "aminmax") else ""  # cells of a file
+        elif getattr(hint, "_is_protocol", False):  # cells of a file
+            are_others = any(hasattr(x, name) for name in ("__array__", "obs", "tocsr"))
+            return "" if are_others or len(getattr(x, "shape", ())) != 2 or not hasattr(x, "__getitem__") else None
         else:
             return ""
         return _find_fault_of_values(x, marker, shape)

@@ -1,11 +1,11 @@
 """Fréchet distance: how far apart the means and covariances of two populations are, in any features."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from .._check import Count, TwoCellArray
+from .._check import NOT_EMPTY, Count, TwoCellArray
 
 Features = Callable[[np.ndarray], np.ndarray]
 """``(n_cells, n_features) -> (n_cells, n)``"""
@@ -13,7 +13,7 @@ Features = Callable[[np.ndarray], np.ndarray]
 
 def frechet(
     x: TwoCellArray, y: TwoCellArray, /, *, features: Literal["inception"] | Features | None = None,
-    image_shape: Sequence[Count] | None = None, n_components: Count = 50,
+    image_shape: Annotated[Sequence[Count], NOT_EMPTY] | None = None, n_components: Count = 50,
 ) -> float:  # fmt: skip
     r"""Fréchet distance (squared 2-Wasserstein distance) between Gaussians fitted to the features of two populations.
 

@@ -94,7 +94,7 @@ def densities(
     roles = ["source", "target"] * source_and_target + ["truth"] * has_truth + ["query", "edited"]
     cells = {role: populations.get_values(role, features) for role in roles if role != "truth"}
     if has_truth:
-        cells["truth"] = get_values(adata, truth_layer or populations.layer, of_truth, features)
+        cells["truth"] = get_values(adata, populations.layer if truth_layer is None else truth_layer, of_truth, features)
 
     # draw
     styles = {role: {"color": ROLES.get(role, ink(0))} | CURVE_STYLES[role] for role in roles}
