@@ -441,8 +441,8 @@ def _read_values(hint: Any, marker: Values) -> Kind:
             if not _is_array(x) or x.dtype.kind not in "fiu":
                 return ""
         elif hasattr(x, "aminmax"):
-            is_dense = str(x.layout) == "torch.strided" and x.device.type != "meta"
-            if not is_dense or str(x.dtype) not in ("torch.float32", "torch.float64"):
+            is_dense = str(x.layout) == "torch.strided" and not x.is_meta
+            if not is_dense or not x.dtype.is_floating_point or x.dtype.itemsize < 4:
                 return ""
         elif getattr(hint, "_is_protocol", False):  # cells of a file
             are_others = any(hasattr(x, name) for name in ("__array__", "obs", "tocsr"))
@@ -461,10 +461,11 @@ def _find_fault_of_values(x: Any, marker: Values, shape: str) -> str | None:
         n, what = marker.n_rows, "cell" if marker.n_dimensions == 2 else "feature"
         return f"must hold at least {n} {what}{'s' * (n > 1)} and one feature; its shape is {tuple(x.shape)}"
     low, high = (x.min(), x.max()) if isinstance(x, np.ndarray) else x.detach().aminmax()
+    low, high = float(low), float(high)
     if low >= -MAX_VALUE and high <= MAX_VALUE:  # not with NaN
         return None
-    if abs(float(low)) < np.inf and abs(float(high)) < np.inf:
-        return f"must hold values up to {MAX_VALUE:g}; they reach from {float(low):.3g} to {float(high):.3g}"
+    if abs(low) < np.inf and abs(high) < np.inf:
+        return f"must hold values up to {MAX_VALUE:g}; they reach from {low:.3g} to {high:.3g}"
     return "has NaN or infinite values; drop or impute them first"
 
 
