@@ -66,8 +66,7 @@ class Output:
         slots: dict[str, list[str]] = {"layers": output.layers if layers is None else list(layers)}
         if layers is None:
             slots |= {"obs": [_slots.support(key), _slots.distance(key)], "obsm": [_slots.neurons_edited(key)]}
-        if space.cofactor is not None:
-            slots["var"] = [_slots.cofactor(name) for name in slots["layers"]]
+        slots["var"] = find_other_cofactors(adata, space.layer, slots["layers"])
         check_free(adata, key, tool, spaces=space.keys, **slots)
         if write_to is not None and Path(write_to).exists():
             open_store(write_to)
@@ -95,6 +94,14 @@ def open_store(path: str | PathLike[str]) -> tuple[zarr.Group, str]:
         return group, str(group.attrs[PROGRESS]["job"])
     except (KeyError, OSError, TypeError, ValueError):
         raise ValueError(f"{path} exists and is no store of ne.tl.edit; choose another write_to.") from None
+
+
+def find_other_cofactors(adata: AnnData, layer: str | None, to: Collection[str]) -> list[str]:
+    """Return the columns of var that `copy_cofactor` would change."""
+    names, column = [_slots.cofactor(name) for name in to], _slots.cofactor(layer)
+    if column not in adata.var:
+        return []
+    return [name for name in names if name in adata.var and not adata.var[name].equals(adata.var[column])]
 
 
 def copy_cofactor(adata: AnnData, layer: str | None, to: str | None) -> None:

@@ -120,15 +120,13 @@ def check_free(
     if made_by is None:  # else they follow from its key
         slots = {"obs": (obs, adata.obs), "obsm": (obsm, adata.obsm), "var": (var, adata.var)}
         taken += [f"{slot}[{name!r}]" for slot, (names, there) in slots.items() for name in names if name in there]
-    if taken and taken[0].startswith("layers") and key not in adata.uns and _slots.support(key) in adata.obs:
+    if not taken:
+        return
+    hint = f"choose another key_added, or delete it first: del {', '.join(f'adata.{name}' for name in taken)}"
+    if taken[0].startswith("layers") and key not in adata.uns and _slots.support(key) in adata.obs:
         text = f"{taken[0]} is of an edit whose record, uns[{key!r}], is gone: anndata.concat drops uns."
-        raise ValueError(
-            f"{text} Choose another key_added, or delete it first: del {', '.join(f'adata.{name}' for name in taken)}."
-        )
-    if taken:
-        others = f" (nor {', '.join(taken[1:])})" if taken[1:] else ""
-        hint = "choose another key_added, or delete it first"
-        raise ValueError(f"{taken[0]} exists and was not written by neuronedit{others}; {hint}.")
+        raise ValueError(f"{text} {hint[0].upper()}{hint[1:]}.")
+    raise ValueError(f"{taken[0]} exists and was not written by neuronedit; {hint}.")
 
 
 _EDITS = {Tool.CORRECT: Tool.EDIT}  # both leave edited cells: one may take the place of the other

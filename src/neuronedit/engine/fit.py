@@ -303,10 +303,10 @@ def _ensemble(edit: Any, rng: int, /, **params: Any) -> FitInSpace:
             f"{format_choices(single)} needs an edit of its own, such as edit='percentile': edit='auto' combines several"
             " (and holds the values of strata out)."
         )
-    check_parameters(cross_validate, params, "the edit 'auto'")
     if "candidates" in params and not isinstance(params["candidates"], Mapping):
         names = to_list(params["candidates"])
-        params["candidates"] = {name: lookup(CANDIDATES, name, "candidates") for name in names}
+        params["candidates"] = {describe_choice(name): lookup(CANDIDATES, name, "candidates") for name in names}
+    check_parameters(cross_validate, params, "the edit 'auto'")
 
     def fit_in_space(space: Space, data: FitData) -> SpaceFit:
         settings = {"rng": rng, "composition": data.composition} | params

@@ -14,11 +14,10 @@ from anndata import AnnData
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .. import _slots
 from .._check import Count, Seed, at_least
 from .._data.check import Selector, describe_choice, format_choices, lookup, open_adata
 from .._data.design import read_populations
-from .._data.output import copy_cofactor
+from .._data.output import copy_cofactor, find_other_cofactors
 from .._data.reader import CHUNK, check_finite, read_cells
 from .._data.record import Record, Tool, check_free
 from .._device import find_device
@@ -147,7 +146,7 @@ def compare(
         logger.info(text)
     layers = {name: f"{key_added}_{name}" for name in learners} if key_added is not None else {}
     if key_added is not None:
-        var = [_slots.cofactor(name) for name in layers.values()] if _slots.cofactor(layer) in adata.var else []
+        var = find_other_cofactors(adata, layer, layers.values())
         check_free(adata, key_added, Tool.COMPARE, layers=layers.values(), var=var)
     check_finite(reader, layer, adata.obs_names, adata.var_names)
     device = find_device(accelerator)
