@@ -152,7 +152,11 @@ EDIT = {
     "modality": (nothing, edit(mod="prot"), "'mod' is not a parameter of the edit 'percentile'"),
     "model": (nothing, edit(model="model.safetensors"), "'model' is not a parameter of the edit 'percentile'"),
     "resamples": (nothing, edit(**{"n_resamples": 3}), "'n_resamples' is not a parameter of the edit 'percentile'"),
-    "unknown neurons": (nothing, edit(neurons=[0, 6]), r"neurons must be numbers from 0 to 5; they are \[0, 6\]"),
+    "unknown neurons": (
+        nothing,
+        edit(neurons=[0, 6]),
+        r"neurons must be numbers from 0 to 5, each once; they are \[0, 6\]",
+    ),
     "no neurons": (nothing, edit(neurons=[]), "neurons must be numbers from 0 to 5"),
     "no query": (
         nothing,
@@ -424,7 +428,7 @@ FAULTS = {  # change, arguments, message, tools
         WITH_SPACE - USE_OTHERS,
     ),
 }
-UNSAVABLE = ["", ".", "..", "__x", "_index", "a/b", "a\nb", ".zattrs", 3, None]
+UNSAVABLE = ["", ".", "..", "__x", "_index", "a/b", "a\nb", ".zattrs"]
 
 
 def snapshot(adata):
@@ -482,6 +486,14 @@ def test_not_an_anndata(tool, cells):
 def test_names_that_files_cannot_keep(trained, key):
     before = snapshot(trained)
     with pytest.raises(ValueError, match="cannot be kept in h5ad and zarr files: .* Choose another name"):
+        edit(key_added=key)(trained)
+    check_unchanged(trained, before)
+
+
+@pytest.mark.parametrize("key", [3, None, ["a"], b"a"])
+def test_names_are_strings(trained, key):
+    before = snapshot(trained)
+    with pytest.raises(TypeError, match="key_added must be a string; it is "):
         edit(key_added=key)(trained)
     check_unchanged(trained, before)
 

@@ -356,21 +356,29 @@ def test_a_subset_of_cells_and_a_space_that_was_brought_to_cells_are_not(caplog)
         part = first[first.obs["group"] != "sample_2"].copy()
         ne.tl.edit(part, "group", **PERCENTILE)
         stacked = stack(first, second, merge="same")
+        stacked.obsm.clear()
         ne.tl.embed(stacked, first)
         for name in ("edited", "truth"):
             stacked.layers.pop(name, None)
+        stacked.obs = stacked.obs[["group"]]
         ne.tl.edit(stacked, "group", **PERCENTILE)
     assert "cells were added" not in caplog.text
 
 
 def test_edited_cells_stacked_without_their_record_say_where_it_went():
     stacked = stack(*months(), merge="same")
+    with pytest.raises(
+        ValueError, match=r"obsm\['X_neurons'\] exists .* delete it first: del adata.obsm\['X_neurons'\]"
+    ):
+        ne.tl.train(stacked, space="identity")
+    del stacked.obsm["X_neurons"]
     ne.tl.train(stacked, space="identity")
     message = r"layers\['edited'\] is of an edit whose record, uns\['edited'\], is gone: anndata.concat drops uns"
     with pytest.raises(ValueError, match=message):
         ne.tl.edit(stacked, "group", **PERCENTILE)
     ne.tl.edit(stacked, "group", **PERCENTILE, key_added="again")
-    del stacked.layers["edited"]
+    del stacked.layers["edited"], stacked.obs["edited_support"], stacked.obs["edited_distance"]
+    del stacked.obsm["X_neurons_edited"]
     ne.tl.edit(stacked, "group", **PERCENTILE)
 
 

@@ -13,22 +13,48 @@ ALLOWED = {
     # stdlib and arrays alone
     "_slots": set(),
     "_docs": set(),
+    "_check": {"numpy"},
     "_subsample": {"numpy"},
-    "_types": {"torch"},
+    "_types": {"torch", "_check"},
     "_blocks": {"numpy", "torch", "_types"},
     "_device": {"torch"},
     "_energy": {"torch"},
     "_networks": {"torch"},
     "_maps": {"torch", "_types"},
     # tensors or arrays in and out: no AnnData
-    "spaces": {"numpy", "torch", "tqdm", "_types", "_blocks", "_device", "_docs", "_networks"},
-    "edits": {"numpy", "scipy", "torch", "_types", "_maps", "_docs", "_energy", "_subsample", "spaces"},
-    "ensemble": {"numpy", "scipy", "sklearn", "torch", "_types", "_blocks", "_maps", "_docs", "_energy", "_subsample"}
+    "spaces": {"numpy", "torch", "tqdm", "_types", "_blocks", "_device", "_check", "_docs", "_networks"},
+    "edits": {"numpy", "scipy", "torch", "_types", "_maps", "_check", "_docs", "_energy", "_subsample", "spaces"},
+    "ensemble": {
+        "numpy",
+        "scipy",
+        "sklearn",
+        "torch",
+        "_types",
+        "_blocks",
+        "_maps",
+        "_check",
+        "_docs",
+        "_energy",
+        "_subsample",
+    }
     | {"edits", "spaces"},
-    "baselines": {"numpy", "ot", "torch", "_types", "_device", "_docs", "_networks", "_subsample", "edits", "ensemble"}
-    | {"spaces"}
+    "baselines": {
+        "numpy",
+        "ot",
+        "torch",
+        "_types",
+        "_device",
+        "_check",
+        "_docs",
+        "_networks",
+        "_subsample",
+        "edits",
+        "ensemble",
+        "spaces",
+    }
     | {"anndata", "cytonormpy", "pertpy", "scvi"},  # peers' packages take cells as AnnData
-    "metrics": {"numpy", "scipy", "sklearn", "_docs"} | {"torch", "torch_fidelity"},  # Inception, when it is asked for
+    "metrics": {"numpy", "scipy", "sklearn", "_check", "_docs"}
+    | {"torch", "torch_fidelity"},  # Inception, when it is asked for
     # the border: the only rooms below tl that know AnnData
     "_data": {
         "anndata",
@@ -39,6 +65,7 @@ ALLOWED = {
         "scipy",
         "torch",
         "zarr",
+        "_check",
         "_slots",
         "_types",
         "_blocks",
@@ -51,6 +78,7 @@ ALLOWED = {
         "pandas",
         "torch",
         "zarr",
+        "_check",
         "_slots",
         "_types",
         "_blocks",
@@ -60,9 +88,9 @@ ALLOWED = {
         "_subsample",
     }
     | {"_data", "edits", "ensemble", "metrics", "spaces"},
-    "io": {"anndata", "flowio", "numpy", "pandas", "safetensors", "_slots", "_data", "_docs"},
+    "io": {"anndata", "flowio", "numpy", "pandas", "safetensors", "_slots", "_data", "_check", "_docs"},
     # what users call
-    "pp": {"anndata", "numpy", "pandas", "scipy", "torch", "_slots", "_docs", "_data", "ensemble", "metrics"},
+    "pp": {"anndata", "numpy", "pandas", "scipy", "torch", "_slots", "_check", "_docs", "_data", "ensemble", "metrics"},
     "tl": {
         "anndata",
         "numpy",
@@ -73,12 +101,13 @@ ALLOWED = {
         "_slots",
         "_types",
         "_device",
+        "_check",
         "_docs",
         "_subsample",
         "_data",
     }
     | {"edits", "spaces", "baselines", "metrics", "engine", "io"},
-    "pl": {"anndata", "matplotlib", "numpy", "pandas", "scipy", "_slots", "_docs", "_data"},
+    "pl": {"anndata", "matplotlib", "numpy", "pandas", "scipy", "_slots", "_check", "_docs", "_data"},
     "datasets": {
         "PIL",
         "anndata",
@@ -89,6 +118,7 @@ ALLOWED = {
         "rdata",
         "scipy",
         "_slots",
+        "_check",
         "_docs",
         "_data",
         "io",

@@ -5,9 +5,15 @@ A space turns cells into neurons and back. `within` runs a method on the neurons
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 from torch import Tensor
+
+from ._check import CELLS, TWO_CELLS, VECTOR
+
+CellTensor = Annotated[Tensor, CELLS]
+TwoCellTensor = Annotated[Tensor, TWO_CELLS]
+Vector = Annotated[Tensor, VECTOR]
 
 Map = Callable[[Tensor], Tensor]
 """Changes cells: ``(n_cells, n_features) -> (n_cells, n_features)``."""

@@ -127,7 +127,7 @@ BAD = {
     "column": ({"groupby": "grp"}, "'grp' is not in adata.obs; it has 'group'"),
     "group": ({"groups": ["control"]}, r"'control' is not in obs\['group'\]; it has 'control_1'"),
     "layer": ({"layers": [None, "edit"]}, "'edit' is not in adata.layers; it has 'truth', 'edited'"),
-    "kind": ({"kind": "hexbin"}, "kind='hexbin' is not known"),
+    "kind": ({"kind": "hexbin"}, "kind must be one of 'points', 'contours'; it is 'hexbin'"),
     "palette": ({"palette": ["red"]}, "palette has 1 colours for 4 groups"),
     "palette dict": ({"palette": {"control_1": "red"}}, "palette has no colour for"),
 }

@@ -152,7 +152,7 @@ BAD = {
     "effects": (None, {"effects": ["A", "D"]}, r"effects must be two of 'A', 'B', 'C'; they are \['A', 'D'\]"),
     "one": (None, {"effects": ["A"]}, "effects must be two of"),
     "twice": (None, {"effects": ["A", "A"]}, "effects must be two of"),
-    "text": (None, {"effects": "AB"}, "effects must be two of"),
+    "text": (None, {"effects": "AB"}, "effects must be a list of values"),
     "measured": (
         None,
         {"measured": "A and B"},
@@ -160,7 +160,7 @@ BAD = {
     ),
     "alone": (None, {"measured": "A"}, "measured='A' is the control or one of the effects"),
     "other cells": (drop, {}, "predicted holds no cell under 'A' and 'B' together"),
-    "kind": (None, {"kind": "hexbin"}, "kind='hexbin' is not known"),
+    "kind": (None, {"kind": "hexbin"}, "kind must be one of 'points', 'contours'; it is 'hexbin'"),
     "axes": (None, {"ax": []}, "ax holds 0 axes; 2 panels are to be drawn"),
 }
 
@@ -170,6 +170,6 @@ def test_bad_input(both, name):
     change, arguments, message = BAD[name]
     if change:
         change(*both)
-    with pytest.raises((KeyError, ValueError), match=message):
+    with pytest.raises((KeyError, TypeError, ValueError), match=message):
         draw(both, **arguments)
     assert not plt.get_fignums()

@@ -161,7 +161,7 @@ def test_what_tl_compare_returns(cells):
 
 
 BAD = {
-    "not a table": (lambda table: {"table": None}, "table must be what ne.tl.compare returned; it is a NoneType"),
+    "not a table": (lambda table: {"table": None}, "table must be what ne.tl.compare returned; it is None"),
     "another table": (
         lambda table: {"table": table.drop(columns=["low", "error"])},
         "table has no column 'low', 'error'",

@@ -214,7 +214,7 @@ def test_own_axes_figure_and_nothing_written(adata):
     before = json.dumps(adata.uns["edited"], default=lambda values: values.tolist())
     assert ne.pl.cross_validation(adata, ax=axes) == list(axes)
     assert ne.pl.cross_validation(adata, ax=axes, return_fig=True) is figure
-    with pytest.raises(ValueError, match="ax holds 1 axes; 2 panels are to be drawn"):
+    with pytest.raises(TypeError, match="ax must be a list of Axes objects or None; it is a Axes"):
         ne.pl.cross_validation(adata, ax=axes[0])
     assert before == json.dumps(adata.uns["edited"], default=lambda values: values.tolist())
     assert list(adata.uns) == ["edited"]

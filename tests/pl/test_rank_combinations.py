@@ -101,10 +101,10 @@ def test_own_axes_figure_and_nothing_written(table):
 
 
 BAD = {
-    "not a table": (lambda table: None, {}, "table must be what ne.tl.rank_combinations returned; it is a NoneType"),
+    "not a table": (lambda table: None, {}, "table must be what ne.tl.rank_combinations returned; it is None"),
     "another table": (lambda table: table.drop(columns="score_a"), {}, "table has no column 'score_a'; it has"),
     "most": (lambda table: table, {"most": 0}, "most must be at least 1; it is 0"),
-    "axes": (lambda table: table, {"ax": []}, "ax holds 0 axes; 1 panels are to be drawn"),
+    "axes": (lambda table: table, {"ax": []}, "ax must be an Axes or None; it is \\[\\]"),
 }
 
 

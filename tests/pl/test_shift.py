@@ -136,7 +136,10 @@ def test_own_axes_figure_and_nothing_written(adata):
 
 
 BAD = {
-    "one name": ("X_umap", "basis='X_umap' must be two names in obsm: the cells before the edit, and after it"),
+    "one name": (
+        "X_umap",
+        "basis must be two names in obsm: the cells before the edit, and after it or None; it is 'X_umap'",
+    ),
     "three names": (("a", "b", "c"), "must be two names in obsm"),
     "unknown": (("X_own", "X_umap"), "'X_umap' is not in adata.obsm; it has"),
     "one column": (("X_own", "X_line"), r"obsm\['X_line'\] has the shape \(600, 1\)"),
@@ -147,7 +150,7 @@ BAD = {
 def test_bad_input(adata, name):
     basis, message = BAD[name]
     adata.obsm["X_line"] = adata.X[:, :1].copy()
-    with pytest.raises((KeyError, ValueError), match=message):
+    with pytest.raises((KeyError, TypeError, ValueError), match=message):
         ne.pl.shift(adata, basis=basis)
     assert not plt.get_fignums()
 

@@ -277,7 +277,7 @@ def relabel(adata, value, n):
 
 CASES = {
     "column": (nothing, match(groupby="batch"), "'batch' is not in adata.obs; it has 'group', 'type'"),
-    "columns": (nothing, match(groupby=["group"]), "groupby must be the name of one column of obs"),
+    "columns": (nothing, match(groupby=["group"]), "groupby must be a string; it is"),
     "NaN label": (lambda adata: relabel(adata, None, 7), match(), r"obs\['group'\] is missing \(NaN\) for 7 cells"),
     "one group": (lambda adata: relabel(adata, "a", 1800), match(), r"two or more groups; obs\['group'\] has 'a'"),
     "small group": (
@@ -292,7 +292,11 @@ CASES = {
     ),
     "no number": (nothing, match(n_populations=()), "n_populations is empty"),
     "one population": (nothing, match(n_populations=(6, 1)), "n_populations must be at least 2; it is 1"),
-    "half a population": (nothing, match(n_populations=2.5), "n_populations must be a whole number; it is 2.5"),
+    "half a population": (
+        nothing,
+        match(n_populations=2.5),
+        "n_populations must be a whole number or a list of whole numbers; it is 2.5",
+    ),
     "seed": (nothing, match(rng=None), "rng must be a whole number; it is None"),
     "layer": (nothing, match(layer="counts"), "'counts' is not in adata.layers"),
     "NaN": (not_a_number, match(), "X has NaN or infinite values, the first in cell 'c3', feature 'pS6'"),
@@ -303,11 +307,11 @@ CASES = {
     ),
     "name": (nothing, match(key_added="a/b"), "key_added='a/b' cannot be kept in h5ad and zarr files"),
     "the column itself": (nothing, match(key_added="group"), "key_added='group' is the column of the groups"),
-    "taken column": (nothing, match(key_added="type"), r"obs\['type'\] exists, and no uns\['type'\] says that"),
+    "taken column": (nothing, match(key_added="type"), r"obs\['type'\] exists and was not written by neuronedit"),
     "lost record": (
         lambda adata: adata.obs.insert(0, "matched_certainty", 1.0),
         match(),
-        r"obs\['matched_certainty'\] exists, .* or delete it first: del adata.obs\['matched_certainty'\]",
+        r"obs\['matched_certainty'\] exists .* or delete it first",
     ),
     "taken record": (
         lambda adata: adata.uns.update(matched=1),
@@ -317,7 +321,7 @@ CASES = {
     "trained space": (
         lambda adata: ne.tl.train(adata, space="identity"),
         match(key_added="neuronedit"),
-        r"uns\['neuronedit'\] is of another function of neuronedit; choose another key_added",
+        r"uns\['neuronedit'\] was written by ne.tl.train; choose another key_added",
     ),
     "twice": (lambda adata: setattr(adata, "var_names", ["CD3"] * 6), match(), "var_names are not unique: 'CD3'"),
 }

@@ -162,7 +162,7 @@ BAD = {
     "no shape": (None, "image_shape is missing; it must be .rows, columns. or .rows, columns, channels., as in uns"),
     "too large": ((18, 17), r"image_shape \(18, 17\) has 306 values; the images have 288 features"),
     "one side": ((288,), r"image_shape is \(288,\); it must be"),
-    "zero": ((0, 16), r"image_shape is \(0, 16\); it must be"),
+    "zero": ((0, 16), r"image_shape must be at least 1; it is 0"),
 }
 
 

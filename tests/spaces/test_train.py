@@ -171,7 +171,7 @@ def test_fast_matmul_computes_in_float32():
         ({"max_epochs": 0}, "max_epochs must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"lr": 0.0}, "lr must be positive"),
-        ({"lr": float("nan")}, "lr must be positive"),
+        ({"lr": float("nan")}, "lr must be a finite number; it is nan"),
         ({"validation_size": 1.0}, "validation_size must be a share"),
         ({"early_stopping": 5}, "early_stopping needs cells to validate on"),
     ],
@@ -218,7 +218,7 @@ def test_bfloat16_trains_as_well_and_is_used_for_training_alone():
 
 
 def test_another_precision_is_refused():
-    with pytest.raises(ValueError, match="precision 'float16' is not one of 'float32', 'bfloat16'"):
+    with pytest.raises(ValueError, match="precision must be one of 'float32', 'bfloat16'; it is 'float16'"):
         Training(precision="float16")
 
 

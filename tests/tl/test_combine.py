@@ -163,7 +163,7 @@ BAD = {
     "control": (None, {"control": "none"}, r"control: 'none' is not in obs\['condition'\]; it has 'basal', 'A', 'B'"),
     "effect": (None, {"effects": ["A", "das"]}, r"effects: 'das' is not in obs\['condition'\]"),
     "one effect": (None, {"effects": ["A"]}, "effects must be two or more values"),
-    "a word": (None, {"effects": "AB"}, "effects must be two or more values"),
+    "a word": (None, {"effects": "AB"}, "effects must be a list of values"),
     "twice": (None, {"effects": ["A", "A"]}, "'A' is named twice among control and effects"),
     "control as effect": (None, {"effects": ["A", "basal"]}, "'basal' is named twice"),
     "strata": (None, {"strata": "donor"}, "strata: 'donor' is not in adata.obs"),

@@ -221,10 +221,10 @@ def test_labels_on_the_mudata_alone_reach_its_modality_by_push_obs():
 
 AUTO = {"edit": "auto"}
 BAD = {
-    "strength": ({"strength": [1, np.nan]}, "strength must be a finite number, or several different ones"),
+    "strength": ({"strength": [1, np.nan]}, "strength must be a finite number; it is nan"),
     "no strength": ({"strength": []}, "strength must be a finite number"),
     "twice": ({"strength": [1, 1.0]}, "several different ones"),
-    "neuron": ({"neurons": [0, 6]}, r"neurons must be numbers from 0 to 5; they are \[0, 6\]"),
+    "neuron": ({"neurons": [0, 6]}, r"neurons must be numbers from 0 to 5, each once; they are \[0, 6\]"),
     "no neurons": ({"neurons": []}, "neurons must be numbers from 0 to 5"),
     "neurons of auto": (AUTO | {"neurons": [0]}, "'neurons' needs an edit of its own, such as edit='percentile'"),
     "axes of auto": (AUTO | {"axes": "principal"}, "'axes' needs an edit of its own"),

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy import sparse
 
 from .. import _slots
+from .._check import check_arguments
 
 # value(s) of groupby, or a dict of obs column -> value(s)
-Selector = str | int | float | bool | Collection[Any] | Mapping[str, Any]
+Selector = Hashable | Collection[Any] | Mapping[str, Any]
 
 RESERVED = ("_index", "zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")  # names that files use themselves
 MAX_NAMES_SHOWN = 12  # names that an error lists, so that it stays one paragraph
@@ -43,12 +45,17 @@ def open_adata(adata: Any, *, copy: bool = False) -> AnnData:
     if copy and adata.isbacked:
         hint = "leave out copy=True, or read it: adata.to_memory()"
         raise ValueError(f"adata is in backed mode, which cannot be copied: {hint}.")
-    if not adata.var_names.is_unique:
-        twice = format_choices(adata.var_names[adata.var_names.duplicated()].unique())
-        raise ValueError(f"var_names are not unique: {twice}; call adata.var_names_make_unique() first.")
+    check_unique(adata)
     if not isinstance(adata.obs, pd.DataFrame):
         adata.obs, adata.var, adata.uns = adata.obs.to_memory(), adata.var.to_memory(), _in_memory(dict(adata.uns))
     return adata
+
+
+def check_unique(adata: AnnData) -> None:
+    """Refuse features of one name."""
+    if not adata.var_names.is_unique:
+        twice = format_choices(adata.var_names[adata.var_names.duplicated()].unique())
+        raise ValueError(f"var_names are not unique: {twice}; call adata.var_names_make_unique() first.")
 
 
 def _in_memory(value: Any) -> Any:
@@ -67,6 +74,30 @@ def get_matrix(adata: AnnData, layer: str | None) -> Any:
     if matrix is None:
         raise ValueError(f"adata.X is empty; name a layer: it has {format_choices(names)}.")
     return matrix
+
+
+def check_sparse(matrix: Any, name: str = "the matrix") -> Any:
+    """Return a matrix; refuse a CSR or CSC one whose row or column numbers do not exist: computing with it ends the process."""
+    if not sparse.issparse(matrix) or matrix.format not in ("csr", "csc"):
+        return matrix
+    n_outer, n_inner = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
+    check_row_pointers(matrix.indptr, n_outer, min(len(matrix.indices), len(matrix.data)), name)
+    used = matrix.indices[: matrix.indptr[-1]]
+    if len(used) and not (used.min() >= 0 and used.max() < n_inner):
+        what = "columns" if matrix.format == "csr" else "rows"
+        text = (
+            f"{name} is a malformed sparse matrix: it names {what} from {used.min()} to {used.max()}, and has {n_inner}"
+        )
+        raise ValueError(f"{text}. Its file is damaged, or what wrote it is in error.")
+    return matrix
+
+
+def check_row_pointers(indptr: np.ndarray, n_rows: int, n_values: int, name: str) -> None:
+    """Refuse a sparse matrix that does not say which values are of which row."""
+    is_right = len(indptr) == n_rows + 1 and indptr[0] == 0 and indptr[-1] <= n_values
+    if not is_right or (indptr[1:] < indptr[:-1]).any():
+        text = f"{name} is a malformed sparse matrix: its row pointers (indptr) do not divide its {n_values} values"
+        raise ValueError(f"{text}. Its file is damaged, or what wrote it is in error.")
 
 
 def get_column(adata: AnnData, column: str, argument: str = "") -> "pd.Series[Any]":
@@ -102,7 +133,7 @@ def select_cells(adata: AnnData, groupby: str | None, selector: Selector, role: 
         labels, values = get_labels(adata, column), to_list(wanted)
         present = labels.unique()
         for value in values:
-            if not any(label == value for label in present):
+            if value is pd.NA or not any(label == value for label in present):
                 raise ValueError(f"{role}: {value!r} is not in obs[{column!r}]; it has {format_choices(present)}.")
         mask &= labels.isin(values).to_numpy()
     if not mask.any():
@@ -125,6 +156,7 @@ def get_edited_cells(adata: AnnData, key: str) -> np.ndarray:
 
 def check_features(adata: AnnData, *names: str) -> None:
     """Refuse names that are not features."""
+    check_unique(adata)
     for name in names:
         if name not in adata.var_names:
             raise KeyError(f"{name!r} is not in adata.var_names; it has {format_choices(adata.var_names)}.")
@@ -153,24 +185,6 @@ def check_key(key: Any, argument: str = "key_added") -> None:
         raise ValueError(f"{argument}={key!r} cannot be kept in h5ad and zarr files: {reason}. Choose another name.")
 
 
-def check_free(adata: AnnData, key: str, *, layers: Collection[str] = (), spaces: Collection[str] = ()) -> None:
-    """Refuse a key that files cannot keep, or that would write over what no tool of ours wrote."""
-    for name in (key, *layers):
-        check_key(name)
-    if key in spaces:
-        raise ValueError(f"key_added={key!r} is the key of the trained space; choose another.")
-    record = adata.uns.get(key)
-    if isinstance(record, Mapping) and _slots.VERSION in record:
-        return
-    taken = [f"layers[{name!r}]" for name in layers if name in adata.layers]
-    taken += [f"uns[{key!r}]"] * (key in adata.uns)
-    if taken and key not in adata.uns and _slots.support(key) in adata.obs:
-        text = f"{taken[0]} is of an edit whose record, uns[{key!r}], is gone: anndata.concat drops uns."
-        raise ValueError(f"{text} Choose another key_added, or delete it first: del adata.{taken[0]}.")
-    if taken:
-        raise ValueError(f"{taken[0]} exists and was not written by neuronedit; choose another key_added.")
-
-
 def lookup(table: Mapping[str, Any], choice: Any, argument: str) -> Any:
     """Return the row of a table, or the caller's own function."""
     if callable(choice):
@@ -184,21 +198,16 @@ def check_parameters(
     function: Callable[..., Any], given: Mapping[str, Any], what: str, *, besides: Sequence[str] = ()
 ) -> None:
     """Refuse keyword arguments that a function does not have; ``besides`` are others that are taken."""
-    parameters = signature(function).parameters.values()
+    try:
+        parameters = signature(function).parameters.values()
+    except ValueError:  # a builtin that does not say what it takes
+        return
     takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
     names = [parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY] + [*besides]
     for name in given:
         if name not in names and not takes_any:
             raise TypeError(f"{name!r} is not a parameter of {what}; it has {format_choices(names)}.")
-
-
-def check_at_least(least: int, **values: Any) -> None:
-    """Refuse what is no whole number, or too small."""
-    for name, value in values.items():
-        if not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be a whole number; it is {value!r}.")
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}; it is {value}.")
+    check_arguments(function, given)
 
 
 def describe_choice(choice: Any) -> str:

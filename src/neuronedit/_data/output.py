@@ -10,7 +10,7 @@ import numpy as np
 from anndata import AnnData
 
 from .. import _slots
-from .check import check_free
+from .record import Tool, check_free
 from .space import TrainedSpace
 from .store_files import Progress
 from .work_folder import WorkFolder, explain_os_errors
@@ -38,7 +38,8 @@ class Output:
         *,
         copy: bool = False,
         path: bool = False,  # allows several strengths
-        layers: Collection[str] | None = None,  # that are written; None: the edit's own
+        tool: Tool = Tool.EDIT,
+        layers: Collection[str] | None = None,  # that are written; None: the edit's own, with all that belongs to it
     ) -> Self:
         """Read what the caller asked for, once it makes sense and the names are free."""
         if write_to is not None and copy:
@@ -61,7 +62,11 @@ class Output:
         record = adata.uns.get(space.layer, {}) if space.layer is not None else {}
         order = tuple(str(name) for name in record["order"]) if "order" in record else ()
         output = cls(key, strengths, (low, high), write_to, order)
-        check_free(adata, key, layers=output.layers if layers is None else layers, spaces=space.keys)
+        slots: dict[str, list[str]] = {"layers": output.layers if layers is None else list(layers)}
+        if layers is None:
+            slots |= {"obs": [_slots.support(key), _slots.distance(key)], "obsm": [_slots.neurons_edited(key)]}
+        slots["var"] = find_other_cofactors(adata, space.layer, slots["layers"])
+        check_free(adata, key, tool, spaces=space.keys, **slots)
         if output.store is not None:
             with explain_os_errors(output.store):
                 WorkFolder(output.store).check_free()
@@ -87,6 +92,14 @@ class Output:
     def to_uns(self) -> dict[str, Any]:
         """Return what a record keeps of it."""
         return {"layers": np.array(self.layers, dtype=str), "order": np.array([*self.order, self.key], dtype=str)}
+
+
+def find_other_cofactors(adata: AnnData, layer: str | None, to: Collection[str]) -> list[str]:
+    """Return the columns of var that `copy_cofactor` would change."""
+    names, column = [_slots.cofactor(name) for name in to], _slots.cofactor(layer)
+    if column not in adata.var:
+        return []
+    return [name for name in names if name in adata.var and not adata.var[name].equals(adata.var[column])]
 
 
 def copy_cofactor(adata: AnnData, layer: str | None, to: str | None) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .._blocks import block_size
 from .._types import Space
-from .check import describe_layer, format_choices, get_matrix
+from .check import check_row_pointers, check_sparse, describe_layer, format_choices, get_matrix
 
 # reading: rows of a file
 ROWS_PER_SPAN = 1024  # that are read together, even if not all are wanted: a read costs more than they do
@@ -41,6 +41,7 @@ class CellReader:
     """The cells of a matrix: in memory, dense or sparse; in a file, as anndata's backed mode has them; or in a dask array."""
 
     def __init__(self, matrix: Any, order: np.ndarray | None = None) -> None:
+        check_sparse(matrix)
         self.matrix = matrix.tocsr() if sparse.issparse(matrix) and matrix.format != "csr" else matrix
         self.shape: tuple[int, int] = matrix.shape
         self.dtype = np.result_type(matrix.dtype, np.float32)
@@ -82,6 +83,7 @@ class CellReader:
 
             pick = dask.delayed(lambda block, rows: block[rows], pure=False)  # only what is wanted comes back
             parts = dask.compute(*(pick(self.matrix[run[0] : run[-1] + 1], run - run[0]) for run in runs))
+            parts = tuple(check_sparse(part) for part in parts)
         else:
             parts = [self._read_run(int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in runs]
         block = sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
@@ -90,12 +92,12 @@ class CellReader:
     def _read_run(self, start: int, stop: int) -> Any:
         """Read consecutive rows; of a dask array whole chunks, the last of which are kept: the next rows are likely there."""
         if not hasattr(self.matrix, "dask"):
-            return self.matrix[start:stop]
+            return check_sparse(self.matrix[start:stop])
         first, last, chunk = self._last_chunk
         if start < first or stop > last:
             ends = np.cumsum((0, *self.matrix.chunks[0]))
             first, last = int(ends[ends <= start][-1]), int(ends[ends >= stop][0])
-            chunk = self.matrix[first:last].compute()
+            chunk = check_sparse(self.matrix[first:last].compute())
             chunk = chunk.tocsr() if sparse.issparse(chunk) else chunk
             self._last_chunk = first, last, chunk
         return chunk[start - first : stop - first]
@@ -171,6 +173,10 @@ def read_cells(adata: AnnData, layer: str | None, features: Sequence[str] | None
         raise TypeError(f"{name} is a {type(matrix).__name__}; it must be {kinds}.")
     if matrix.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {matrix.dtype}; it must hold real numbers.")
+    check_sparse(matrix, name)  # with its name
+    if isinstance(matrix, CSRDataset):
+        parts = matrix.group
+        check_row_pointers(parts["indptr"][:], matrix.shape[0], min(len(parts["indices"]), len(parts["data"])), name)
     return CellReader(matrix, None if features is None else adata.var_names.get_indexer(pd.Index(features)))
 
 

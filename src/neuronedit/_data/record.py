@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
@@ -12,7 +12,7 @@ import numpy as np
 from anndata import AnnData
 
 from .. import _slots
-from .check import format_choices, to_json
+from .check import check_key, format_choices, to_json
 
 
 class Tool(StrEnum):
@@ -23,11 +23,14 @@ class Tool(StrEnum):
     COMBINE = "ne.tl.combine"
     SYNERGY = "ne.tl.synergy"
     COMPARE = "ne.tl.compare"
+    TRAIN = "ne.tl.train"
+    MATCH = "ne.pp.match_populations"
 
 
 # what each tool's record holds, for errors
 CONTENT = {Tool.EDIT: "edit", Tool.CORRECT: "batch correction", Tool.COMBINE: "predicted combinations"}
 CONTENT |= {Tool.SYNERGY: "synergy", Tool.COMPARE: "comparison"}
+CONTENT |= {Tool.TRAIN: "trained space", Tool.MATCH: "matched populations"}
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,8 @@ class Record:
         """Return the record of one of these tools; ``fitted_here`` refuses an edit that was fitted on other cells."""
         stored = adata.uns.get(key)
         tools = tools or (Tool.EDIT,)
-        is_ours = isinstance(stored, Mapping) and _slots.VERSION in stored and "weights" not in stored
-        tool = Tool(str(stored["tool"])) if is_ours and "tool" in stored else _guess_tool(stored) if is_ours else None
-        if tool not in tools:
+        tool = find_tool(stored)
+        if tool is None or tool not in tools:
             what = " or ".join(CONTENT[one] for one in tools)
             raise KeyError(f"uns[{key!r}] holds no {what}; call {tools[0]} first. uns has {format_choices(adata.uns)}.")
         stored = stored if "tool" in stored else _upgrade(dict(stored), key, tool)
@@ -71,6 +73,63 @@ class Record:
         """Return what is written."""
         marks = {"tool": str(self.tool), _slots.VERSION: version("neuronedit")}
         return {"config": json.dumps(self.config, default=to_json), **self.content, **marks}
+
+
+def find_tool(stored: Any) -> Tool | None:
+    """Return which tool wrote what is in ``uns``; `None` if none of ours did."""
+    if not isinstance(stored, Mapping) or _slots.VERSION not in stored:
+        return None
+    if "weights" in stored or "has_partner" in stored:
+        return Tool.TRAIN if "weights" in stored else Tool.MATCH
+    if "tool" in stored:
+        return Tool(str(stored["tool"])) if str(stored["tool"]) in list(Tool) else None
+    return _guess_tool(stored)
+
+
+def find_own_layers(adata: AnnData, key: str) -> set[str]:
+    """Return the layers of a record of ours: those that it names, as far as their names follow from its key."""
+    record = adata.uns.get(key)
+    named = {str(name) for name in record.get("layers", ())} if find_tool(record) else set()
+    follows = {name for name in named if name == key or name.startswith(f"{key}_")}
+    return follows & {name for name in adata.layers if name is not None}
+
+
+def check_free(
+    adata: AnnData,
+    key: str,
+    tool: Tool,
+    *,
+    layers: Collection[str] = (),
+    obs: Collection[str] = (),
+    obsm: Collection[str] = (),
+    var: Collection[str] = (),
+    spaces: Collection[str] = (),
+) -> None:
+    """Refuse a key that files cannot keep, and names in any slot that hold what this tool did not write."""
+    for name in (key, *layers):
+        check_key(name)
+    if key in spaces:
+        raise ValueError(f"key_added={key!r} is the key of the trained space; choose another.")
+    made_by = find_tool(adata.uns.get(key))
+    if made_by is not None and _EDITS.get(made_by, made_by) != _EDITS.get(tool, tool):
+        hint = f"choose another key_added, or delete it first: del adata.uns[{key!r}]"
+        raise ValueError(f"uns[{key!r}] was written by {made_by}; {hint}.")
+    own = find_own_layers(adata, key)
+    taken = [f"layers[{name!r}]" for name in layers if name in adata.layers and name not in own]
+    taken += [f"uns[{key!r}]"] * (key in adata.uns and made_by is None)
+    if made_by is None:  # else they follow from its key
+        slots = {"obs": (obs, adata.obs), "obsm": (obsm, adata.obsm), "var": (var, adata.var)}
+        taken += [f"{slot}[{name!r}]" for slot, (names, there) in slots.items() for name in names if name in there]
+    if not taken:
+        return
+    hint = f"choose another key_added, or delete it first: del {', '.join(f'adata.{name}' for name in taken)}"
+    if taken[0].startswith("layers") and key not in adata.uns and _slots.support(key) in adata.obs:
+        text = f"{taken[0]} is of an edit whose record, uns[{key!r}], is gone: anndata.concat drops uns."
+        raise ValueError(f"{text} {hint[0].upper()}{hint[1:]}.")
+    raise ValueError(f"{taken[0]} exists and was not written by neuronedit; {hint}.")
+
+
+_EDITS = {Tool.CORRECT: Tool.EDIT}  # both leave edited cells: one may take the place of the other
 
 
 def digest(words: str, arrays: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ by the name of a parameter: ``cells`` to train on (source, target and query toge
 
 from collections.abc import Callable
 
+from .._check import guard
 from .._docs import share_docs
 from .._types import Map
 from ..edits import affine, gaussian_ot, percentile, shift
@@ -59,3 +60,4 @@ __all__ = [
 ]  # fmt: skip
 
 share_docs(globals())
+guard(globals())

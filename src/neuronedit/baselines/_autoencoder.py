@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .._types import Map, Method, Space, within
+from .._check import Count, Seed
+from .._types import CellTensor, Map, Method, Space, within
 from ..edits import percentile, shift
 from ..ensemble import cross_validate
 from ..spaces import PCA, Autoencoder, Training
@@ -13,7 +14,9 @@ from ..spaces import PCA, Autoencoder, Training
 FitSpace = Callable[[Tensor, Training], Space]  # trains a space on cells, (n_cells, n_features)
 
 
-def pca_edit(source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, n_components: int = 50) -> Map:
+def pca_edit(
+    source: CellTensor, target: CellTensor, /, *, cells: CellTensor | None = None, n_components: Count = 50
+) -> Map:
     """Move the percentiles of the principal components ("PCA editing").
 
     Examples
@@ -42,7 +45,7 @@ def make_autoencoder_baseline(name: str, method: Method, summary: str) -> Callab
     """Return a baseline that trains an autoencoder and runs a method on its neurons."""
 
     def baseline(
-        source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, n_steps: int = 5_000, rng: int = 0,
+        source: CellTensor, target: CellTensor, /, *, cells: CellTensor | None = None, n_steps: Count = 5_000, rng: Seed = 0,
         fit: FitSpace = Autoencoder.fit,
     ) -> Map:  # fmt: skip
         space = _fit_space(fit, source, target, cells, n_steps, rng)
@@ -81,8 +84,8 @@ neuron_editing = make_autoencoder_baseline(
 
 
 def auto_edit(
-    source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, query: Tensor | None = None, n_steps: int = 5_000,
-    rng: int = 0, fit: FitSpace = Autoencoder.fit,
+    source: CellTensor, target: CellTensor, /, *, cells: CellTensor | None = None, query: CellTensor | None = None, n_steps: Count = 5_000,
+    rng: Seed = 0, fit: FitSpace = Autoencoder.fit,
 ) -> Map:  # fmt: skip
     """Average the edits that generalize best in cross-validation: what ``ne.tl.edit`` does by default, without strata.
 

@@ -4,16 +4,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from .._check import Count
 from .._subsample import subsample
-from .._types import Map
+from .._types import CellTensor, Map
 from ..edits._neighbors import CELLS_AT_ONCE, find_nearest
 from ._mnn import MAX_CELLS_FOR_NEIGHBORS, MAX_PLACES, mutual_neighbors
 
 
 def cca(
-    source: Tensor, target: Tensor, /, *, n_components: int = 20, n_neighbors: int = 5, n_weights: int = 100,
-    max_cells: int = MAX_CELLS_FOR_NEIGHBORS,
-) -> Map:  # fmt: skip
+    source: CellTensor,
+    target: CellTensor,
+    /,
+    *,
+    n_components: Count = 20,
+    n_neighbors: Count = 5,
+    n_weights: Count = 100,
+    max_cells: Count = MAX_CELLS_FOR_NEIGHBORS,
+) -> Map:
     """Find anchors between source and target in their canonical correlation space and move cells as the nearest anchors.
 
     Both populations are standardized. The canonical vectors of the cells are the leading singular vectors of

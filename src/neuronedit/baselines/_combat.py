@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .._types import Map
+from .._types import Map, TwoCellTensor
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ComBatFit:
         return (z * self.scale[batch].sqrt() + self.location[batch]) * self.pooled_sd + self.pooled_mean
 
 
-def combat(source: Tensor, target: Tensor, /) -> Map:
+def combat(source: TwoCellTensor, target: TwoCellTensor, /) -> Map:
     """Replace the source's location and scale by the target's, both estimated by empirical Bayes.
 
     It is fitted to source and target alone and then applied to new cells. Usually ComBat pools all cells of a batch, which

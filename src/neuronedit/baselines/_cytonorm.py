@@ -3,18 +3,20 @@
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .._types import Map
+from .._check import Count, Seed, at_least
+from .._types import CellTensor, Map
 from ._peer import isolated
 
 
 def cytonorm(
-    source: Tensor, target: Tensor, /, *, n_clusters: int = 10, n_quantiles: int = 99, min_cells: int = 50,
-    limits: Sequence[float] | None = None, rng: int = 0,
+    source: CellTensor, target: CellTensor, /, *, n_clusters: Count = 10, n_quantiles: Annotated[int, at_least(2)] = 99, min_cells: Annotated[int, at_least(0)] = 50,
+    limits: Sequence[float] | None = None, rng: Seed = 0,
 ) -> Map:  # fmt: skip
     """Cluster source and target together, and map the quantiles of the source to those of the target in each cluster.
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from .._types import Map
+from .._check import Count, Seed
+from .._types import CellTensor, Map
 from ._peer import isolated, seeded_scvi
 
 KL_WARM_UP_SHARE = (
@@ -12,8 +13,8 @@ KL_WARM_UP_SHARE = (
 
 
 def cytovi(
-    source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, n_steps: int = 10_000, batch_size: int = 128,
-    rng: int = 0,
+    source: CellTensor, target: CellTensor, /, *, cells: CellTensor | None = None, n_steps: Count = 10_000, batch_size: Count = 128,
+    rng: Seed = 0,
 ) -> Map:  # fmt: skip
     """Train CytoVI on two batches, without labels, and decode a cell as if it had been measured in the target's.
 

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
 
+from .._check import Count, NotNegative, Positive, Seed
+from .._types import CellTensor
 from ._adversarial import Steps, TrainedMap, build_discriminator, build_generator, standardize, train_in_turn
 
 
 def gan(
-    source: Tensor, target: Tensor, /, *, image_shape: Sequence[int] | None = None, n_steps: int = 10_000,
-    batch_size: int = 100, lr: float = 1e-3, rng: int = 0,
+    source: CellTensor, target: CellTensor, /, *, image_shape: Sequence[Count] | None = None, n_steps: Count = 10_000,
+    batch_size: Count = 100, lr: Positive = 1e-3, rng: Seed = 0,
 ) -> TrainedMap:  # fmt: skip
     """Train a generator that turns source cells into cells that a discriminator cannot distinguish from the target's.
 
@@ -43,8 +45,8 @@ def gan(
 
 
 def resnet_gan(
-    source: Tensor, target: Tensor, /, *, image_shape: Sequence[int] | None = None, n_steps: int = 10_000,
-    batch_size: int = 100, lr: float = 1e-3, rng: int = 0,
+    source: CellTensor, target: CellTensor, /, *, image_shape: Sequence[Count] | None = None, n_steps: Count = 10_000,
+    batch_size: Count = 100, lr: Positive = 1e-3, rng: Seed = 0,
 ) -> TrainedMap:  # fmt: skip
     """Train a generator that adds to source cells, so that a discriminator cannot distinguish them from the target's.
 
@@ -74,8 +76,8 @@ def resnet_gan(
 
 
 def cyclegan(
-    source: Tensor, target: Tensor, /, *, image_shape: Sequence[int] | None = None, n_steps: int = 10_000,
-    batch_size: int = 100, lr: float = 1e-3, cycle: float = 10.0, rng: int = 0,
+    source: CellTensor, target: CellTensor, /, *, image_shape: Sequence[Count] | None = None, n_steps: Count = 10_000,
+    batch_size: Count = 100, lr: Positive = 1e-3, cycle: NotNegative = 10.0, rng: Seed = 0,
 ) -> TrainedMap:  # fmt: skip
     """Train a generator in each direction, a discriminator for each population, and a penalty on what both together change.
 
@@ -152,7 +154,7 @@ def classification_loss(discriminator: nn.Module, real: Tensor, generated: Tenso
 
 
 def _train_gan(
-    source: Tensor, target: Tensor, image_shape: Sequence[int] | None, steps: Steps, rng: int, *, residual: bool
+    source: Tensor, target: Tensor, image_shape: Sequence[Count] | None, steps: Steps, rng: int, *, residual: bool
 ) -> TrainedMap:
     """Train one generator against one discriminator."""
     torch_rng = torch.Generator().manual_seed(rng)

@@ -6,16 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from .._check import Count, NotNegative, Positive, Seed
 from .._device import fast_matmul
 from .._networks import FILTERS, check_image_shape, check_trained, dense, image_coder
+from .._types import CellTensor
 from ._adversarial import TrainedMap, iterate_batches, standardize
 
 ENCODER_WIDTHS = (500, 250, 50)  # as published; the decoder mirrors them
 
 
 def mmd_autoencoder(
-    source: Tensor, target: Tensor, /, *, image_shape: Sequence[int] | None = None, widths: Sequence[int] | None = None,
-    penalty: float = 1.0, n_steps: int = 10_000, batch_size: int = 100, lr: float = 1e-3, rng: int = 0,
+    source: CellTensor, target: CellTensor, /, *, image_shape: Sequence[Count] | None = None,
+    widths: Sequence[Count] | None = None, penalty: NotNegative = 1.0, n_steps: Count = 10_000, batch_size: Count = 100,
+    lr: Positive = 1e-3, rng: Seed = 0,
 ) -> TrainedMap:  # fmt: skip
     """Train an autoencoder with a penalty on the maximum mean discrepancy between source and target in its narrowest layer.
 

@@ -4,10 +4,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._types import Map
+from .._check import Count, Positive, Seed
+from .._types import CellTensor, Map
 
 
-def ot(source: Tensor, target: Tensor, /, *, epsilon: float = 0.01, max_cells: int = 1_000, rng: int = 0) -> Map:
+def ot(
+    source: CellTensor, target: CellTensor, /, *, epsilon: Positive = 0.01, max_cells: Count = 1_000, rng: Seed = 0
+) -> Map:
     """Transport the source onto the target with entropic regularization; a new cell moves as its nearest source cell does.
 
     Examples

@@ -4,13 +4,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._types import Map
+from .._check import Count, Seed
+from .._types import CellTensor, Map
 from ._peer import isolated, seeded_scvi
 
 
 def scgen(
-    source: Tensor, target: Tensor, /, *, cells: Tensor | None = None, n_steps: int = 10_000, batch_size: int = 32,
-    rng: int = 0,
+    source: CellTensor, target: CellTensor, /, *, cells: CellTensor | None = None, n_steps: Count = 10_000, batch_size: Count = 32,
+    rng: Seed = 0,
 ) -> Map:  # fmt: skip
     """Add the difference of the mean latent vectors of target and source to a cell's, and decode.
 

@@ -1,12 +1,11 @@
 """The simplest baselines: no change, and a linear model with the batch as its factor."""
 
 import torch
-from torch import Tensor
 
-from .._types import Map
+from .._types import CellTensor, Map
 
 
-def identity(source: Tensor, target: Tensor, /) -> Map:
+def identity(source: CellTensor, target: CellTensor, /) -> Map:
     """Return the map that changes nothing.
 
     Examples
@@ -27,7 +26,7 @@ def identity(source: Tensor, target: Tensor, /) -> Map:
     return lambda x: x.clone()
 
 
-def limma(source: Tensor, target: Tensor, /) -> Map:
+def limma(source: CellTensor, target: CellTensor, /) -> Map:
     """Fit a linear model with an intercept and the batch, and replace the source's batch term by the target's.
 
     limma's removeBatchEffect removes the batch term; here the target's term is then added. With two batches and no other

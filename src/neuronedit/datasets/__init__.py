@@ -1,5 +1,6 @@
 """Example data: public sets whose truth was measured, and simulations whose truth is known."""
 
+from .._check import guard
 from .._docs import share_docs
 from ._celeba import celeba
 from ._cmu import cmu_faces
@@ -15,3 +16,4 @@ __all__ = [
 ]  # fmt: skip
 
 share_docs(globals())
+guard(globals())

@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
+from .._check import Count, FilePath
 from .._data.check import format_choices, to_list
 from ._images import pixels
 
@@ -19,7 +20,7 @@ IMAGES_PER_CHUNK = 256  # 12 MB of float32 at the default size
 
 
 def celeba(
-    root: str | PathLike[str], *, where: Mapping[str, Any] | None = None, size: int = 64, crop: int | None = 178
+    root: FilePath, *, where: Mapping[str, Any] | None = None, size: Count = 64, crop: Count | None = 178
 ) -> AnnData:
     """Read photographs of faces with forty attributes from your own copy of CelebA, without loading them.
 
@@ -66,10 +67,6 @@ def celeba(
         import dask.array as da
     except ImportError as error:
         raise ImportError("CelebA is read with dask: pip install 'neuronedit[dask]'.") from error
-    # check
-    for name, side in {"size": size, "crop": 1 if crop is None else crop}.items():
-        if side < 1:
-            raise ValueError(f"{name} must be at least 1; it is {side}.")
     # choose images by their attributes
     obs = pd.read_csv(_find_below(root, ATTRIBUTES), sep=r"\s+", skiprows=1) > 0
     for attribute, wanted in (where or {}).items():

@@ -7,6 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
+from .._check import Count, Seed
 
 SHAPES: dict[str, tuple[Callable[..., np.ndarray], float]] = {
     "square": (lambda y, x: np.maximum(np.abs(y), np.abs(x)), 0.0),
@@ -15,7 +16,7 @@ SHAPES: dict[str, tuple[Callable[..., np.ndarray], float]] = {
 """For each shape: distance of a pixel from its middle, and how much brighter it is."""
 
 
-def simulate_images(n_images: int = 100, *, image_shape: Sequence[int] = (32, 32), rng: int = 0) -> AnnData:
+def simulate_images(n_images: Count = 100, *, image_shape: Sequence[Count] = (32, 32), rng: Seed = 0) -> AnnData:
     """Simulate squares and discs, each with a dark bar across its upper half and without it.
 
     They stand for faces with and without sunglasses. The bar is where the shape is, and as wide. On half of the

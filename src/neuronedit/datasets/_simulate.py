@@ -7,6 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
+from .._check import Count, Seed
 
 CELL_TYPES = ["CD4 T", "CD8 T", "B", "NK", "monocyte", "dendritic"]
 CELL_TYPE_SHARES = np.array([0.3, 0.2, 0.15, 0.1, 0.2, 0.05])
@@ -19,7 +20,9 @@ MARKER_NAMES = [
 COFACTOR = 5.0
 
 
-def simulate_batches(n_cells: int = 2_000, *, n_markers: int = 35, batch_effect: float = 1.0, rng: int = 0) -> AnnData:
+def simulate_batches(
+    n_cells: Count = 2_000, *, n_markers: int = 35, batch_effect: float = 1.0, rng: Seed = 0
+) -> AnnData:
     """Simulate the paper's spike-in experiment: a control and a patient sample, each measured in two batches.
 
     Cells of six types express marker programs, with dependent noise and many zeros, on the scale of
@@ -82,7 +85,7 @@ def simulate_batches(n_cells: int = 2_000, *, n_markers: int = 35, batch_effect:
 
 
 def simulate_combination(
-    n_cells: int = 2_000, *, n_markers: int = 35, interaction: float = 0.0, rng: int = 0
+    n_cells: Count = 2_000, *, n_markers: int = 35, interaction: float = 0.0, rng: Seed = 0
 ) -> AnnData:
     """Simulate cells without treatment, under drug A, under drug B, and under both.
 

@@ -6,6 +6,7 @@ A new edit is one file and one row in `EDITS`.
 from collections.abc import Callable
 from typing import Any
 
+from .._check import guard
 from .._docs import share_docs
 from .._maps import Average, Bounded, Compose, Identity, OnNeurons, Scaled, WithNeurons
 from .._types import InSpace, Map, Method
@@ -66,3 +67,4 @@ __all__ = [
 ]  # fmt: skip
 
 share_docs(globals())
+guard(globals())

@@ -1,14 +1,20 @@
 """Move a cell as the source cells that resemble it move."""
 
-from torch import Tensor
-
+from .._check import Count
 from .._subsample import subsample
+from .._types import CellTensor
 from ._neighbors import Nearest
 from ._percentile import percentile
 
 
 def local(
-    source: Tensor, target: Tensor, /, *, n_neighbors: int = 30, n_bins: int = 100, max_cells: int = 10_000
+    source: CellTensor,
+    target: CellTensor,
+    /,
+    *,
+    n_neighbors: Count = 30,
+    n_bins: Count = 100,
+    max_cells: Count = 10_000,
 ) -> Nearest:
     """Move each cell by the percentile shift of the source cells nearest to it, averaged.
 

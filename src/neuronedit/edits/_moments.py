@@ -6,8 +6,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from .._check import NotNegative
 from .._maps import ShapeRepr
-from .._types import Map, within
+from .._types import CellTensor, Map, Vector, within
 from ..spaces import PCA
 
 
@@ -15,7 +16,7 @@ from ..spaces import PCA
 class Shift(ShapeRepr):
     """The map ``z -> z + vector``; ``vector`` is ``(n_neurons,)``."""
 
-    vector: Tensor
+    vector: Vector
 
     def __call__(self, z: Tensor, /) -> Tensor:
         return z + self.vector
@@ -45,7 +46,7 @@ class Linear(ShapeRepr):
         return (x - self.center) @ self.matrix + self.goal
 
 
-def shift(source: Tensor, target: Tensor, /) -> Shift:
+def shift(source: CellTensor, target: CellTensor, /) -> Shift:
     """Move every cell by the difference between the target's and the source's mean neurons: the paper's Constant Shift.
 
     Examples
@@ -65,7 +66,7 @@ def shift(source: Tensor, target: Tensor, /) -> Shift:
     return Shift(target.mean(0) - source.mean(0))
 
 
-def affine(source: Tensor, target: Tensor, /) -> Stretch:
+def affine(source: CellTensor, target: CellTensor, /) -> Stretch:
     """Give every feature the target's mean and standard deviation.
 
     Examples
@@ -88,7 +89,7 @@ def affine(source: Tensor, target: Tensor, /) -> Stretch:
     return Stretch(source.mean(0), factor, target.mean(0))
 
 
-def gaussian_ot(source: Tensor, target: Tensor, /, *, ridge: float = 1e-3) -> Map:
+def gaussian_ot(source: CellTensor, target: CellTensor, /, *, ridge: NotNegative = 1e-3) -> Map:
     r"""Map cells by the optimal transport between Gaussians with the source's and target's means and covariances.
 
     Examples

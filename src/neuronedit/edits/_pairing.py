@@ -3,19 +3,18 @@
 from collections.abc import Callable
 
 import numpy as np
-from torch import Tensor
 
 from .._energy import energy
 from .._maps import Average
 from .._subsample import subsample
-from .._types import Map
+from .._types import CellTensor, Map
 from ._strata import MIN_CELLS_PER_STRATUM, PRIOR_CELLS, Populations
 
 MAX_CELLS_FOR_DISTANCE = 1_000  # of each population: a million distances for each donor
 MIN_RELATIVE_DISTANCE = 0.01  # of the mean: lower ones count alike, as samples of one population are about 0 apart
 
 
-def by_pairing(fit: Callable[[Populations], Map], query: Tensor, /) -> Callable[[Populations], Map]:
+def by_pairing(fit: Callable[[Populations], Map], query: CellTensor, /) -> Callable[[Populations], Map]:
     """Fit an edit in each donor, and average the edits by how much each donor's source resembles the query.
 
     What sets donors apart is then not taken for a change where source and target hold them in different numbers. A donor

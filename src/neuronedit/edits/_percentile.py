@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .._check import Count
 from .._maps import ShapeRepr
+from .._types import CellTensor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -26,7 +28,7 @@ class Percentiles(ShapeRepr):
         return z + torch.lerp(self.shifts.gather(1, upper - 1), self.shifts.gather(1, upper), weight).T
 
 
-def percentile(source: Tensor, target: Tensor, /, *, n_bins: int = 100) -> Percentiles:
+def percentile(source: CellTensor, target: CellTensor, /, *, n_bins: Count = 100) -> Percentiles:
     r"""Move each neuron as its percentiles move from source to target.
 
     With :math:`p_j^S` and :math:`p_j^T` the percentiles of one neuron, a value between :math:`p_j^S` and
@@ -55,8 +57,6 @@ def percentile(source: Tensor, target: Tensor, /, *, n_bins: int = 100) -> Perce
     ----------
     Amodio et al. 2018, Out-of-sample extrapolation with neuron editing, arXiv:1805.12198, equation 1.
     """
-    if n_bins < 1:
-        raise ValueError(f"n_bins must be at least 1; it is {n_bins}.")
     knots = exact_percentiles(source, n_bins)  # (n_neurons, n_bins + 1)
     shifts = exact_percentiles(target, n_bins) - knots
     # equal percentiles: the mean of their shifts, in float64 as sums are subtracted

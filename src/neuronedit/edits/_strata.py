@@ -1,15 +1,16 @@
 """Fit an edit within every stratum, and let a cell move as the source cells that resemble it move within theirs."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .._check import Count, LabelsOf
 from .._maps import Average
 from .._subsample import subsample
-from .._types import Map, Method
+from .._types import CellTensor, Map, Method
 from ._neighbors import Nearest
 
 # a mean of 20 cells has a standard error of 0.22 standard deviations, one of 50 cells of 0.14
@@ -26,12 +27,12 @@ class Populations(NamedTuple):
     donor, say, a cell was observed, ``(n_cells,)``.
     """
 
-    source: Tensor
-    target: Tensor
-    source_strata: np.ndarray
-    target_strata: np.ndarray
-    source_pairing: np.ndarray | None = None
-    target_pairing: np.ndarray | None = None
+    source: CellTensor
+    target: CellTensor
+    source_strata: Annotated[np.ndarray, LabelsOf("source")]
+    target_strata: Annotated[np.ndarray, LabelsOf("target")]
+    source_pairing: Annotated[np.ndarray, LabelsOf("source")] | None = None
+    target_pairing: Annotated[np.ndarray, LabelsOf("target")] | None = None
 
     def subset(self, source: np.ndarray, target: np.ndarray) -> Self:
         """Return these source and target cells alone, given as masks or row numbers."""
@@ -97,7 +98,7 @@ def on_balanced(method: Method, /) -> Callable[[Populations], Map]:
     return fit
 
 
-def by_strata(method: Method, /, *, n_neighbors: int = 30) -> Callable[[Populations], Map]:
+def by_strata(method: Method, /, *, n_neighbors: Count = 30) -> Callable[[Populations], Map]:
     """Fit an edit within every stratum; a cell moves as the source cells nearest to it do.
 
     A difference in how many cells of a stratum source and target hold is then not taken for a change. Small strata are shrunk

@@ -1,12 +1,15 @@
 """How far an edit extrapolates: which cells lie where there are source cells."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from .._check import Count, Positive, Seed, at_least
 from .._maps import ShapeRepr
 from .._subsample import subsample
+from .._types import CellTensor, TwoCellTensor, Vector
 from ._neighbors import find_nearest
 
 USUAL_SHARE = 0.99  # of the source's own cells are at usual distances: one in a hundred lies apart by chance
@@ -16,8 +19,8 @@ USUAL_SHARE = 0.99  # of the source's own cells are at usual distances: one in a
 class Support(ShapeRepr):
     """Gives the share of each cell's neurons from ``low`` to ``high``, both ``(n_neurons,)``."""
 
-    low: Tensor
-    high: Tensor
+    low: Vector
+    high: Vector
 
     def __call__(self, z: Tensor, /) -> Tensor:
         return ((z >= self.low) & (z <= self.high)).float().mean(1)
@@ -27,15 +30,15 @@ class Support(ShapeRepr):
 class Distance(ShapeRepr):
     """Gives the mean distance of each cell to the ``n_neighbors`` nearest ``cells``, divided by what is ``usual``."""
 
-    cells: Tensor
-    n_neighbors: int
-    usual: float
+    cells: CellTensor
+    n_neighbors: Count
+    usual: Positive
 
     def __call__(self, z: Tensor, /) -> Tensor:
         return find_nearest(z, self.cells, self.n_neighbors, ordered=False)[0].mean(1) / self.usual
 
 
-def support(source: Tensor, /) -> Support:
+def support(source: CellTensor, /) -> Support:
     """Return the function that gives, for each cell, the share of its neurons that lie, one by one, in the source's range.
 
     Examples
@@ -56,7 +59,9 @@ def support(source: Tensor, /) -> Support:
     return Support(source.amin(0), source.amax(0))
 
 
-def distance(source: Tensor, /, *, n_neighbors: int = 10, max_cells: int = 2_000, rng: int = 0) -> Distance:
+def distance(
+    source: TwoCellTensor, /, *, n_neighbors: Count = 10, max_cells: Annotated[int, at_least(2)] = 2_000, rng: Seed = 0
+) -> Distance:
     """Return the function that gives, for each cell, how far it lies from the source cells that resemble it most.
 
     Examples
@@ -69,7 +74,7 @@ def distance(source: Tensor, /, *, n_neighbors: int = 10, max_cells: int = 2_000
     Parameters
     ----------
     source
-        Neurons of the source, ``(n_cells, n_neurons)``.
+        Neurons of the source, ``(n_cells, n_neurons)``, at least two cells.
     n_neighbors
         Nearest source cells whose distances are averaged.
     max_cells

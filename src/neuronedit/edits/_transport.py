@@ -2,14 +2,15 @@
 
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
 
+from .._check import Count, Seed
 from .._subsample import subsample
+from .._types import CellTensor
 from ._neighbors import Nearest
 
 
 def transport(
-    source: Tensor, target: Tensor, /, *, n_neighbors: int = 30, max_cells: int = 1_000, rng: int = 0
+    source: CellTensor, target: CellTensor, /, *, n_neighbors: Count = 30, max_cells: Count = 1_000, rng: Seed = 0
 ) -> Nearest:
     """Match source and target cells at the least total squared distance; a cell moves as the nearest source cells do.
 

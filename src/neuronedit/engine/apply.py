@@ -12,6 +12,7 @@ from anndata import AnnData
 from .. import _slots
 from .._data.output import Output, copy_cofactor
 from .._data.reader import MAX_NEURONS_KEPT, CellReader, chunks
+from .._data.record import find_own_layers
 from .._device import fast_matmul
 from .._types import EditedCells
 from .fit import FittedEdit
@@ -45,8 +46,7 @@ class EditedLayers:
 
     def write(self, adata: AnnData, key: str, names: Sequence[str], read_from: str | None) -> None:
         """Write all into ``adata``, and remove the layers of an edit of ours that this one takes the place of."""
-        before = adata.uns.get(key, {}).get("layers", [])
-        for name in {str(name) for name in before} & {name for name in adata.layers if name is not None}:
+        for name in find_own_layers(adata, key):
             del adata.layers[name]
         for name, layer in zip(names, self.layers, strict=True):
             adata.layers[name] = layer

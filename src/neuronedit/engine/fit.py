@@ -13,6 +13,7 @@ from anndata import AnnData
 from torch import Tensor
 
 from .._blocks import encode_in_blocks
+from .._check import check_calls
 from .._data.check import check_parameters, describe_choice, format_choices, lookup, to_list
 from .._data.design import Design, Labels
 from .._data.reader import CellReader, chunks
@@ -113,8 +114,6 @@ class Edit:
     @classmethod
     def of(cls, edit: Any, *, rng: int = 0, **params: Any) -> Self:
         """Return an edit by its name, or the caller's own, once its parameters are known to be its own."""
-        if isinstance(rng, bool) or not isinstance(rng, int | np.integer):
-            raise TypeError(f"rng must be a whole number, the seed of what is drawn at random; it is {rng!r}.")
         build = WHOLE_CELL_EDITS.get(edit, _one_edit) if isinstance(edit, str) else _one_edit
         fit_in_space = build(edit, rng, **params)
         if "candidates" in params:  # a record keeps their names
@@ -127,8 +126,9 @@ class Edit:
             return
         n, columns = space.n_neurons, to_list(self.neurons)
         are_numbers = all(isinstance(j, int | np.integer) and not isinstance(j, bool) for j in columns)
+        are_numbers = are_numbers and len(set(columns)) == len(columns)
         if not columns or not are_numbers or not all(0 <= j < n for j in columns) or not np.ndim(self.neurons):
-            raise ValueError(f"neurons must be numbers from 0 to {n - 1}; they are {self.neurons!r}.")
+            raise ValueError(f"neurons must be numbers from 0 to {n - 1}, each once; they are {self.neurons!r}.")
 
     def fit(
         self,
@@ -261,6 +261,7 @@ def unpack_edits(
 SINGLE_EDIT_PARAMS = ("axes", "neurons", "residual", "paired_by")  # of every edit of neurons, besides its own
 
 
+@check_calls
 def _one_edit(
     edit: Any,
     rng: int,
@@ -310,13 +311,13 @@ def _ensemble(edit: Any, rng: int, /, **params: Any) -> FitInSpace:
             f"{format_choices(single)} needs an edit of its own, such as edit='percentile': edit='auto' combines several"
             " (and holds the values of strata out)."
         )
-    check_parameters(cross_validate, params, "the edit 'auto'")
     if "candidates" in params and not isinstance(params["candidates"], Mapping):
         names = to_list(params["candidates"])
-        params["candidates"] = {name: lookup(CANDIDATES, name, "candidates") for name in names}
+        params["candidates"] = {describe_choice(name): lookup(CANDIDATES, name, "candidates") for name in names}
     elif "candidates" in params:
         given = params["candidates"].items()
         params["candidates"] = {name: _check_candidate(name, candidate) for name, candidate in given}
+    check_parameters(cross_validate, params, "the edit 'auto'")
 
     def fit_in_space(space: Space, data: FitData) -> SpaceFit:
         settings = {"rng": rng, "composition": data.composition} | params

@@ -3,6 +3,7 @@
 Stacking finds the weights with which candidates predict strata best from the others. A new one is a row in `CANDIDATES`.
 """
 
+from .._check import guard
 from .._docs import share_docs
 from ._candidates import CANDIDATES, Candidate, Prior
 from ._cross_validate import Composition, Ensemble, cross_validate
@@ -22,3 +23,4 @@ __all__ = [
 ]
 
 share_docs(globals())
+guard(globals())

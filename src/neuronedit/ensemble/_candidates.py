@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from .._blocks import encode_in_blocks
+from .._check import NotNegative, Share
 from .._maps import Compose, Identity
 from .._types import InSpace, Map, Space
 
@@ -30,9 +31,9 @@ class Prior:
         Where source and target have the same composition, where their strata do not, and where percentiles would be noise.
     """
 
-    alike: float
-    strata: float
-    few_cells: float = 0.0
+    alike: NotNegative
+    strata: NotNegative
+    few_cells: NotNegative = 0.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Candidate:
 
     space: Literal["features", "components", "neurons"]
     fit: Callable[[Populations], Map]
-    offset: float = 0.0
+    offset: Share = 0.0
     prior: Prior = Prior(0.02, 0.02)
 
 

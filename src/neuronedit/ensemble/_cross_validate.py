@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._check import NumberOrInfinity, Seed
 from .._energy import energy
 from .._maps import Average, Scaled
 from .._subsample import subsample
-from .._types import Map, Space
+from .._types import CellTensor, Map, Space
 from ..edits import Populations
 from ..edits._strata import as_labelings, balance
 from ..spaces import PCA, Identity
@@ -88,10 +89,10 @@ class Ensemble:
     fold_weights: np.ndarray = field(default_factory=empty_array)
     scores: np.ndarray = field(default_factory=empty_array)
     ensemble_scores: np.ndarray = field(default_factory=empty_array)
-    expected: float = np.nan
-    expected_se: float = np.nan
-    expected_low: float = np.nan
-    expected_high: float = np.nan
+    expected: NumberOrInfinity = np.nan
+    expected_se: NumberOrInfinity = np.nan
+    expected_low: NumberOrInfinity = np.nan
+    expected_high: NumberOrInfinity = np.nan
     errors: np.ndarray = field(default_factory=empty_array)
     wrong_direction: np.ndarray = field(default_factory=empty_array)
     coverage: float = 0.0
@@ -114,14 +115,14 @@ class Ensemble:
 
 def cross_validate(
     space: Space,
-    source: Tensor,
-    target: Tensor,
-    query: Tensor,
+    source: CellTensor,
+    target: CellTensor,
+    query: CellTensor,
     strata: CellLabels | None = None,
     *,
     candidates: Mapping[str, Candidate] = CANDIDATES,
     composition: Composition = "auto",
-    rng: int = 0,
+    rng: Seed = 0,
 ) -> Ensemble:
     """Find the ensemble of candidates that predicts best from stratum to stratum: cross-validation and stacking.
 
@@ -164,8 +165,6 @@ def cross_validate(
     ----------
     Breiman 1996, Stacked regressions, doi:10.1007/BF00117832; Caruana et al. 2004, Ensemble selection, doi:10.1145/1015330.1015432.
     """
-    if composition not in COMPOSITIONS:
-        raise ValueError(f"composition must be one of {', '.join(map(repr, COMPOSITIONS))}; it is {composition!r}.")
     held = hold_out(space, source, target, query, strata, candidates, composition, rng)
     folds, prior, names = held.folds, held.prior, list(candidates)
 

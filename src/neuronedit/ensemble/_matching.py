@@ -1,14 +1,17 @@
 """Match populations of source and target without labels: what differs in number is told from what changed."""
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from .._check import NOT_EMPTY, Count, Seed
 from .._energy import energy
 from .._subsample import subsample
+from .._types import CellTensor
 from ..spaces import PCA
 
 N_POPULATIONS = (6, 10, 14)  # one number alone is fragile: labelings with each of these are averaged
@@ -90,12 +93,12 @@ class Matching:
 
 
 def match_populations(
-    source: Tensor,
-    target: Tensor,
+    source: CellTensor,
+    target: CellTensor,
     *,
-    n_populations: tuple[int, ...] = N_POPULATIONS,
+    n_populations: Annotated[tuple[Count, ...], NOT_EMPTY] = N_POPULATIONS,
     source_alone: bool = False,
-    rng: int = 0,
+    rng: Seed = 0,
 ) -> Matching:
     """Find populations that mean the same in source and target, without labels, and how far compositions differ.
 

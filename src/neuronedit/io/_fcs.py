@@ -1,20 +1,20 @@
 """Read Flow Cytometry Standard files."""
 
-import os
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
+from .._check import FilePath, at_least
 from ._fcs_data_set import FcsDataSet, read_data_set
 
 
 def read_fcs(
-    path: str | os.PathLike[str],
+    path: FilePath,
     *,
-    data_set: int | None = None,
+    data_set: Annotated[int, at_least(1)] | None = None,
     offsets: Literal["auto", "header", "text"] = "auto",
     convert: bool = True,
 ) -> AnnData:

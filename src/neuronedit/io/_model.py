@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
-from .._data.check import describe_layer
+from .._check import FilePath
+from .._data.check import check_same_features, describe_layer, open_adata
 from .._data.record import Record, Tool, digest_fitted
 from .._data.space import PACKAGES, SavedSpace, check_space_ids
 from ._atomic import replacing
@@ -20,7 +20,7 @@ from ._atomic import replacing
 SCHEMA = 2  # of the files that are written; every schema up to this one is read
 
 
-def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = None, key: str | None = None) -> None:
+def save_model(adata: AnnData, path: FilePath, *, edit: str | None = None, key: str | None = None) -> None:
     """Save a trained space, and an edit or a batch correction that was fitted in it, as one ``.safetensors`` file.
 
     Weights, percentiles and whatever else the edit is made of are arrays, and all else is JSON: features, layer, scale,
@@ -60,11 +60,15 @@ def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = 
     from safetensors.numpy import save_file
 
     # read
+    adata = open_adata(adata)
+    if Path(path).is_dir() or not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"{path} is a folder, or in a folder that does not exist.")
     usual = [name for name in (_slots.EDITED, _slots.CORRECTED) if name in adata.uns]
     edit = usual[0] if edit is None and key is None and usual else edit
     record = None if edit is None else _read_whole_edit(adata, edit)
-    keys = [key or _slots.MODEL] if record is None else list(record.config["key"])
+    keys = [_slots.MODEL if key is None else key] if record is None else list(record.config["key"])
     spaces = [SavedSpace.read(adata, name) for name in keys]
+    check_same_features(adata, spaces[0].features, f"the space in uns[{keys[0]!r}]")
     kept: dict[str, Any] = {name: {k: v for k, v in adata.uns[name].items() if k != "embedded"} for name in keys}
     if record is not None:
         check_space_ids(record.space_ids, adata, record.key)
@@ -98,7 +102,7 @@ def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = 
             raise OSError("the file does not hold what was written into it; is the disk full or damaged?")
 
 
-def load_model(path: str | PathLike[str]) -> AnnData:
+def load_model(path: FilePath) -> AnnData:
     """Read what :func:`neuronedit.io.save_model` wrote.
 
     Examples

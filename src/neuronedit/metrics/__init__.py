@@ -8,6 +8,7 @@ function and one row.
 
 from collections.abc import Callable
 
+from .._check import guard
 from .._docs import share_docs
 from ._agreement import covariance_correlation, mean_correlation, r2, variance_correlation, variance_ratio
 from ._change import change_correlation, harmed, unharmed, variance_kept
@@ -45,3 +46,4 @@ __all__ = [
 ]  # fmt: skip
 
 share_docs(globals())
+guard(globals())

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from .._check import CellArray, TwoCellArray
 from ._cells import read_populations
 
 
-def mean_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
+def mean_correlation(x: CellArray, y: CellArray, /) -> float:
     """Pearson correlation over features between the two populations' means (Table 3 of the paper).
 
     Examples
@@ -28,7 +29,7 @@ def mean_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     return correlation(np.mean(x, axis=0), np.mean(y, axis=0))
 
 
-def variance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
+def variance_correlation(x: CellArray, y: CellArray, /) -> float:
     """Pearson correlation over features between the two populations' variances (Table 3 of the paper).
 
     Examples
@@ -51,7 +52,7 @@ def variance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     return correlation(np.var(x, axis=0), np.var(y, axis=0))
 
 
-def covariance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
+def covariance_correlation(x: TwoCellArray, y: TwoCellArray, /) -> float:
     """Pearson correlation over pairs of features between the two populations' covariances, variances included.
 
     Examples
@@ -75,7 +76,7 @@ def covariance_correlation(x: np.ndarray, y: np.ndarray, /) -> float:
     return correlation(covariances[0][upper], covariances[1][upper])
 
 
-def r2(x: np.ndarray, y: np.ndarray, /) -> float:
+def r2(x: CellArray, y: CellArray, /) -> float:
     """Share of the variance between the second population's feature means that the first population's means explain.
 
     Examples
@@ -101,7 +102,7 @@ def r2(x: np.ndarray, y: np.ndarray, /) -> float:
     return float(1 - np.square(true - predicted).sum() / total) if total > 0 else float("nan")
 
 
-def variance_ratio(x: np.ndarray, y: np.ndarray, /) -> float:
+def variance_ratio(x: CellArray, y: CellArray, /) -> float:
     """Total variance of the first population over that of the second.
 
     Examples

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from .._check import CellArray, NotNegative
 from ._agreement import correlation, variance_ratio
 from ._cells import read_populations
 
 
 def change_correlation(
-    source: np.ndarray, target: np.ndarray, query: np.ndarray, predicted: np.ndarray, /,
+    source: CellArray, target: CellArray, query: CellArray, predicted: CellArray, /,
     *, statistic: Callable[..., Any] = np.median,
 ) -> float:  # fmt: skip
     """Correlation over features between the change observed in the controls and the one applied to the query (Table 2).
@@ -42,8 +43,8 @@ def change_correlation(
 
 
 def harmed(
-    query: np.ndarray, predicted: np.ndarray, /, *, truth: np.ndarray | None = None,
-    source: np.ndarray | None = None, target: np.ndarray | None = None, tolerance: float = 0.1,
+    query: CellArray, predicted: CellArray, /, *, truth: CellArray | None = None,
+    source: CellArray | None = None, target: CellArray | None = None, tolerance: NotNegative = 0.1,
 ) -> np.ndarray:  # fmt: skip
     """Say which features an edit made worse.
 
@@ -87,7 +88,7 @@ def harmed(
     return ~((applied <= np.maximum(change, 0) + allowed) & (applied >= np.minimum(change, 0) - allowed))
 
 
-def variance_kept(source: np.ndarray, target: np.ndarray, query: np.ndarray, predicted: np.ndarray, /) -> float:
+def variance_kept(source: CellArray, target: CellArray, query: CellArray, predicted: CellArray, /) -> float:
     """Factor by which the edit changed the total variance of the query, over that of the change seen in the controls.
 
     Examples
@@ -109,7 +110,7 @@ def variance_kept(source: np.ndarray, target: np.ndarray, query: np.ndarray, pre
     return variance_ratio(predicted, query) / seen if seen > 0 else float("nan")
 
 
-def unharmed(source: np.ndarray, target: np.ndarray, query: np.ndarray, predicted: np.ndarray, /) -> float:
+def unharmed(source: CellArray, target: CellArray, query: CellArray, predicted: CellArray, /) -> float:
     """Share of the features whose median the edit moved neither further than, nor opposite to, the change in the controls.
 
     Examples

@@ -1,13 +1,18 @@
 """Distances between populations: of all features together, of each feature, and along random directions."""
 
+from typing import Annotated
+
 import numpy as np
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import wasserstein_distance
 
+from .._check import CellArray, Count, Seed, TwoCellArray, at_least
 from ._cells import read_populations
 
 
-def energy_distance(x: np.ndarray, y: np.ndarray, /, *, max_cells: int = 5_000, rng: int = 0) -> float:
+def energy_distance(
+    x: TwoCellArray, y: TwoCellArray, /, *, max_cells: Annotated[int, at_least(2)] = 5_000, rng: Seed = 0
+) -> float:
     r"""Energy distance between two populations, unbiased.
 
     :math:`2 E\|X - Y\| - E\|X - X'\| - E\|Y - Y'\|` with Euclidean distances and without the distance of a cell to itself.
@@ -39,7 +44,7 @@ def energy_distance(x: np.ndarray, y: np.ndarray, /, *, max_cells: int = 5_000, 
     return float(2 * cdist(x, y).mean() - pdist(x).mean() - pdist(y).mean())
 
 
-def mmd(x: np.ndarray, y: np.ndarray, /, *, max_cells: int = 5_000, rng: int = 0) -> float:
+def mmd(x: TwoCellArray, y: TwoCellArray, /, *, max_cells: Annotated[int, at_least(2)] = 5_000, rng: Seed = 0) -> float:
     r"""Squared maximum mean discrepancy with a Gaussian kernel, unbiased.
 
     :math:`E k(X, X') + E k(Y, Y') - 2 E k(X, Y)` with :math:`k(a, b) = \exp(-\|a - b\|^2 / 2\sigma^2)`, without the pairs of a
@@ -75,7 +80,7 @@ def mmd(x: np.ndarray, y: np.ndarray, /, *, max_cells: int = 5_000, rng: int = 0
     return float(within_x + within_y - 2 * between)
 
 
-def median_difference(x: np.ndarray, y: np.ndarray, /) -> float:
+def median_difference(x: CellArray, y: CellArray, /) -> float:
     """Mean over features of the absolute difference between the two populations' medians.
 
     Examples
@@ -97,7 +102,7 @@ def median_difference(x: np.ndarray, y: np.ndarray, /) -> float:
     return float(np.abs(np.median(x, axis=0) - np.median(y, axis=0)).mean())
 
 
-def mean_wasserstein(x: np.ndarray, y: np.ndarray, /) -> float:
+def mean_wasserstein(x: CellArray, y: CellArray, /) -> float:
     """Average over features of the earth mover's (1-Wasserstein) distance between two populations.
 
     Examples
@@ -119,7 +124,7 @@ def mean_wasserstein(x: np.ndarray, y: np.ndarray, /) -> float:
     return float(np.mean([wasserstein_distance(x[:, j], y[:, j]) for j in range(x.shape[1])]))
 
 
-def sliced_wasserstein(x: np.ndarray, y: np.ndarray, /, *, n_projections: int = 100, rng: int = 0) -> float:
+def sliced_wasserstein(x: CellArray, y: CellArray, /, *, n_projections: Count = 100, rng: Seed = 0) -> float:
     """Average over random directions of the earth mover's distance between the populations' projections.
 
     Examples

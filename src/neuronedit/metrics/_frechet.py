@@ -1,10 +1,11 @@
 """Fréchet distance: how far apart the means and covariances of two populations are, in any features."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from .._check import NOT_EMPTY, Count, TwoCellArray
 from ._cells import read_populations
 
 Features = Callable[[np.ndarray], np.ndarray]
@@ -12,8 +13,8 @@ Features = Callable[[np.ndarray], np.ndarray]
 
 
 def frechet(
-    x: np.ndarray, y: np.ndarray, /, *, features: Literal["inception"] | Features | None = None,
-    image_shape: Sequence[int] | None = None, n_components: int = 50,
+    x: TwoCellArray, y: TwoCellArray, /, *, features: Literal["inception"] | Features | None = None,
+    image_shape: Annotated[Sequence[Count], NOT_EMPTY] | None = None, n_components: Count = 50,
 ) -> float:  # fmt: skip
     r"""Fréchet distance (squared 2-Wasserstein distance) between Gaussians fitted to the features of two populations.
 
@@ -59,8 +60,8 @@ def frechet(
     Dowson & Landau 1982, The Fréchet distance between multivariate normal distributions, J Multivar Anal 12:450-455;
     Heusel et al. 2017, GANs trained by a two time-scale update rule, NeurIPS, arXiv:1706.08500.
     """
-    if isinstance(features, str):
-        if features not in EXTRACTORS:
+    if features is not None and not callable(features):
+        if not isinstance(features, str) or features not in EXTRACTORS:
             known = ", ".join(map(repr, EXTRACTORS))
             raise ValueError(f"features={features!r} is not known; choose {known} or give a function.")
         features = EXTRACTORS[features](image_shape)

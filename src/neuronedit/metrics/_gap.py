@@ -4,13 +4,22 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .._check import CellArray, Count, Seed, TwoCellArray
+
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 MAX_CELLS_PER_HALF = 1_000  # more cells hardly change a mean over many halves
 
 
 def gap_closed(
-    metric: Metric, /, query: np.ndarray, truth: np.ndarray, predicted: np.ndarray, *, n_splits: int = 50, rng: int = 0
+    metric: Metric,
+    /,
+    query: CellArray,
+    truth: TwoCellArray,
+    predicted: CellArray,
+    *,
+    n_splits: Count = 50,
+    rng: Seed = 0,
 ) -> float:
     """Share of the distance from query to truth that a prediction closes.
 

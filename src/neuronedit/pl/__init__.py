@@ -1,5 +1,6 @@
 """Plots: read slots and layers, draw, return Axes."""
 
+from .._check import guard
 from .._docs import share_docs
 from ._biaxial import biaxial
 from ._combination import combination, rank_combinations, synergy
@@ -15,3 +16,4 @@ __all__ = [
 ]  # fmt: skip
 
 share_docs(globals())
+guard(globals())

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from scipy import ndimage
 
 from .. import _slots
+from .._check import Positive, Share
 from .._data.check import check_features, format_choices, get_column, lookup
 from ._figure import DOT, draw_cloud, finish, get_colors, get_values, legend_beside, name_axis, panels
 
@@ -29,8 +30,8 @@ def biaxial(
     layers: Sequence[str | None] = (None, _slots.EDITED),
     kind: Kind | None = None,
     palette: Mapping[Any, str] | Sequence[str] | None = None,
-    point_size: float | None = None,
-    alpha: float = 0.6,
+    point_size: Positive | None = None,
+    alpha: Share = 0.6,
     ax: Axes | Sequence[Axes] | None = None,
     show: bool | None = None,
     return_fig: bool = False,

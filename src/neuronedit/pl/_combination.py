@@ -1,8 +1,8 @@
 """Two treatments together: measured and predicted (Figure 4c-d of the paper), where these differ, and how combinations rank."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from .. import _slots
-from .._data.check import check_at_least, check_features, describe_choice, format_choices, get_column, select_cells
+from .._check import Count, Positive, Share
+from .._data.check import check_features, describe_choice, format_choices, get_column, select_cells
 from .._data.record import Record, Tool
 from ._biaxial import Kind, draw_populations, name_markers
 from ._figure import DOT, OKABE_ITO, ROLES, finish, get_values, ideal_line, ink, legend_beside, panels, zero_line
@@ -38,12 +39,12 @@ def combination(
     x: str,
     y: str,
     *,
-    effects: Sequence[Any] | None = None,
-    measured: Any = None,
+    effects: Sequence[Hashable] | None = None,
+    measured: Hashable = None,
     key: str = _slots.COMBINED,
     kind: Kind | None = None,
-    point_size: float | None = None,
-    alpha: float = 0.6,
+    point_size: Positive | None = None,
+    alpha: Share = 0.6,
     ax: Sequence[Axes] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
@@ -119,7 +120,7 @@ def synergy(
     adata: AnnData,
     *,
     key: str = _slots.SYNERGY,
-    most: int = 20,
+    most: Count = 20,
     ax: Sequence[Axes] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
@@ -149,7 +150,6 @@ def synergy(
     """
     # read
     record = Record.read(adata, key, Tool.SYNERGY)
-    check_at_least(1, most=most)
     rows, n_hidden = _choose_features(record.content["features"], most)
     margin, fdr, effects = record.config["margin"], format_percent(record.config["fdr"]), record.config["effects"]
     places, departs = np.arange(len(rows)), rows["departs"]
@@ -203,10 +203,10 @@ def _describe_failures(generalizes: pd.DataFrame) -> str:
 
 
 def rank_combinations(
-    table: pd.DataFrame,
+    table: Annotated[pd.DataFrame, "what ne.tl.rank_combinations returned"],
     *,
     score: Any = None,
-    most: int = 20,
+    most: Count = 20,
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool = False,
@@ -235,7 +235,6 @@ def rank_combinations(
     """
     # read
     check_table(table, RANKING_COLUMNS, "ne.tl.rank_combinations")
-    check_at_least(1, most=most)
     rows, n_hidden = table.iloc[:most], max(len(table) - most, 0)
 
     # draw

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from scipy import ndimage
 
 from .. import _slots
-from .._data.check import check_at_least, check_features, describe_layer, format_choices, select_cells, to_list
+from .._check import Count
+from .._data.check import Selector, check_features, describe_layer, format_choices, select_cells, to_list
 from ._figure import ROLES, describe_units, finish, get_values, ink, legend_beside, panels
 from ._record import EditedPopulations, check_same_space, describe_selection
 
@@ -38,7 +39,7 @@ def densities(
     adata: AnnData,
     features: Sequence[str] | None = None,
     *,
-    truth: Any = None,
+    truth: Selector | None = None,
     truth_layer: str | None = None,
     source_and_target: bool = False,
     key: str = _slots.EDITED,
@@ -93,7 +94,9 @@ def densities(
     roles = ["source", "target"] * source_and_target + ["truth"] * has_truth + ["query", "edited"]
     cells = {role: populations.get_values(role, features) for role in roles if role != "truth"}
     if has_truth:
-        cells["truth"] = get_values(adata, truth_layer or populations.layer, of_truth, features)
+        cells["truth"] = get_values(
+            adata, populations.layer if truth_layer is None else truth_layer, of_truth, features
+        )
 
     # draw
     styles = {role: {"color": ROLES.get(role, ink(0))} | CURVE_STYLES[role] for role in roles}
@@ -130,7 +133,7 @@ def neurons(
     *,
     key: str = _slots.EDITED,
     neurons: Sequence[int] | None = None,
-    n: int = 6,
+    n: Count = 6,
     ax: Axes | Sequence[Axes] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
@@ -165,7 +168,6 @@ def neurons(
     values, names = _read_neurons(EditedPopulations.read(adata, key))
     n_neurons = values["source"].shape[1]
     if neurons is None:
-        check_at_least(1, n=n)
         neurons = np.argsort(-_measure_change(values["source"], values["target"]), kind="stable")[:n].tolist()
     if not len(neurons) or not all(isinstance(j, int | np.integer) and 0 <= j < n_neurons for j in neurons):
         raise ValueError(f"neurons must be numbers from 0 to {n_neurons - 1}; they are {neurons!r}.")

@@ -8,7 +8,8 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 
 from .. import _slots
-from .._data.check import check_at_least, format_choices, get_edited_cells
+from .._check import Count
+from .._data.check import format_choices, get_edited_cells
 from .._data.record import Record, Tool
 from ._figure import finish, get_values, panels
 
@@ -22,9 +23,9 @@ def images(
     layers: Sequence[str | None] | Mapping[str, str | None] = (None, _slots.EDITED),
     cells: Sequence[str] | None = None,
     truth: Sequence[str] | None = None,
-    n: int = 8,
+    n: Count = 8,
     key: str = _slots.EDITED,
-    image_shape: Sequence[int] | None = None,
+    image_shape: Sequence[Count] | None = None,
     limits: tuple[float, float] | None = None,
     ax: Axes | Sequence[Axes] | None = None,
     show: bool | None = None,
@@ -71,8 +72,8 @@ def image_path(
     *,
     key: str = _slots.EDITED,
     cells: Sequence[str] | None = None,
-    n: int = 4,
-    image_shape: Sequence[int] | None = None,
+    n: Count = 4,
+    image_shape: Sequence[Count] | None = None,
     limits: tuple[float, float] | None = None,
     ax: Axes | Sequence[Axes] | None = None,
     show: bool | None = None,
@@ -140,7 +141,6 @@ def _find_images(adata: AnnData, names: Sequence[str], argument: str) -> np.ndar
 
 def _find_edited(adata: AnnData, key: str, n: int) -> np.ndarray:
     """Return the row numbers of some images that were edited, evenly spaced."""
-    check_at_least(1, n=n)
     edited = np.flatnonzero(get_edited_cells(adata, key))
     return edited[np.unique(np.linspace(0, len(edited) - 1, min(n, len(edited))).astype(int))]
 

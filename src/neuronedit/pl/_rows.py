@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 
@@ -27,8 +26,6 @@ def format_percent(share: float, _: Any = None) -> str:
 
 def check_table(table: Any, columns: Sequence[str], tool: str) -> None:
     """Refuse what is not the table that a tool returns."""
-    if not isinstance(table, pd.DataFrame):
-        raise TypeError(f"table must be what {tool} returned; it is a {type(table).__name__}.")
     if missing := [column for column in columns if column not in table]:
         text = f"table has no column {format_choices(missing)}; it has {format_choices(table)}."
         raise KeyError(f"{text} Give what {tool} returned.")

@@ -1,7 +1,7 @@
 """How training went, and how much of the gap was closed by methods and by what ``edit="auto"`` tried."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from .. import _slots
-from .._data.check import check_at_least, format_choices, to_list
+from .._check import Count
+from .._data.check import format_choices, to_list
 from .._data.record import Record
 from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, zero_line
 from ._rows import INTERVAL, check_table, draw_estimate, format_number, frame_rows
@@ -82,7 +83,7 @@ def history(
 
 
 def compare(
-    table: pd.DataFrame,
+    table: Annotated[pd.DataFrame, "what ne.tl.compare returned"],
     *,
     metrics: Sequence[str] | None = None,
     ax: Axes | Sequence[Axes] | None = None,
@@ -181,7 +182,7 @@ def cross_validation(
     adata: AnnData,
     *,
     key: str = _slots.EDITED,
-    most: int = 15,
+    most: Count = 15,
     ax: Sequence[Axes] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
@@ -217,7 +218,6 @@ def cross_validation(
     if "ensemble" not in record.content:
         edit = record.config["edit"]
         raise ValueError(f"uns[{key!r}] was edited with edit={edit!r}; only edit='auto' cross-validates.")
-    check_at_least(1, most=most)
     ensemble = record.content["ensemble"]
     names = np.asarray(ensemble["candidates"], dtype=str)
     weights = np.asarray(ensemble["weights"]) * ensemble["strength"]  # (n_candidates,)

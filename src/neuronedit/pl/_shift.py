@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from anndata import AnnData
@@ -11,6 +11,7 @@ from matplotlib.legend import Legend
 from scipy import linalg
 
 from .. import _slots
+from .._check import at_least
 from .._data.check import describe_choice, format_choices
 from ._figure import DOT, OKABE_ITO, ROLES, describe_units, draw_cloud, finish, get_values, ink, legend_beside, panels
 from ._record import EditedPopulations
@@ -25,7 +26,7 @@ MIN_SHARE_TO_NAME = 0.1  # of the largest change, below which a feature has not 
 def shift(
     adata: AnnData,
     *,
-    basis: tuple[str, str] | None = None,
+    basis: Annotated[tuple[str, str], "two names in obsm: the cells before the edit, and after it"] | None = None,
     key: str = _slots.EDITED,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -118,8 +119,6 @@ def _project(populations: EditedPopulations) -> tuple[dict[str, np.ndarray], lis
 
 def _read_embedding(populations: EditedPopulations, basis: Any) -> tuple[dict[str, np.ndarray], list[str]]:
     """Return each group in an embedding of the caller's, and the axes' names."""
-    if isinstance(basis, str) or len(basis) != 2:
-        raise ValueError(f"basis={basis!r} must be two names in obsm: the cells before the edit, and after it.")
     obsm, (before, after) = populations.adata.obsm, basis
     for name in basis:
         if name not in obsm:
@@ -135,7 +134,7 @@ def marker_shift(
     adata: AnnData,
     *,
     statistic: Callable[..., Any] = np.median,
-    n_labels: int = 40,
+    n_labels: Annotated[int, at_least(0)] = 40,
     key: str = _slots.EDITED,
     ax: Axes | None = None,
     show: bool | None = None,

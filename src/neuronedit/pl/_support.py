@@ -12,7 +12,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from scipy import ndimage
 
 from .. import _slots
-from .._data.check import check_at_least, get_column, get_labels
+from .._check import Count
+from .._data.check import get_column, get_labels
 from .._data.record import Record, Tool
 from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels
 from ._rows import format_number, format_percent, frame_rows, name_ticks
@@ -129,7 +130,7 @@ def coverage(
     adata: AnnData,
     *,
     key: str = _slots.CORRECTED,
-    most: int = 30,
+    most: Count = 30,
     ax: Sequence[Axes] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
@@ -163,7 +164,6 @@ def coverage(
     shares = _pivot_shares(record.content["features"])
     if shares.empty:
         raise ValueError(f"uns[{key!r}] has no batch with both controls and samples: there is nothing to compare.")
-    check_at_least(1, most=most)
     order = np.argsort(-shares.max().fillna(0).to_numpy(), kind="stable")
     drawn, n_hidden = shares.iloc[:, order[:most]], max(len(order) - most, 0)
 

@@ -1,5 +1,6 @@
 """Preprocessing: bring cells onto a scale on which they can be edited, and label populations that several groups share."""
 
+from .._check import guard
 from .._docs import share_docs
 from ._arcsinh import arcsinh, inverse_arcsinh
 from ._match_populations import match_populations
@@ -7,3 +8,4 @@ from ._match_populations import match_populations
 __all__ = ["arcsinh", "inverse_arcsinh", "match_populations"]
 
 share_docs(globals())
+guard(globals())

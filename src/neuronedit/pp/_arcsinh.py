@@ -11,7 +11,8 @@ from anndata import AnnData
 from scipy import sparse
 
 from .. import _slots
-from .._data.check import check_features, check_key, describe_layer, open_adata
+from .._check import Positive
+from .._data.check import check_features, check_key, check_sparse, describe_layer, open_adata
 from .._data.reader import CellReader, check_finite, read_cells
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ MAX_TRANSFORMED, MAX_SPREAD = 12.0, 20.0
 
 def arcsinh(
     adata: AnnData,
-    cofactor: float | Mapping[str, float] = 5.0,
+    cofactor: Positive | Mapping[str, Positive] = 5.0,
     *,
     layer: str | None = None,
     key_added: str | None = None,
@@ -78,7 +79,7 @@ def arcsinh(
 def inverse_arcsinh(
     adata: AnnData,
     *,
-    cofactor: float | Mapping[str, float] | None = None,
+    cofactor: Positive | Mapping[str, Positive] | None = None,
     layer: str | None = None,
     key_added: str | None = None,
     copy: bool = False,
@@ -123,6 +124,7 @@ def inverse_arcsinh(
         )
     cofactors = adata.var[column].to_numpy(dtype=float) if cofactor is None else _cofactors(adata, cofactor)
     _check_output(adata, cells, layer, key_added)
+    check_finite(cells, layer, adata.obs_names, adata.var_names)
     adata = adata.copy() if copy else adata
     into = layer if key_added is None else key_added
     if into == layer:
@@ -137,6 +139,8 @@ def _check_output(adata: AnnData, cells: CellReader, layer: str | None, key_adde
         check_key(key_added)
         if key_added in adata.layers:
             raise ValueError(f"layers[{key_added!r}] exists; choose another key_added.")
+        if _slots.cofactor(key_added) in adata.var:
+            raise ValueError(f"var[{_slots.cofactor(key_added)!r}] exists; choose another key_added, or delete it.")
     if not cells.in_memory and not hasattr(cells.matrix, "map_blocks"):
         name = describe_layer(layer)
         raise ValueError(f"{name} is in a file (backed mode); transform it in memory, or as a dask array.")
@@ -173,7 +177,7 @@ def _transform(matrix: Any, cofactors: np.ndarray, function: Callable[[Any, Any]
     if hasattr(matrix, "map_blocks"):  # a dask array stays one
         return matrix.map_blocks(_transform, cofactors, function, dtype=dtype, meta=np.empty((0, 0), dtype=dtype))
     if sparse.issparse(matrix):
-        matrix = matrix.tocsr()
+        matrix = check_sparse(matrix).tocsr()
         values, used = matrix.data.astype(dtype), cofactors[matrix.indices]
         values = np.where(np.isnan(used), values, function(values, used))
         kind = sparse.csr_array if isinstance(matrix, sparse.sparray) else sparse.csr_matrix

@@ -13,9 +13,8 @@ import torch
 from anndata import AnnData
 
 from .. import _slots, ensemble
+from .._check import Seed, TwoOrMore
 from .._data.check import (
-    check_at_least,
-    check_free,
     check_key,
     format_choices,
     get_labels,
@@ -24,6 +23,7 @@ from .._data.check import (
     to_list,
 )
 from .._data.reader import CellReader, check_finite, read_cells
+from .._data.record import Tool, check_free
 from ..ensemble._matching import MIN_CELLS_TO_MATCH, N_POPULATIONS, VARIATION_WIDTH, Matching
 from ..metrics._coverage import name_cluster
 
@@ -41,10 +41,10 @@ def match_populations(
     groupby: str,
     *,
     reference: Any = None,
-    n_populations: int | Sequence[int] = N_POPULATIONS,
+    n_populations: TwoOrMore | Sequence[TwoOrMore] = N_POPULATIONS,
     layer: str | None = None,
     key_added: str = _slots.MATCHED,
-    rng: int = 0,
+    rng: Seed = 0,
     copy: bool = False,
 ) -> AnnData | None:
     """Label populations that mean the same in all groups of cells, without labels to start from.
@@ -135,7 +135,6 @@ def match_populations(
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
     numbers = _read_numbers(n_populations)
-    check_at_least(0, rng=rng)
     groups, reference = _read_groups(adata, groupby, reference)
     _check_matched_key(adata, groupby, key_added)
     cells = read_cells(adata, layer)
@@ -174,8 +173,6 @@ def _read_numbers(n_populations: int | Sequence[int]) -> list[int]:
     numbers = to_list(n_populations)
     if not numbers:
         raise ValueError("n_populations is empty; give at least one number.")
-    for n in numbers:
-        check_at_least(2, n_populations=n)
     return sorted(int(n) for n in numbers)
 
 
@@ -201,18 +198,9 @@ def _read_groups(adata: AnnData, groupby: str, reference: Any) -> tuple[Groups, 
 def _check_matched_key(adata: AnnData, groupby: str, key: str) -> None:
     """Refuse a key that files cannot keep, or that would write over what this function did not write."""
     check_key(key)
-    record = adata.uns.get(key)
     if key == groupby:
         raise ValueError(f"key_added={key!r} is the column of the groups; choose another.")
-    if isinstance(record, Mapping) and _slots.VERSION in record and "has_partner" in record:
-        return
-    if isinstance(record, Mapping) and _slots.VERSION in record:
-        raise ValueError(f"uns[{key!r}] is of another function of neuronedit; choose another key_added.")
-    check_free(adata, key)
-    for column in (key, _slots.certainty(key)):
-        if column in adata.obs:
-            text = f"obs[{column!r}] exists, and no uns[{key!r}] says that ne.pp.match_populations wrote it"
-            raise ValueError(f"{text}; choose another key_added, or delete it first: del adata.obs[{column!r}].")
+    check_free(adata, key, Tool.MATCH, obs=[key, _slots.certainty(key)])
 
 
 def _match_groups(

@@ -8,6 +8,7 @@ gets the value of ``uns["image_shape"]``.
 
 from typing import Any
 
+from .._check import guard
 from .._docs import share_docs
 from ._autoencoder import Autoencoder
 from ._base import FittedSpace
@@ -23,3 +24,4 @@ __all__ = [
 ]  # fmt: skip
 
 share_docs(globals())
+guard(globals())

@@ -1,11 +1,12 @@
 """The paper's space: the narrowest layer of an autoencoder trained on all cells."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Annotated, Self
 
 from torch import Generator, Tensor
 
 from .._blocks import CellSource
+from .._check import CELLS, Count, Seed
 from .._networks import apply_dense, dense
 from ._base import ScaledSpace
 from ._dense_backward import dense_backward
@@ -18,14 +19,16 @@ class Autoencoder(ScaledSpace):
     The input is centred per feature and divided by one scale for all, so that features keep their relative size.
     """
 
-    def __init__(self, *, n_features: int, widths: Sequence[int], rng: int = 0) -> None:
+    def __init__(self, *, n_features: Count, widths: Sequence[Count], rng: Seed = 0) -> None:
         super().__init__(n_features=n_features, widths=widths)
         torch_rng = Generator().manual_seed(rng)
         self.encoder = dense([n_features, *widths], rng=torch_rng)
         self.decoder = dense([*reversed(widths), n_features], rng=torch_rng, linear_output=True)
 
     @classmethod
-    def fit(cls, cells: CellSource, training: Training, *, widths: Sequence[int] = (500, 250, 50)) -> Self:
+    def fit(
+        cls, cells: Annotated[CellSource, CELLS], training: Training, *, widths: Sequence[Count] = (500, 250, 50)
+    ) -> Self:
         """Train on cells and return the space, frozen.
 
         Examples

@@ -1,12 +1,13 @@
 """The paper's space for images: the internal layer of a convolutional autoencoder."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from .._blocks import CellSource
+from .._check import CELLS, Count, Seed
 from .._networks import FILTERS, check_image_shape, image_coder
 from ._base import ScaledSpace
 from ._train import Training, train
@@ -25,7 +26,7 @@ class Conv(ScaledSpace):
     training_defaults: ClassVar[dict[str, Any]] = {"batch_size": 16, "n_steps": 1_000, "lr": 1e-3}
 
     def __init__(
-        self, *, n_features: int, image_shape: Sequence[int], widths: Sequence[int] = FILTERS, rng: int = 0
+        self, *, n_features: Count, image_shape: Sequence[Count], widths: Sequence[Count] = FILTERS, rng: Seed = 0
     ) -> None:
         shape = check_image_shape(image_shape, n_features)
         super().__init__(n_features=n_features, image_shape=shape, widths=widths)
@@ -34,8 +35,8 @@ class Conv(ScaledSpace):
 
     @classmethod
     def fit(
-        cls, cells: CellSource, training: Training, *, image_shape: Sequence[int] | None = None,
-        widths: Sequence[int] = FILTERS,
+        cls, cells: Annotated[CellSource, CELLS], training: Training, *, image_shape: Sequence[Count] | None = None,
+        widths: Sequence[Count] = FILTERS,
     ) -> Self:  # fmt: skip
         """Train on images and return the space, frozen.
 

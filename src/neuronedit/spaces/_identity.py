@@ -1,10 +1,11 @@
 """No space at all: the features are the neurons, so that per-marker methods fit the same contract."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from torch import Tensor
 
 from .._blocks import CellSource
+from .._check import CELLS
 from ._base import FittedSpace
 from ._train import Training
 
@@ -13,7 +14,7 @@ class Identity(FittedSpace):
     """Edit the features themselves. `percentile` in it is per-marker quantile matching, `shift` the mean shift."""
 
     @classmethod
-    def fit(cls, cells: CellSource, training: Training) -> Self:
+    def fit(cls, cells: Annotated[CellSource, CELLS], training: Training) -> Self:
         """Return the space; there is nothing to fit."""
         return cls()
 

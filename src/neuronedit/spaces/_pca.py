@@ -1,11 +1,12 @@
 """Principal components: the linear space that the paper compares with ("PCA editing")."""
 
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor
 
 from .._blocks import CellSource, block_size
+from .._check import CELLS, Count
 from ._base import FittedSpace, moments
 from ._train import Training
 
@@ -16,13 +17,13 @@ class PCA(FittedSpace):
     mean: Tensor  # (n_features,)
     components: Tensor  # (n_features, n_components), orthonormal, by decreasing variance
 
-    def __init__(self, *, n_features: int, n_components: int) -> None:
+    def __init__(self, *, n_features: Count, n_components: Count) -> None:
         super().__init__(n_features=n_features, n_components=n_components)
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("components", torch.zeros(n_features, n_components))
 
     @classmethod
-    def fit(cls, cells: CellSource, training: Training, *, n_components: int = 50) -> Self:
+    def fit(cls, cells: Annotated[CellSource, CELLS], training: Training, *, n_components: Count = 50) -> Self:
         """Find the components in two passes over the cells.
 
         Memory grows with the square of the number of features, or of cells where these are fewer.
@@ -42,12 +43,10 @@ class PCA(FittedSpace):
         n_components
             Components at most; there are never more than features. ``residual=True`` keeps what they lose of a cell.
         """
-        if n_components < 1:
-            raise ValueError(f"n_components must be at least 1; it is {n_components}.")
         return cls.of(cells, n_components=n_components).to(training.device)
 
     @classmethod
-    def of(cls, cells: CellSource, *, n_components: int | None = None) -> Self:
+    def of(cls, cells: Annotated[CellSource, CELLS], *, n_components: Count | None = None) -> Self:
         """Return the space of the components of cells, by default of all components.
 
         With fewer cells than features there are as many components as directions in which the cells vary.

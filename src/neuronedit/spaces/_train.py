@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, distributed, nn
 from tqdm.auto import tqdm
 
 from .._blocks import CellSource, block_size
+from .._check import CELLS, Count, Positive, Seed
 from .._device import fast_matmul
 from .._networks import check_trained, describe_divergence
 
@@ -76,27 +77,19 @@ class Training:
         Where to compute; a row of `PRECISIONS`; whether to show a progress bar.
     """
 
-    max_epochs: int | None = None
-    batch_size: int = 100
-    lr: float | None = None
+    max_epochs: Count | None = None
+    batch_size: Count = 100
+    lr: Positive | None = None
     schedule: Schedule = onecycle
     validation_size: float = 0.0
-    early_stopping: int | None = None
-    rng: int = 0
+    early_stopping: Count | None = None
+    rng: Seed = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress_bar: bool = False
     precision: Precision = "float32"
-    n_steps: int = 5_000
+    n_steps: Count = 5_000
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "batch_size", "early_stopping"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1; it is {value}.")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision {self.precision!r} is not one of {', '.join(map(repr, PRECISIONS))}.")
-        if not self.peak > 0:
-            raise ValueError(f"lr must be positive; it is {self.lr}.")
         if not 0 <= self.validation_size < 1:
             raise ValueError(f"validation_size must be a share, from 0 to below 1; it is {self.validation_size}.")
         if self.early_stopping and not self.validation_size:
@@ -114,7 +107,12 @@ class Training:
 
 
 def train(
-    module: nn.Module, loss: BatchLoss, cells: CellSource, training: Training, *, backward: BatchLoss | None = None
+    module: nn.Module,
+    loss: BatchLoss,
+    cells: Annotated[CellSource, CELLS],
+    training: Training,
+    *,
+    backward: BatchLoss | None = None,
 ) -> History:
     """Lower ``loss(batch)`` of the module with Adam, freeze the module and return the history.
 

@@ -1,5 +1,6 @@
 """What users call to compute: read, compute, write."""
 
+from .._check import guard
 from .._docs import share_docs
 from ._apply import apply
 from ._bootstrap import bootstrap
@@ -19,3 +20,4 @@ __all__ = [
 ]  # fmt: skip
 
 share_docs(globals())
+guard(globals())

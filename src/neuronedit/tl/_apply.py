@@ -10,6 +10,7 @@ import numpy as np
 from anndata import AnnData
 
 from .. import _slots
+from .._check import Bounds, FilePath
 from .._data.batches import BatchStatus
 from .._data.check import Selector, format_choices, get_labels, open_adata, to_list
 from .._data.design import read_query
@@ -28,16 +29,16 @@ logger = logging.getLogger(__name__)
 
 def apply(
     adata: AnnData,
-    model: AnnData | str | PathLike[str],
+    model: AnnData | FilePath,
     groupby: str | None = None,
     *,
     query: Selector | None = None,
     strength: float | Sequence[float] = 1.0,
-    bounds: tuple[float | None, float | None] | None = None,
+    bounds: Bounds | None = None,
     layer: str | None = None,
     key: str | None = None,
     key_added: str = _slots.EDITED,
-    write_to: str | PathLike[str] | None = None,
+    write_to: FilePath | None = None,
     accelerator: str = "auto",
     copy: bool = False,
 ) -> AnnData | None:

@@ -7,9 +7,10 @@ import numpy as np
 from anndata import AnnData
 
 from .. import _slots
-from .._data.check import check_at_least, get_edited_cells, get_matrix, open_adata, select_cells
+from .._check import Seed, TwoOrMore
+from .._data.check import get_edited_cells, get_matrix, open_adata, select_cells
 from .._data.design import Design
-from .._data.record import Record
+from .._data.record import Record, find_own_layers
 from .._data.space import TrainedSpace, check_space_ids
 from ..engine.apply import computing
 from ..engine.fit import Edit, resample_edit
@@ -22,10 +23,10 @@ def bootstrap(
     adata: AnnData,
     key: str = _slots.EDITED,
     *,
-    n_bootstrap: int = 20,
+    n_bootstrap: TwoOrMore = 20,
     edit: Callable[..., Any] | None = None,
     accelerator: str = "auto",
-    rng: int = 0,
+    rng: Seed = 0,
     copy: bool = False,
     **edit_params: Any,
 ) -> AnnData | None:
@@ -78,7 +79,6 @@ def bootstrap(
     """
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
-    check_at_least(2, n_bootstrap=n_bootstrap)
     record = Record.read(adata, key, fitted_here=True)
     config = record.config
     if edit is None and "fitted" not in record.content:
@@ -86,6 +86,8 @@ def bootstrap(
     method = Edit.of(edit or config["edit"], rng=config["rng"], **config["edit_params"] | edit_params)
     space = TrainedSpace.read(adata, config["key"], config["layer"], accelerator)
     get_matrix(adata, key)
+    if _slots.sd(key) in adata.layers and _slots.sd(key) not in find_own_layers(adata, key):
+        raise ValueError(f"layers[{_slots.sd(key)!r}] exists and was not written by neuronedit; rename it first.")
     if "fitted" in record.content:
         check_space_ids(record.space_ids, adata, key)
     strength = float(np.atleast_1d(config["strength"])[-1])

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from anndata import AnnData
 from tqdm.auto import tqdm
 
 from .. import _slots
+from .._check import Bounds, Seed
 from .._data.check import open_adata
 from .._data.design import Design, read_treatments
 from .._data.output import Output, copy_cofactor
@@ -36,18 +37,18 @@ def combine(
     adata: AnnData,
     groupby: str,
     *,
-    control: Any,
-    effects: Sequence[Any],
+    control: Hashable,
+    effects: Sequence[Hashable],
     as_layers: bool = False,
     edit: EditName | Callable[..., Any] = "auto",
     strata: str | None = None,
     strength: float = 1.0,
-    bounds: tuple[float | None, float | None] | None = None,
+    bounds: Bounds | None = None,
     layer: str | None = None,
     key: str | Sequence[str] = _slots.MODEL,
     key_added: str = _slots.COMBINED,
     accelerator: str = "auto",
-    rng: int = 0,
+    rng: Seed = 0,
     progress_bar: bool | None = None,
     **edit_params: Any,
 ) -> AnnData | None:
@@ -118,7 +119,8 @@ def combine(
     designs = read_orders(adata, rows, control, effects, strata=strata, paired_by=method.paired_by)
     layers = {effect: f"{key_added}_{effect}" for effect in effects}
     method.check(space)
-    output = Output.read(adata, space, key_added, strength, bounds, layers=list(layers.values()) if as_layers else [])
+    written = list(layers.values()) if as_layers else []
+    output = Output.read(adata, space, key_added, strength, bounds, tool=Tool.COMBINE, layers=written)
     space.check_cells()
 
     # compute: each combination in each order

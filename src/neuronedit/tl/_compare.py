@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from inspect import signature
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,12 @@ from anndata import AnnData
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .._data.check import Selector, check_at_least, check_free, describe_choice, format_choices, lookup, open_adata
+from .._check import Count, Seed, at_least
+from .._data.check import Selector, describe_choice, format_choices, lookup, open_adata
 from .._data.design import read_populations
-from .._data.output import copy_cofactor
+from .._data.output import copy_cofactor, find_other_cofactors
 from .._data.reader import CHUNK, check_finite, read_cells
-from .._data.record import Record, Tool
+from .._data.record import Record, Tool, check_free
 from .._device import find_device
 from ..baselines import BASELINES, QUICK
 from ..metrics import AGREEMENTS, CHECKS, METRICS
@@ -48,11 +49,11 @@ def compare(
     truth: Selector | None = None,
     methods: Sequence[Any] | Mapping[str, Any] | None = None,
     metrics: Sequence[Any] | Mapping[str, Any] | None = None,
-    n_seeds: int = 1,
-    n_bootstrap: int = 100,
+    n_seeds: Count = 1,
+    n_bootstrap: Annotated[int, at_least(0)] = 100,
     layer: str | None = None,
     key_added: str | None = None,
-    rng: int = 0,
+    rng: Seed = 0,
     accelerator: str = "auto",
     progress_bar: bool | None = None,
 ) -> pd.DataFrame:
@@ -143,11 +144,10 @@ def compare(
     if truth is None:
         text = "No truth is given: the scores say how each method applies the observed change, not whether it is right."
         logger.info(text)
-    check_at_least(1, n_seeds=n_seeds)
-    check_at_least(0, n_bootstrap=n_bootstrap)
     layers = {name: f"{key_added}_{name}" for name in learners} if key_added is not None else {}
     if key_added is not None:
-        check_free(adata, key_added, layers=layers.values())
+        var = find_other_cofactors(adata, layer, layers.values())
+        check_free(adata, key_added, Tool.COMPARE, layers=layers.values(), var=var)
     check_finite(reader, layer, adata.obs_names, adata.var_names)
     device = find_device(accelerator)
 
@@ -178,7 +178,8 @@ def compare(
             adata.layers[layers[name]] = whole
             copy_cofactor(adata, layer, layers[name])
         config = {"groupby": groupby, **populations, "methods": list(predictions), "layer": layer, "rng": rng}
-        Record(key_added, Tool.COMPARE, config, {}).write(adata)
+        names = np.array([layers[name] for name in predictions], dtype=str)
+        Record(key_added, Tool.COMPARE, config, {"layers": names}).write(adata)
     return _sort_methods(pd.DataFrame(table), list(measures))
 
 

@@ -1,7 +1,7 @@
 """Correct every batch by its control."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from anndata import AnnData
 from tqdm.auto import tqdm
 
 from .. import _slots
+from .._check import Bounds, Seed
 from .._data.batches import MEAN_OF_BATCHES, BatchCorrection, BatchStatus, read_batches
 from .._data.check import Selector, get_labels, open_adata
 from .._data.output import Output
@@ -44,20 +45,20 @@ def correct(
     batch_key: str,
     *,
     control_key: str,
-    control: Any = None,
-    reference: Any = None,
+    control: Hashable = None,
+    reference: Hashable = None,
     sample_key: str | None = None,
     bridge: Mapping[Any, Any] | None = None,
     held_out_controls: Selector | None = None,
     edit: EditName | Callable[..., Any] | None = None,
     strata: str | None = None,
     strength: float = 1.0,
-    bounds: tuple[float | None, float | None] | None = None,
+    bounds: Bounds | None = None,
     layer: str | None = None,
     key: str | Sequence[str] = _slots.MODEL,
     key_added: str = _slots.CORRECTED,
     accelerator: str = "auto",
-    rng: int = 0,
+    rng: Seed = 0,
     progress_bar: bool | None = None,
     copy: bool = False,
     **edit_params: Any,
@@ -163,7 +164,7 @@ def correct(
     if method.paired_by is not None:
         raise TypeError("'paired_by' is not a parameter of ne.tl.correct: every batch has one control.")
     space = TrainedSpace.read(adata, key, layer, accelerator)
-    output = Output.read(adata, space, key_added, strength, bounds)
+    output = Output.read(adata, space, key_added, strength, bounds, tool=Tool.CORRECT)
     asked: dict[str, Any] = {"control_key": control_key, "control": control, "reference": reference}
     asked |= {"bridge": bridge or {}, "held_out_controls": held_out_controls, "strata": strata}
     samples = None if sample_key is None else get_labels(adata, sample_key).astype(str).to_numpy()

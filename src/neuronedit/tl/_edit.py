@@ -1,12 +1,12 @@
 """Apply the change from source to target to the query."""
 
 from collections.abc import Callable, Sequence
-from os import PathLike
 from typing import Any, Literal
 
 from anndata import AnnData
 
 from .. import _slots
+from .._check import Bounds, FilePath, Seed
 from .._data.check import Selector, open_adata
 from .._data.design import Design
 from .._data.output import Output
@@ -31,13 +31,13 @@ def edit(
     edit: EditName | Callable[..., Any] = "auto",
     strata: str | None = None,
     strength: float | Sequence[float] = 1.0,
-    bounds: tuple[float | None, float | None] | None = None,
+    bounds: Bounds | None = None,
     layer: str | None = None,
     key: str | Sequence[str] = _slots.MODEL,
     key_added: str = _slots.EDITED,
-    write_to: str | PathLike[str] | None = None,
+    write_to: FilePath | None = None,
     accelerator: str = "auto",
-    rng: int = 0,
+    rng: Seed = 0,
     copy: bool = False,
     **edit_params: Any,
 ) -> AnnData | None:

@@ -1,20 +1,19 @@
 """Bring cells into a space that was trained on others."""
 
-from os import PathLike
-
 from anndata import AnnData
 
 from .. import _slots
-from .._data.check import check_free, open_adata
+from .._check import FilePath
+from .._data.check import open_adata
 from .._data.reader import encode_all
-from .._data.record import deep_copy
+from .._data.record import Tool, check_free, deep_copy
 from .._data.space import TrainedSpace
 from ._apply import open_model
 
 
 def embed(
     adata: AnnData,
-    model: AnnData | str | PathLike[str],
+    model: AnnData | FilePath,
     *,
     layer: str | None = None,
     key: str = _slots.MODEL,
@@ -60,7 +59,7 @@ def embed(
     adata = open_adata(adata, copy=copy)
     holder, name = open_model(model)
     space = TrainedSpace.read(adata, key, layer, accelerator, model=holder, name=f"the model ({name})")
-    check_free(adata, key_added)
+    check_free(adata, key_added, Tool.TRAIN, obsm=[_slots.neurons(key_added)])
     space.check_cells()
 
     # compute

@@ -1,7 +1,7 @@
 """Rank predicted combinations by a score of the caller's."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,8 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
-from .._data.check import check_at_least, check_features, open_adata
+from .._check import Seed, TwoOrMore
+from .._data.check import check_features, open_adata
 from .._data.design import read_treatments
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
@@ -24,16 +25,16 @@ def rank_combinations(
     adata: AnnData,
     groupby: str,
     *,
-    control: Any,
-    effects: Sequence[Any],
+    control: Hashable,
+    effects: Sequence[Hashable],
     score: Score,
     edit: EditName | Callable[..., Any] = "percentile",
     strata: str | None = None,
-    n_bootstrap: int = 50,
+    n_bootstrap: TwoOrMore = 50,
     layer: str | None = None,
     key: str | Sequence[str] = _slots.MODEL,
     accelerator: str = "auto",
-    rng: int = 0,
+    rng: Seed = 0,
     progress_bar: bool | None = None,
     **edit_params: Any,
 ) -> pd.DataFrame:
@@ -75,7 +76,6 @@ def rank_combinations(
     """
     # read
     adata = open_adata(adata)
-    check_at_least(2, n_bootstrap=n_bootstrap)
     measure = _read_score(adata, score)
     space = TrainedSpace.read(adata, key, layer, accelerator)
     rows = read_treatments(adata, groupby, control, effects)

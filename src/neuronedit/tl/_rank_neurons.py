@@ -7,7 +7,8 @@ from anndata import AnnData
 from torch import Tensor
 
 from .. import _slots
-from .._data.check import check_at_least, format_choices, get_edited_cells, open_adata, select_cells
+from .._check import Count
+from .._data.check import format_choices, get_edited_cells, open_adata, select_cells
 from .._data.reader import encode_cells, spaced
 from .._data.record import Record
 from .._data.space import TrainedSpace, check_space_ids
@@ -19,8 +20,8 @@ def rank_neurons(
     adata: AnnData,
     *,
     key: str = _slots.EDITED,
-    n_features: int = 5,
-    max_cells: int = 1_000,
+    n_features: Count = 5,
+    max_cells: Count = 1_000,
     accelerator: str = "auto",
 ) -> pd.DataFrame:
     r"""Rank neurons by how far apart source and target are, and name the features that each of them drives.
@@ -82,7 +83,6 @@ def rank_neurons(
     """
     # read
     adata = open_adata(adata)
-    check_at_least(1, n_features=n_features, max_cells=max_cells)
     record = Record.read(adata, key, fitted_here=True)
     config, neurons_key = record.config, _slots.neurons_edited(key)
     query = np.flatnonzero(get_edited_cells(adata, key))

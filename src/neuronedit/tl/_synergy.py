@@ -1,7 +1,7 @@
 """Where two treatments together do something else than the sum of what each of them does."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,10 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
-from .._data.check import check_at_least, check_free, open_adata, select_cells
+from .._check import NotNegative, Seed, TwoOrMore
+from .._data.check import open_adata, select_cells
 from .._data.design import MIN_CELLS, read_treatments
-from .._data.record import Record, Tool
+from .._data.record import Record, Tool, check_free
 from .._data.space import TrainedSpace
 from ..engine.apply import computing
 from ..engine.fit import Edit
@@ -32,19 +33,19 @@ def synergy(
     adata: AnnData,
     groupby: str,
     *,
-    control: Any,
-    effects: Sequence[Any],
-    measured: Any,
+    control: Hashable,
+    effects: Sequence[Hashable],
+    measured: Hashable,
     edit: EditName | Callable[..., Any] = "percentile",
     strata: str | None = None,
-    margin: float = 0.1,
+    margin: NotNegative = 0.1,
     fdr: float = 0.05,
-    n_bootstrap: int = 50,
+    n_bootstrap: TwoOrMore = 50,
     layer: str | None = None,
     key: str = _slots.MODEL,
     key_added: str = _slots.SYNERGY,
     accelerator: str = "auto",
-    rng: int = 0,
+    rng: Seed = 0,
     progress_bar: bool | None = None,
     copy: bool = False,
     **edit_params: Any,
@@ -129,7 +130,6 @@ def synergy(
         raise ValueError(f"edit={edit!r} {why}; name one edit, 'percentile'.")
     if margin < 0 or not 0 < fdr < 1:
         raise ValueError(f"margin must be at least 0 and fdr between 0 and 1; they are {margin!r} and {fdr!r}.")
-    check_at_least(2, n_bootstrap=n_bootstrap)
     if not isinstance(key, str):
         raise TypeError(f"key must name one trained space; it is {key!r}.")
     method = Edit.of(edit, rng=rng, **edit_params)
@@ -143,7 +143,7 @@ def synergy(
     labels = {"strata": strata, "paired_by": method.paired_by}
     read_orders(adata, rows, control, effects, **labels)
     method.check(space)
-    check_free(adata, key_added, spaces=space.keys)
+    check_free(adata, key_added, Tool.SYNERGY, spaces=space.keys)
     space.check_cells()
 
     # compute

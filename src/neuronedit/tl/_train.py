@@ -9,8 +9,10 @@ import numpy as np
 from anndata import AnnData
 
 from .. import _slots
-from .._data.check import check_free, check_parameters, describe_choice, format_choices, lookup, open_adata
+from .._check import Count, Positive, Seed
+from .._data.check import check_parameters, describe_choice, format_choices, lookup, open_adata
 from .._data.reader import check_finite, encode_all, read_cells
+from .._data.record import Tool, check_free
 from .._data.space import Scale, name_space_class, write_space
 from .._device import find_device
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
@@ -27,13 +29,13 @@ def train(
     *,
     space: Literal["autoencoder", "conv", "pca", "identity"] | type[FittedSpace] = "autoencoder",
     layer: str | None = None,
-    max_epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
+    max_epochs: Count | None = None,
+    batch_size: Count | None = None,
+    lr: Positive | None = None,
     schedule: Literal["onecycle", "constant"] | Callable[[float], float] = "onecycle",
     validation_size: float = 0.0,
-    early_stopping: int | None = None,
-    rng: int | np.random.Generator | None = 0,
+    early_stopping: Count | None = None,
+    rng: Seed | np.random.Generator | None = 0,
     accelerator: str = "auto",
     precision: Literal["float32", "bfloat16"] = "float32",
     key_added: str = _slots.MODEL,
@@ -121,7 +123,7 @@ def train(
         what = "is no class derived from ne.spaces.FittedSpace"
         raise TypeError(f"space={space!r} {what}; there are {format_choices(SPACES)}.")
     check_parameters(kind.fit, space_params, f"the space {space!r}")
-    check_free(adata, key_added)
+    check_free(adata, key_added, Tool.TRAIN, obsm=[_slots.neurons(key_added)])
     if _slots.IMAGE_SHAPE in adata.uns and _slots.IMAGE_SHAPE in signature(kind.fit).parameters:
         space_params = {_slots.IMAGE_SHAPE: adata.uns[_slots.IMAGE_SHAPE]} | space_params
     asked = {name: value for name, value in (("batch_size", batch_size), ("lr", lr)) if value is not None}
