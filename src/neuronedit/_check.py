@@ -22,10 +22,10 @@ MAX_LETTERS = 80  # of a value in an error
 FindFault = Callable[[Any], str | None]
 """Returns `None` for a value that is right, ``""`` for one of a wrong type, else what is wrong with it, in words."""
 
-Signature = tuple[list[str], dict[str, FindFault], dict[str, "Kind"], "Together"]  # what is checked in a call
+Signature = tuple[list[str], dict[str, FindFault], dict[str, "ParameterKind"], "Together"]  # what is checked in a call
 
 
-class Kind(NamedTuple):
+class ParameterKind(NamedTuple):
     """What a parameter takes, in words, for one and for several, and what finds the fault of a value."""
 
     words: str
@@ -172,7 +172,7 @@ def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) 
             _refuse(name, value, fault, kinds[name])
 
 
-def _refuse(name: str, value: Any, fault: str, kind: Kind) -> None:
+def _refuse(name: str, value: Any, fault: str, kind: ParameterKind) -> None:
     if fault:
         raise ValueError(f"{name} {fault}.")
     raise TypeError(f"{name} must be {kind.words}; it is {describe(value)}.")
@@ -223,9 +223,9 @@ def _check_together(values: Mapping[str, Any], together: Together) -> None:
 # what a type takes
 
 
-def _make_kind(words: str, plural: str, is_type: Callable[[Any], bool]) -> Kind:
+def _make_kind(words: str, plural: str, is_type: Callable[[Any], bool]) -> ParameterKind:
     """Return the kind of values for which a function is true."""
-    return Kind(words, plural, lambda value: None if is_type(value) else "")
+    return ParameterKind(words, plural, lambda value: None if is_type(value) else "")
 
 
 def _find_fault_of_int(value: Any) -> str | None:
@@ -283,20 +283,20 @@ def _is_mapping(value: Any) -> bool:
 
 
 ANYTHING = _make_kind("anything", "anything", lambda value: True)
-SIMPLE: dict[Any, Kind] = {
+SIMPLE: dict[Any, ParameterKind] = {
     Any: ANYTHING,
     object: ANYTHING,
     type(None): _make_kind("None", "None", lambda value: value is None),
     bool: _make_kind("True or False", "True or False", lambda value: isinstance(value, bool | np.bool_)),
-    int: Kind("a whole number", "whole numbers", _find_fault_of_int),
-    float: Kind("a number", "numbers", _find_fault_of_float),
+    int: ParameterKind("a whole number", "whole numbers", _find_fault_of_int),
+    float: ParameterKind("a number", "numbers", _find_fault_of_float),
     str: _make_kind("a string", "strings", lambda value: isinstance(value, str)),
     np.ndarray: _make_kind("an array", "arrays", _is_array),
     Hashable: _make_kind("a value", "values", _is_label),
 }
 
 
-def _read_type(hint: Any) -> Kind:
+def _read_type(hint: Any) -> ParameterKind:
     """Return what a type takes."""
     if isinstance(hint, Hashable) and hint in SIMPLE:
         return SIMPLE[hint]
@@ -307,7 +307,7 @@ def _read_type(hint: Any) -> Kind:
         return _read_union(parts)
     if origin is Literal:
         words = f"one of {', '.join(map(repr, parts))}" if len(parts) > 1 else repr(parts[0])
-        return Kind(words, words, lambda value: _find_fault_of_choice(value, parts, words))
+        return ParameterKind(words, words, lambda value: _find_fault_of_choice(value, parts, words))
     if origin is tuple and Ellipsis not in parts:
         return _read_tuple([_read_type(part) for part in parts])
     if origin in (Sequence, list, tuple, Collection):
@@ -332,7 +332,7 @@ def _find_fault_of_choice(value: Any, choices: Sequence[Any], words: str) -> str
     return None if value in choices else f"must be {words}; it is {describe(value)}"
 
 
-def _read_union(parts: Sequence[Any]) -> Kind:
+def _read_union(parts: Sequence[Any]) -> ParameterKind:
     """Return what any of several types takes; names beside functions or classes are looked up in a table, which says more."""
     origins = [get_origin(part) or part for part in parts]
     if Literal in origins and (Callable in origins or type in origins):
@@ -351,7 +351,7 @@ def _read_union(parts: Sequence[Any]) -> Kind:
         return worst
 
     words = [kind.words for kind in kinds]
-    return Kind(_join_or(words), _join_or([kind.plural for kind in kinds]), find_fault)
+    return ParameterKind(_join_or(words), _join_or([kind.plural for kind in kinds]), find_fault)
 
 
 def _join_or(words: Sequence[str]) -> str:
@@ -359,7 +359,7 @@ def _join_or(words: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def _read_items(origin: Any, item: Any) -> Kind:
+def _read_items(origin: Any, item: Any) -> ParameterKind:
     """Return what a list takes; where it is of strings, also one string."""
     kind, is_of_objects = _read_type(item), inspect.isclass(item) and item not in SIMPLE
     is_right = _is_collection if origin is Collection else _is_list
@@ -375,10 +375,10 @@ def _read_items(origin: Any, item: Any) -> Kind:
         return next((fault for fault in faults if fault is not None), None)
 
     words = "a list" if kind is ANYTHING else f"a list of {kind.plural}"
-    return Kind(words, f"lists{words[6:]}", find_fault)
+    return ParameterKind(words, f"lists{words[6:]}", find_fault)
 
 
-def _read_tuple(kinds: Sequence[Kind]) -> Kind:
+def _read_tuple(kinds: Sequence[ParameterKind]) -> ParameterKind:
     """Return what a tuple of so many parts takes."""
 
     def find_fault(values: Any) -> str | None:
@@ -388,10 +388,10 @@ def _read_tuple(kinds: Sequence[Kind]) -> Kind:
         return next((fault for fault in faults if fault is not None), None)
 
     words = f"{len(kinds)} values, each {_join_or([kind.words for kind in kinds])}"
-    return Kind(words, words, find_fault)
+    return ParameterKind(words, words, find_fault)
 
 
-def _read_mapping(keys: Kind, values: Kind) -> Kind:
+def _read_mapping(keys: ParameterKind, values: ParameterKind) -> ParameterKind:
     """Return what a dict takes."""
 
     def find_fault(mapping: Any) -> str | None:
@@ -406,10 +406,10 @@ def _read_mapping(keys: Kind, values: Kind) -> Kind:
 
     known = [kind.plural for kind in (keys, values) if kind is not ANYTHING]
     words = f"dict of {' to '.join(known)}" if known else "dict"
-    return Kind(f"a {words}", words.replace("dict", "dicts", 1), find_fault)
+    return ParameterKind(f"a {words}", words.replace("dict", "dicts", 1), find_fault)
 
 
-def _read_markers(hint: Any, markers: Sequence[Any]) -> Kind:
+def _read_markers(hint: Any, markers: Sequence[Any]) -> ParameterKind:
     """Return what a type with markers takes."""
     for marker in markers:
         if isinstance(marker, Values):
@@ -428,10 +428,10 @@ def _read_markers(hint: Any, markers: Sequence[Any]) -> Kind:
                     return f"must be {limit.words}; it is {describe(value)}"
         return fault
 
-    return Kind(words, kind.plural, find_fault)
+    return ParameterKind(words, kind.plural, find_fault)
 
 
-def _read_values(hint: Any, marker: Values) -> Kind:
+def _read_values(hint: Any, marker: Values) -> ParameterKind:
     """Return what a tensor or an array of numbers takes: its type, its shape, and that it is finite."""
     shape = "(n_cells, n_features)" if marker.n_dimensions == 2 else "(n_features,)"
     name = "an array of real numbers" if hint is np.ndarray else "a tensor of float32 or float64"
@@ -451,7 +451,7 @@ def _read_values(hint: Any, marker: Values) -> Kind:
             return ""
         return _find_fault_of_values(x, marker, shape)
 
-    return Kind(f"{name}, {shape}", f"tensors, {shape}", find_fault)
+    return ParameterKind(f"{name}, {shape}", f"tensors, {shape}", find_fault)
 
 
 def _find_fault_of_values(x: Any, marker: Values, shape: str) -> str | None:

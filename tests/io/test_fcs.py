@@ -437,11 +437,11 @@ def test_what_is_no_file(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"path": 3}, TypeError, "path must be the name of a file; it is a int"),
-        ({"offsets": "both"}, ValueError, "offsets must be one of 'auto', 'header' and 'text'; it is 'both'"),
-        ({"offsets": ["auto"]}, ValueError, "offsets must be one of"),
-        ({"data_set": 0}, ValueError, "data_set must be the number of a data set, from 1; it is 0"),
-        ({"data_set": True}, ValueError, "data_set must be"),
+        ({"path": 3}, TypeError, "path must be a string or a PathLike; it is 3"),
+        ({"offsets": "both"}, ValueError, "offsets must be one of 'auto', 'header', 'text'; it is 'both'"),
+        ({"offsets": ["auto"]}, TypeError, "offsets must be one of"),
+        ({"data_set": 0}, ValueError, "data_set must be at least 1; it is 0"),
+        ({"data_set": True}, TypeError, "data_set must be"),
         ({"convert": "no"}, TypeError, "convert must be True or False; it is 'no'"),
     ],
 )

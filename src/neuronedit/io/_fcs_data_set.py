@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +21,6 @@ from ._fcs_text import BLANK, HEADER_SIZE, FcsFault, Header, Keywords, Segment, 
 
 logger = logging.getLogger(__name__)
 
-OFFSETS = ("auto", "header", "text")
 GZIP = b"\x1f\x8b"
 MAX_EXPANSION, MIN_EXPANDED = 100, 2**26  # a gzipped file may grow by this factor, or to this size
 MAX_DATA_SETS = 1_000
@@ -97,14 +95,6 @@ def read_data_set(
     path: str | os.PathLike[str], *, data_set: int | None = None, offsets: str = "auto", convert: bool = True
 ) -> FcsDataSet:
     """Read one data set of a file; the arguments are those of :func:`neuronedit.io.read_fcs`."""
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path must be the name of a file; it is a {type(path).__name__}.")
-    if offsets not in OFFSETS:
-        raise ValueError(f"offsets must be one of 'auto', 'header' and 'text'; it is {offsets!r}.")
-    if data_set is not None and (isinstance(data_set, bool) or not isinstance(data_set, Integral) or data_set < 1):
-        raise ValueError(f"data_set must be the number of a data set, from 1; it is {data_set!r}.")
-    if not isinstance(convert, bool):
-        raise TypeError(f"convert must be True or False; it is {convert!r}.")
     path = Path(path)
     if not path.is_file():
         hint = "is a folder: give one of its files" if path.is_dir() else "is not a file"
