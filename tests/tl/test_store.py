@@ -443,8 +443,11 @@ def test_a_full_disk_ends_in_one_error_and_loses_nothing(cells, model, tmp_path,
 
 def test_where_nobody_may_write_one_error_says_so(cells, model, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot be written: "):
-        apply(cells, model, tmp_path / "file" / "edited.zarr")
+    for path in (tmp_path / "file" / "edited.zarr", "/proc/none/edited.zarr"):
+        with pytest.raises(OSError, match="cannot be written: "):
+            apply(cells, model, path)
+    with pytest.raises(ValueError, match="exists and is no store of ne.tl.edit"):
+        apply(cells, model, "/")
 
 
 def test_a_store_of_before_is_named(cells, model, tmp_path):
