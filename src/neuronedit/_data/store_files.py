@@ -93,8 +93,8 @@ class StoreFiles:
     def names(self, under: str = "") -> Iterator[str]:
         """Yield the names of all files, or those of a folder."""
         for folder, _, files in os.walk(self.path / under):
-            inside = Path(folder).relative_to(self.path)
-            yield from ((inside / name).as_posix() for name in files)
+            place = Path(folder).relative_to(self.path)
+            yield from ((place / name).as_posix() for name in files)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, where they are there."""
