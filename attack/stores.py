@@ -5,6 +5,7 @@ the same call makes of the store later is compared, file by file, with what an u
 """
 
 import contextlib
+import importlib
 import os
 import pickle
 import random
@@ -366,15 +367,15 @@ def fork(
 
 def prepare(folder: str) -> None:
     """Make cells and two models, once."""
-    import neuronedit as ne
-
-    loaded = ne.tl.apply, ne.tl.edit  # here, and not in each child
+    importlib.import_module("neuronedit.tl")  # here, and not in each child
     done = Path(folder) / "prepared"
-    if loaded and done.exists():
+    if done.exists():
         return
 
     def make() -> str:
         import anndata as ad
+
+        import neuronedit as ne
 
         cells = ne.datasets.simulate_batches(n_cells=150)
         ne.tl.train(cells, widths=(16, 5), max_epochs=1, progress_bar=False)
