@@ -10,6 +10,7 @@ import sys
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
@@ -242,6 +243,22 @@ def test_a_digest_sees_every_value_and_not_how_it_is_stored():
     assert digest_cells(CellReader(sparse.csr_matrix(cells)).dense_copy()) == digest_cells(cells)
 
 
+def test_a_table_is_what_its_columns_hold():
+    n = 4
+    columns = {"text": ["a", None] * 2, "mixed": [1, "a"] * 2, "time": pd.date_range("2020", periods=n)}
+    columns["whole"] = pd.array([1, None] * 2, dtype="Int64")
+    table = pd.DataFrame(columns)
+    digests = {store._digest_table(table), store._digest_table(table[["text"]]), store._digest_table(table[[]])}
+    digests |= {store._digest_table(table.iloc[::-1]), store._digest_table(table.rename(columns={"text": "other"}))}
+    assert len(digests) == 5
+    assert store._digest_table(table.astype({"text": "category"})) in digests
+
+
+def test_cells_without_annotation_are_written(cells, model, tmp_path):
+    cells.obs = cells.obs[[]]
+    ne.tl.apply(cells, model, query=cells.obs_names[:50], write_to=tmp_path / "edited.zarr")
+
+
 # verified
 
 
@@ -281,7 +298,7 @@ def test_a_block_that_is_damaged_while_others_are_written_is_found_at_the_end(ce
     def write(self, number, *arguments):
         write_block(self, number, *arguments)
         if number == 3:
-            flip(next(path.glob("layers/edited/**/1*")))
+            flip(path / "layers/edited/1.0")
 
     monkeypatch.setattr(store.EditStore, "_write_block", write)
     apply(cells, model, path)
@@ -289,13 +306,13 @@ def test_a_block_that_is_damaged_while_others_are_written_is_found_at_the_end(ce
 
 
 def test_a_disk_that_keeps_nothing_is_refused(cells, model, tmp_path, monkeypatch):
-    path, write_block = tmp_path / "edited.zarr", store.EditStore._write_block
+    path, verify_block = tmp_path / "edited.zarr", store.EditStore._verify_block
 
-    def write(self, number, *arguments):
-        write_block(self, number, *arguments)
+    def verify(self, number, *arguments):
+        verify_block(self, number, *arguments)
         truncate(self.path / self._name_files(number)[0])
 
-    monkeypatch.setattr(store.EditStore, "_write_block", write)
+    monkeypatch.setattr(store.EditStore, "_verify_block", verify)
     with pytest.raises(OSError, match="does not keep what is written into it"):
         apply(cells, model, path)
 
@@ -426,8 +443,11 @@ def test_a_full_disk_ends_in_one_error_and_loses_nothing(cells, model, tmp_path,
 
 def test_where_nobody_may_write_one_error_says_so(cells, model, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot be written: "):
-        apply(cells, model, tmp_path / "file" / "edited.zarr")
+    for path in (tmp_path / "file" / "edited.zarr", "/proc/none/edited.zarr"):
+        with pytest.raises(OSError, match="cannot be written: "):
+            apply(cells, model, path)
+    with pytest.raises(ValueError, match="exists and is no store of ne.tl.edit"):
+        apply(cells, model, "/")
 
 
 def test_a_store_of_before_is_named(cells, model, tmp_path):

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+MAX_TRIES = 100  # to lock what others leave at this moment
 SIGN_OF_LIFE = 600.0  # seconds after which a writer that this machine cannot see counts as gone
 
 
@@ -18,7 +19,7 @@ class WorkFolder:
 
     def __init__(self, store: Path) -> None:
         self.store = store
-        self.path = store.with_name(f"{store.name}.neuronedit")
+        self.path = Path(f"{store}.neuronedit")
         self.lock = self.path / "lock"  # held by the writer, with its process and machine as text
         self.setup = self.path / "setup"  # a store, or a part of one, that is moved into its place once it is whole
         self.progress = self.path / "progress"  # likewise
@@ -35,9 +36,9 @@ class WorkFolder:
         file = self._acquire()
         try:
             self._clear()
-            file.truncate(0)
-            file.write(f"{os.getpid()} {socket.gethostname()}")
-            file.flush()
+            with explain_os_errors(self.store):
+                file.truncate(0)
+                file.write(f"{os.getpid()} {socket.gethostname()}".encode())
             yield
         finally:
             self._clear()
@@ -52,15 +53,17 @@ class WorkFolder:
         with suppress(OSError):
             os.utime(self.lock)
 
-    def _acquire(self) -> IO[str]:
+    def _acquire(self) -> IO[bytes]:
         """Return the lock: the system frees it when the file is closed, or the process dies."""
-        while True:
+        for _ in range(MAX_TRIES):
+            with explain_os_errors(self.store):
+                self.path.mkdir(parents=True, exist_ok=True)
             try:
-                with explain_os_errors(self.store):
-                    self.path.mkdir(parents=True, exist_ok=True)
-                    file = self.lock.open("a+")
+                file = self.lock.open("a+b", buffering=0)
             except FileNotFoundError:  # another writer has just left, with the folder
                 continue
+            except OSError as error:
+                raise _explain(error, self.store) from None
             try:
                 is_locked = _try_lock(file)
                 if is_locked is False or self._is_current(file):
@@ -70,17 +73,18 @@ class WorkFolder:
                 file.close()
                 raise
             file.close()  # of a writer that has just left
+        raise OSError(f"{self.lock} cannot be locked: others take it all the time.")
 
-    def _is_current(self, file: IO[str]) -> bool:
+    def _is_current(self, file: IO[bytes]) -> bool:
         try:
             return os.path.samestat(os.fstat(file.fileno()), self.lock.stat())
         except FileNotFoundError:
             return False
 
-    def _check_alone(self, file: IO[str], is_locked: bool | None) -> None:
+    def _check_alone(self, file: IO[bytes], is_locked: bool | None) -> None:
         """Refuse where another process holds the lock, or may: some file systems do not show locks to other machines."""
         file.seek(0)
-        pid, _, host = file.read().partition(" ")
+        pid, _, host = file.read().decode(errors="replace").partition(" ")
         who = f"{self.store} is being written by process {pid or '?'} on {host or '?'}"
         if is_locked is False:
             raise OSError(f"{who}; wait for it, or choose another write_to.")
@@ -103,11 +107,15 @@ def explain_os_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:  # one of ours
             raise
-        text = f"{path} cannot be written: {error.strerror}; what is there stays, and the same call goes on with it"
-        raise OSError(error.errno, text) from None
+        raise _explain(error, path) from None
 
 
-def _try_lock(file: IO[str]) -> bool | None:
+def _explain(error: OSError, path: Path) -> OSError:
+    text = f"{path} cannot be written: {error.strerror}; what is there stays, and the same call goes on with it"
+    return OSError(error.errno, text)
+
+
+def _try_lock(file: IO[bytes]) -> bool | None:
     """Lock an open file. `False`: another process has locked it; `None`: files cannot be locked here."""
     try:
         if sys.platform == "win32":

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property, partial
@@ -110,9 +111,15 @@ class EditStore:
             if not (numbers := self._find_unwritten()):
                 return _read_summary(self.progress.so_far)
             blocks = space.cells.map_blocks(job, self.progress.n_rows, is_query, only=numbers)
-            for number, (rows, results) in zip(numbers, blocks, strict=True):
+            with ThreadPoolExecutor(1) as pool:  # a block is verified while the next one is edited
+                verified = pool.submit(lambda: None)
+                for number, (rows, (edited, summary, before)) in zip(numbers, blocks, strict=True):
+                    with explain_os_errors(self.path):
+                        self._write_block(number, slice(*rows), edited)
+                        verified.result()
+                    verified = pool.submit(self._verify_block, number, before, summary)
                 with explain_os_errors(self.path):
-                    self._write_block(number, slice(*rows), *results)
+                    verified.result()
         raise OSError(f"{self.path} does not keep what is written into it; choose a write_to on another disk.")
 
     def finish(self, record: Record) -> None:
@@ -151,20 +158,20 @@ class EditStore:
             logger.warning(text, len(damaged), self.path)
         return [*damaged, *range(len(written), -(-self.progress.of // self.progress.n_rows))]
 
-    def _write_block(
-        self, number: int, rows: slice, edited: EditedLayers, summary: EditSummary | None, before: str
-    ) -> None:
-        """Write a block, and then that it is written."""
-        names = self._name_files(number)
-        self.files.remove(names)  # what a run that was killed has left
+    def _write_block(self, number: int, rows: slice, edited: EditedLayers) -> None:
+        """Write a block, in place of what a run that was killed has left."""
+        self.files.remove(self._name_files(number))
         values = [*edited.layers, edited.neurons, edited.support, edited.distance]
         for array, block in zip(self.arrays.values(), values, strict=True):
             array[rows] = block
-        so_far = self.progress.so_far
+
+    def _verify_block(self, number: int, before: str, summary: EditSummary | None) -> None:
+        """Read back what was written, and write down that it is there."""
+        after, so_far = self.files.digest(self._name_files(number)), self.progress.so_far
         if summary is not None and number == len(self.progress.blocks):
             summary = summary if so_far is None else _read_summary(so_far).merge(summary)
             so_far = {name: x.tolist() if isinstance(x, np.ndarray) else x for name, x in asdict(summary).items()}
-        self._save(self.progress.with_block(number, [before, self.files.digest(names)], so_far))
+        self._save(self.progress.with_block(number, [before, after], so_far))
         self.folder.show_life()
 
     def _name_files(self, number: int) -> list[str]:
@@ -274,8 +281,8 @@ def _describe_job(
 def _digest_names(names: "pd.Index[Any]") -> str:
     sha = hashlib.sha256(str(len(names)).encode())
     for start in range(0, len(names), NAMES_AT_ONCE):
-        part = list(map(str, names[start : start + NAMES_AT_ONCE]))
-        sha.update(json.dumps(part).encode())
+        part = names[start : start + NAMES_AT_ONCE].tolist()
+        sha.update("\0".join(map(str, part)).encode() + b"\0")
     return sha.hexdigest()
 
 
@@ -283,8 +290,9 @@ def _digest_table(table: pd.DataFrame) -> str:
     """Return the digest of the columns of a table, whatever holds them."""
     sha = hashlib.sha256(json.dumps(list(map(str, table.columns))).encode())
     for start in range(0, len(table), NAMES_AT_ONCE):
-        part = table.iloc[start : start + NAMES_AT_ONCE]
-        sha.update(pd.util.hash_pandas_object(part, index=False).to_numpy())
+        for j in range(table.shape[1]):
+            column = table.iloc[start : start + NAMES_AT_ONCE, j]
+            sha.update(pd.util.hash_pandas_object(column, index=False).to_numpy())
     return sha.hexdigest()
 
 
