@@ -3,16 +3,19 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
 from .check import format_choices, to_json
+from .integrity import parse_json, refusing
 
 
 class Tool(StrEnum):
@@ -28,6 +31,12 @@ class Tool(StrEnum):
 # what each tool's record holds, for errors
 CONTENT = {Tool.EDIT: "edit", Tool.CORRECT: "batch correction", Tool.COMBINE: "predicted combinations"}
 CONTENT |= {Tool.SYNERGY: "synergy", Tool.COMPARE: "comparison"}
+
+# What results are computed from, besides the config: parts of a record, and columns of its tables. They are saved in model
+# files, and the record's digest is of them alone: a column or a note of the user's own changes nothing.
+PARTS = ("features", "fitted", "batches")
+COLUMNS = ("batch", "feature", "observed_change", "observed_error", "mean_error", "held_out_error", "wrong_direction")
+COLUMNS += ("status",)
 
 
 @dataclass(frozen=True)
@@ -45,13 +54,23 @@ class Record:
         stored = adata.uns.get(key)
         tools = tools or (Tool.EDIT,)
         is_ours = isinstance(stored, Mapping) and _slots.VERSION in stored and "weights" not in stored
-        tool = Tool(str(stored["tool"])) if is_ours and "tool" in stored else _guess_tool(stored) if is_ours else None
+        with refusing_record(key):
+            tool = Tool(str(stored["tool"])) if is_ours and "tool" in stored else _guess_tool(stored) if is_ours else None
         if tool not in tools:
             what = " or ".join(CONTENT[one] for one in tools)
             raise KeyError(f"uns[{key!r}] holds no {what}; call {tools[0]} first. uns has {format_choices(adata.uns)}.")
-        stored = stored if "tool" in stored else _upgrade(dict(stored), key, tool)
-        config = json.loads(str(stored["config"]))
-        content = {name: value for name, value in stored.items() if name not in ("config", "tool", _slots.VERSION)}
+        with refusing_record(key, tool):
+            if "digest" in stored and str(stored["digest"]) != digest_record(stored):
+                raise ValueError("its digest differs")
+            is_former = "tool" not in stored and tool is Tool.EDIT
+            stored = _upgrade(dict(stored)) if is_former else stored
+            config = parse_json(str(stored["config"]))
+            if tool in (Tool.EDIT, Tool.CORRECT):
+                _check_types(config, stored)
+        if "tool" not in stored and not is_former:
+            raise ValueError(f"uns[{key!r}] was written before the first release of neuronedit; call {tool} again.")
+        marks = ("config", "tool", "digest", _slots.VERSION)
+        content = {name: value for name, value in stored.items() if name not in marks}
         if fitted_here and "model" in config:
             where = f"on other cells ({config['model']})"
             raise ValueError(f"uns[{key!r}] was fitted {where}: its source and target are not here.")
@@ -60,8 +79,15 @@ class Record:
     @property
     def space_ids(self) -> dict[str, str]:
         """Return the id of each space that the edits of this record were fitted in; nothing where it is not known."""
-        about = self.content.get("fitted", {}).get("about", "{}")
-        return json.loads(str(about)).get("spaces", {})
+        with refusing_record(self.key, self.tool):
+            spaces = parse_json(str(self.content.get("fitted", {}).get("about", "{}"))).get("spaces", {})
+            return {str(name): str(identity) for name, identity in spaces.items()}
+
+    @property
+    def fitted_digest(self) -> str:
+        """Return the digest of the fitted edits, which `check_fitted` has found right."""
+        fitted = self.content["fitted"]
+        return str(fitted["digest"]) if "digest" in fitted else digest_fitted(fitted)
 
     def write(self, adata: AnnData) -> None:
         """Write it into ``uns``, in a form that survives h5ad and zarr."""
@@ -70,7 +96,13 @@ class Record:
     def to_uns(self) -> dict[str, Any]:
         """Return what is written."""
         marks = {"tool": str(self.tool), _slots.VERSION: version("neuronedit")}
-        return {"config": json.dumps(self.config, default=to_json), **self.content, **marks}
+        stored = {"config": json.dumps(self.config, default=to_json), **self.content, **marks}
+        return stored | {"digest": digest_record(stored)}
+
+
+def refusing_record(key: str, tool: Tool | None = None) -> AbstractContextManager[None]:
+    """Turn whatever goes wrong while a record is read into an `IntegrityError` that names it."""
+    return refusing(f"uns[{key!r}] was changed after it was fitted", f"Call {tool or Tool.EDIT} again.")
 
 
 def digest(words: str, arrays: Mapping[str, Any]) -> str:
@@ -90,6 +122,36 @@ def digest_fitted(packed: Mapping[str, Any]) -> str:
     return digest(f"{packed['map']} {packed['about']}", arrays)
 
 
+def digest_record(stored: Mapping[str, Any]) -> str:
+    """Return the digest of what results are computed from in a record: the same before and after h5ad and zarr files.
+
+    Of fitted edits it has only their digest, so that it costs little; whoever uses their arrays compares that as well.
+    """
+    words = [str(stored["tool"]), str(stored["config"]), str(stored.get("fitted", {}).get("digest", ""))]
+    tables = {name: stored[name] for name in PARTS if isinstance(stored.get(name), pd.DataFrame)}
+    arrays = {}
+    for name, table in tables.items():
+        rows = [str(row) for row in table.index]
+        if {"batch", "feature"} <= set(table):
+            rows = [f"{batch}/{feature}" for batch, feature in zip(table["batch"], table["feature"], strict=True)]
+        order = sorted(range(len(rows)), key=rows.__getitem__)
+        words += [name, *(rows[i] for i in order)]
+        for column in [column for column in COLUMNS if column in table]:
+            values = table[column].to_numpy()[order]
+            if values.dtype.kind in "fiub":
+                values = values.astype(np.float64)
+                arrays[f"{name}/{column}"] = np.where(np.isnan(values), np.nan, values)  # one NaN of many
+            else:
+                words += [column, *map(str, values)]
+    return digest(json.dumps(words), arrays)
+
+
+def check_fitted(fitted: Mapping[str, Any]) -> None:
+    """Refuse packed edits that are not those that were packed."""
+    if "digest" in fitted and str(fitted["digest"]) != digest_fitted(fitted):
+        raise ValueError("its digest differs")
+
+
 def deep_copy(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a record in ``uns``; `copy.deepcopy` crashes on words read from zarr, at least in numpy 2.0."""
     parts = {name: deep_copy(value) if isinstance(value, Mapping) else value for name, value in record.items()}
@@ -101,7 +163,21 @@ def _guess_tool(stored: Mapping[str, Any]) -> Tool | None:
     for name, tool in (("batches", Tool.CORRECT), ("orders", Tool.COMBINE), ("carries_over", Tool.SYNERGY)):
         if name in stored:
             return tool
-    return Tool.EDIT if "edit" in json.loads(str(stored["config"])) and "features" in stored else None
+    return Tool.EDIT if "edit" in parse_json(str(stored["config"])) and "features" in stored else None
+
+
+def _check_types(config: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """Refuse what no edit or correction writes, where nothing else would notice before any work."""
+    keys = config["key"]
+    if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
+        raise ValueError("its config names no spaces")
+    for name, kinds in (("layer", str | None), ("edit", str), ("batch_key", str), ("edit_params", dict)):
+        if name in config and not isinstance(config[name], kinds):
+            raise ValueError(f"{name} in its config is {config[name]!r}")
+    for name in PARTS:
+        kind = Mapping if name == "fitted" else pd.DataFrame
+        if name in stored and not isinstance(stored[name], kind):
+            raise ValueError(f"its {name!r} is a {type(stored[name]).__name__}")
 
 
 # names in records that were written before the first release, and what they are called now: columns, parts of an ensemble
@@ -111,11 +187,9 @@ FORMER_ENSEMBLE = {"how": "fold_kind", "parts": "folds", "part_weights": "fold_w
 FORMER_ENSEMBLE |= {"combined": "ensemble_scores", "tested": "coverage"}
 
 
-def _upgrade(stored: dict[str, Any], key: str, tool: Tool) -> dict[str, Any]:
-    """Return the record of an edit that was written before the first release under today's names; refuse those of other tools."""
-    if tool is not Tool.EDIT:
-        raise ValueError(f"uns[{key!r}] was written before the first release of neuronedit; call {tool} again.")
-    config = json.loads(str(stored["config"]))
+def _upgrade(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of an edit that was written before the first release under today's names."""
+    config = parse_json(str(stored["config"]))
     usual = {"axes": "neurons", "neurons": None, "residual": True, "pairs": None}
     changed = {name: config.pop(name) for name in usual if config.get(name, usual[name]) != usual[name]}
     if "pairs" in changed:

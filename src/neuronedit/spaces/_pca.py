@@ -17,6 +17,8 @@ class PCA(FittedSpace):
     components: Tensor  # (n_features, n_components), orthonormal, by decreasing variance
 
     def __init__(self, *, n_features: int, n_components: int) -> None:
+        if n_components < 1:
+            raise ValueError(f"n_components must be at least 1; it is {n_components}.")
         super().__init__(n_features=n_features, n_components=n_components)
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("components", torch.zeros(n_features, n_components))
