@@ -137,7 +137,7 @@ def build(metadata: Any, arrays: dict[str, np.ndarray], signed: bool) -> bytes:
     words["neuronedit"] = json.dumps(metadata)
     if signed and hasattr(writer, "DIGEST"):
         words[writer.DIGEST] = writer.digest(words["neuronedit"], arrays)
-    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, words)
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()}, words)
 
 
 def _sign_records(metadata: Any, arrays: dict[str, np.ndarray]) -> None:

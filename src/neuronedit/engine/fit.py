@@ -17,7 +17,7 @@ from .._data.check import check_parameters, describe_choice, format_choices, loo
 from .._data.design import Design, Labels
 from .._data.integrity import parse_json, refusing
 from .._data.reader import CellReader, chunks
-from .._data.record import Record, check_fitted, digest_fitted
+from .._data.record import Record, Tool, check_fitted, digest_fitted
 from .._data.space import Scale, TrainedSpace, check_space_ids
 from .._maps import OnNeurons, Scaled, WithNeurons
 from .._subsample import subsample
@@ -235,6 +235,8 @@ def unpack_edits(
         about, scale = parse_json(str(stored["about"])), space.trained_on
         if stored["scale"]:  # an edit of before the first release has none
             scale = Scale.from_uns(record.config["layer"], stored["scale"], len(space.features))
+        if record.tool is Tool.EDIT and about["names"] != ["edit"]:
+            raise ValueError("it holds more or others than one edit")
         spaces = dict(zip(space.keys, space.spaces, strict=True))
         parts = unpack(str(stored["map"]), stored["arrays"], spaces, space.device)
         edits = {}
@@ -250,6 +252,7 @@ def unpack_edits(
             if any(column.dtype.kind not in "fib" for column in columns):
                 raise ValueError("its table of features has words in place of numbers")
             change, error, wrong_direction, *more = (column.to_numpy() for column in columns)
+            wrong_direction = wrong_direction.astype(bool)
             text = f"Fitted before, on other cells ({source_name}). {summary}".strip()
             fitted = FittedEdit(maps, own_support, own_distance, change, error, wrong_direction, text)
             edits[str(name)] = replace(fitted, observed_error=more[0]) if more else fitted

@@ -9,6 +9,7 @@ from anndata import AnnData
 from .._data.output import Output
 from .._data.record import Record
 from .._data.space import TrainedSpace
+from .._data.undo import writing
 from .alarms import Alarm, sort_alarms, tabulate_alarms
 from .apply import EditedLayers, apply_edit, computing, encode_others
 from .fit import FittedEdit
@@ -59,7 +60,7 @@ def write_edit(
     if output.write_to is not None:
         store.finish(record)
         return None
-    adata = adata.copy() if copy else adata
-    edited.write(adata, output.key, output.layers, space.layer)
-    record.write(adata)
+    with writing(adata, copy) as adata:
+        edited.write(adata, output.key, output.layers, space.layer)
+        record.write(adata)
     return adata if copy else None

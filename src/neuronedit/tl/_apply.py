@@ -16,6 +16,7 @@ from .._data.design import read_query
 from .._data.output import Output
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
+from .._data.undo import writing
 from ..engine.apply import EditedLayers, apply_edit, computing, encode_others
 from ..engine.fit import FittedEdit, unpack_edits
 from ..engine.report import write_verdict
@@ -119,9 +120,9 @@ def apply(
 
     # write: of a batch correction, as `write_edit` does of an edit
     record.content.update(content | output.to_uns())
-    adata = adata.copy() if copy else adata
-    edited.write(adata, output.key, output.layers, space.layer)
-    record.write(adata)
+    with writing(adata, copy) as adata:
+        edited.write(adata, output.key, output.layers, space.layer)
+        record.write(adata)
     return adata if copy else None
 
 

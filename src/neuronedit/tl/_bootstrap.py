@@ -11,6 +11,7 @@ from .._data.check import check_at_least, get_edited_cells, get_matrix, open_ada
 from .._data.design import Design
 from .._data.record import Record
 from .._data.space import TrainedSpace, check_space_ids
+from .._data.undo import writing
 from ..engine.apply import computing
 from ..engine.fit import Edit, resample_edit
 from ..engine.report import combine_errors
@@ -110,14 +111,14 @@ def bootstrap(
         sd, error = resample_edit(fitted, space.cells, query, space.device, n=n_bootstrap, rng=rng, strength=strength)
 
     # write
-    adata = adata.copy() if copy else adata
-    layer = _slots.sd(key)
-    adata.layers[layer] = np.zeros_like(np.asarray(adata.layers[key]))
-    adata.layers[layer][query] = sd
+    layer, layer_sd = _slots.sd(key), np.zeros_like(np.asarray(adata.layers[key]))
+    layer_sd[query] = sd
     features = record.content["features"].loc[space.features]
     features = features.assign(mean_error=combine_errors(features["held_out_error"].to_numpy(), error))
     record.content["features"] = features.loc[adata.var_names]
     record.content["layers"] = np.array([*dict.fromkeys([*record.content["layers"], layer])], dtype=str)
     record.config.update({"n_bootstrap": n_bootstrap})
-    record.write(adata)
+    with writing(adata, copy) as adata:
+        adata.layers[layer] = layer_sd
+        record.write(adata)
     return adata if copy else None

@@ -19,6 +19,7 @@ from .._data.design import read_populations
 from .._data.output import copy_cofactor
 from .._data.reader import CHUNK, check_finite, read_cells
 from .._data.record import Record, Tool
+from .._data.undo import writing
 from .._device import find_device
 from ..baselines import BASELINES, QUICK
 from ..metrics import AGREEMENTS, CHECKS, METRICS
@@ -172,13 +173,14 @@ def compare(
 
     # write
     if key_added is not None:
-        for name, predicted in predictions.items():
-            whole = reader.dense_copy()
-            whole[rows["query"]] = predicted
-            adata.layers[layers[name]] = whole
-            copy_cofactor(adata, layer, layers[name])
         config = {"groupby": groupby, **populations, "methods": list(predictions), "layer": layer, "rng": rng}
-        Record(key_added, Tool.COMPARE, config, {}).write(adata)
+        with writing(adata):
+            for name, predicted in predictions.items():
+                whole = reader.dense_copy()
+                whole[rows["query"]] = predicted
+                adata.layers[layers[name]] = whole
+                copy_cofactor(adata, layer, layers[name])
+            Record(key_added, Tool.COMPARE, config, {}).write(adata)
     return _sort_methods(pd.DataFrame(table), list(measures))
 
 

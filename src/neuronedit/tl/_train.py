@@ -12,6 +12,7 @@ from .. import _slots
 from .._data.check import check_free, check_parameters, describe_choice, format_choices, lookup, open_adata
 from .._data.reader import check_finite, encode_all, read_cells
 from .._data.space import Scale, name_space_class, write_space
+from .._data.undo import writing
 from .._device import find_device
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
 from ._progress import show_progress
@@ -148,13 +149,13 @@ def train(
     neurons = encode_all(trained, cells, training.device)
 
     # write
-    adata = adata.copy() if copy else adata
     settings: dict[str, Any] = {"max_epochs": training.epochs(adata.n_obs), "batch_size": training.batch_size}
     settings |= {"precision": precision, "lr": training.peak, "schedule": describe_choice(schedule)}
     settings |= {"validation_size": validation_size, "early_stopping": early_stopping}
     settings |= {"rng": training.rng, "device": str(training.device)}
-    write_space(adata, key_added, name_space_class(kind), trained, layer, settings, cells)
-    adata.obsm.pop(_slots.neurons(key_added), None)  # of a space that this one takes the place of
-    if neurons is not None:
-        adata.obsm[_slots.neurons(key_added)] = neurons
+    with writing(adata, copy) as adata:
+        write_space(adata, key_added, name_space_class(kind), trained, layer, settings, cells)
+        adata.obsm.pop(_slots.neurons(key_added), None)  # of a space that this one takes the place of
+        if neurons is not None:
+            adata.obsm[_slots.neurons(key_added)] = neurons
     return adata if copy else None
