@@ -14,8 +14,8 @@ ERRORS = (ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError)  
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; what goes wrong is one line on stderr, and an exit code that is not 0."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         options.run(options)
         sys.stdout.flush()  # a full disk or a closed pipe is found here, not at the exit
     except KeyboardInterrupt:
