@@ -112,7 +112,7 @@ def digest(words: str, arrays: Mapping[str, Any]) -> str:
         array = np.asarray(arrays[name], order="C")
         array = array if array.ndim else array.astype(float)  # files keep a single number without its type
         sha.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        sha.update(array.tobytes())
+        sha.update(array)
     return sha.hexdigest()
 
 

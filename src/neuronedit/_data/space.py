@@ -301,9 +301,12 @@ def _all_subclasses(kind: type[Any]) -> list[type[Any]]:
     return [one for direct in kind.__subclasses__() for one in (direct, *_all_subclasses(direct))]
 
 
-def check_space_ids(ids: Mapping[str, str], adata: AnnData, key: str) -> None:
-    """Refuse an edit whose space was trained again, or changed, since it was fitted."""
+def check_space_ids(
+    ids: Mapping[str, str], adata: AnnData, key: str, *, known: Mapping[str, str] | None = None
+) -> None:
+    """Refuse an edit whose space was trained again, or changed, since it was fitted; ``known`` are ids that were read before."""
+    known = known or {}
     for space, identity in ids.items():
-        if SavedSpace.read_id(adata, space) != identity:
+        if (known[space] if space in known else SavedSpace.read_id(adata, space)) != identity:
             text = f"uns[{key!r}] was fitted in another space than uns[{space!r}] holds now: it was trained again."
             raise ValueError(f"{text} Call ne.tl.edit or ne.tl.correct again.")

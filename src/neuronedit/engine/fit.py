@@ -230,7 +230,7 @@ def unpack_edits(
     stored, what = record.content["fitted"], f"uns[{record.key!r}] of {source_name} was changed after it was fitted"
     with refusing(what, "Fit it again."):
         check_fitted(stored)
-    check_space_ids(record.space_ids, model, record.key)
+    check_space_ids(record.space_ids, model, record.key, known=dict(zip(space.keys, space.ids, strict=True)))
     with refusing(what, "Fit it again."):
         about, scale = parse_json(str(stored["about"])), space.trained_on
         if stored["scale"]:  # an edit of before the first release has none

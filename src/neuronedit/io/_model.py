@@ -78,7 +78,8 @@ def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = 
     spaces = [SavedSpace.read(adata, name) for name in keys]
     kept: dict[str, Any] = {name: {k: v for k, v in adata.uns[name].items() if k != "embedded"} for name in keys}
     if record is not None:
-        check_space_ids(record.space_ids, adata, record.key)
+        known = {name: space.id for name, space in zip(keys, spaces, strict=True)}
+        check_space_ids(record.space_ids, adata, record.key, known=known)
         content: dict[str, Any] = {name: record.content[name] for name in PARTS if name in record.content}
         kept[record.key] = Record(record.key, record.tool, record.config, content).to_uns()
 
@@ -98,14 +99,10 @@ def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = 
         "uns": _take_apart(kept, "", arrays),
     }
     text = json.dumps(metadata)
-    words = {CONTENT: text, DIGEST: digest(text, arrays)}
+    content = save(arrays, {CONTENT: text, DIGEST: digest(text, arrays)})
     with replacing(Path(path)) as temporary:
-        temporary.write_bytes(save(arrays, words))
-        try:
-            is_whole = _read_file(temporary)[1:] == (text, words[DIGEST])
-        except (KeyError, ValueError):
-            is_whole = False
-        if not is_whole:
+        temporary.write_bytes(content)
+        if temporary.read_bytes() != content:
             raise OSError(f"{path} does not hold what was written into it; is the disk full or damaged?")
 
 
