@@ -31,7 +31,6 @@ SECONDS = 60.0
 def example() -> bytes:
     """Return the bytes of an .h5ad file."""
     import neuronedit as ne
-
     from neuronedit._cli import main
 
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +49,12 @@ def tries(seed: int, long: bool) -> Iterator[Try]:
     limits = np.linspace(0, 1.05, 40 if long else 5)
     for share in limits:
         for overwrite in (False, True):
-            yield Try("full disk", f"{share:.2f} of the file{', over the input' * overwrite}", full_disk, (float(share), overwrite))
+            yield Try(
+                "full disk",
+                f"{share:.2f} of the file{', over the input' * overwrite}",
+                full_disk,
+                (float(share), overwrite),
+            )
     for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
         for share in rng.uniform(0, 1.1, 40 if long else 3):
             yield Try("kills", f"{number.name} at {share:.2f}", killed, (number, float(share)))
@@ -75,7 +79,7 @@ def run(arguments: list[str], *, file_size: int | None = None, kill: int = 0, af
 
             code = main(arguments)
             sys.stdout.flush(), sys.stderr.flush()
-        except BaseException as error:  # noqa: BLE001 (as the interpreter would)
+        except BaseException as error:  # as the interpreter would
             code = error.code if isinstance(error, SystemExit) else 1
             if not isinstance(error, SystemExit):
                 os.write(2, traceback.format_exc().encode())
@@ -186,7 +190,9 @@ def full_disk(share: float, overwrite: bool) -> str:
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         (folder / "in.h5ad").write_bytes(example())
-        code, words = run(call(folder, output, *["--overwrite"] * overwrite), file_size=int(share * measure()[1]) + 4096)
+        code, words = run(
+            call(folder, output, *["--overwrite"] * overwrite), file_size=int(share * measure()[1]) + 4096
+        )
         if found := look(folder, output):
             return found
         if code == 0:
@@ -224,7 +230,11 @@ def kept(kind: str) -> str:
             name = "link.h5ad"
         code, words = run(call(folder, name, "--overwrite"))
         after = goal.stat()
-        same = (stat.S_IMODE(before.st_mode), before.st_uid, before.st_gid) == (stat.S_IMODE(after.st_mode), after.st_uid, after.st_gid)
+        same = (stat.S_IMODE(before.st_mode), before.st_uid, before.st_gid) == (
+            stat.S_IMODE(after.st_mode),
+            after.st_uid,
+            after.st_gid,
+        )
         is_link = kind != "a link" or (folder / name).is_symlink()
         return "right" if code == 0 and same and is_link and is_whole(goal) else "lost"
 

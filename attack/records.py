@@ -118,20 +118,31 @@ CALLS = {
     "bootstrap": call_bootstrap,
     "save": call_save,
 }
-USE = {"neuronedit": ("edit", "apply", "embed", "save"), "edited": ("apply", "bootstrap", "save"), "corrected": ("correction",)}
+USE = {
+    "neuronedit": ("edit", "apply", "embed", "save"),
+    "edited": ("apply", "bootstrap", "save"),
+    "corrected": ("correction",),
+}
 
 
 def tries(seed: int, long: bool) -> Iterator[Try]:
     """Yield every part of every record with a change; a few calls of each, or all of them."""
     rng = np.random.default_rng(seed)
     adata, _, _ = example()
-    changes = [(path, how) for key in USE for path, value in walk(read(adata.uns[key]), (key,)) for how in changes_of(value)]
+    changes = [
+        (path, how) for key in USE for path, value in walk(read(adata.uns[key]), (key,)) for how in changes_of(value)
+    ]
     picked = range(len(changes)) if long else np.sort(rng.permutation(len(changes))[:220])
     for i in picked:
         path, how = changes[i]
         calls = USE[path[0]]
         for name in calls if long else [calls[int(rng.integers(len(calls)))]]:
-            yield Try("records in uns that were changed", f"{name}: {'/'.join(map(str, path))} {how}", tamper, (name, path, how))
+            yield Try(
+                "records in uns that were changed",
+                f"{name}: {'/'.join(map(str, path))} {how}",
+                tamper,
+                (name, path, how),
+            )
 
 
 def tamper(name: str, path: tuple[Any, ...], how: str) -> str | None:

@@ -87,13 +87,16 @@ BAD = {
     "an odd key": (["none.h5ad", *POPULATIONS, "--key-added", "../x", "-o", "out.h5ad"], "cannot be kept in h5ad"),
     "no key": (["none.h5ad", *POPULATIONS, "--key-added", "", "-o", "out.h5ad"], "cannot be kept in h5ad"),
     "no folder for the image": (
-        ["cells.h5ad", *POPULATIONS, "-o", "out.h5ad", "--biaxial", "none/a.png"], "The folder none does not exist"
+        ["cells.h5ad", *POPULATIONS, "-o", "out.h5ad", "--biaxial", "none/a.png"],
+        "The folder none does not exist",
     ),
     "no image": (
-        ["cells.h5ad", *POPULATIONS, "-o", "out.h5ad", "--biaxial", "a.xyz"], "'xyz' is no kind of image; choose "
+        ["cells.h5ad", *POPULATIONS, "-o", "out.h5ad", "--biaxial", "a.xyz"],
+        "'xyz' is no kind of image; choose ",
     ),
     "the image over the input": (
-        ["cells.h5ad", *POPULATIONS, "-o", "out.h5ad", "--biaxial", "cells.h5ad"], "is the input or the output"
+        ["cells.h5ad", *POPULATIONS, "-o", "out.h5ad", "--biaxial", "cells.h5ad"],
+        "is the input or the output",
     ),
     "a folder": (["cells.h5ad", *POPULATIONS, "-o", "folder.h5ad"], "folder.h5ad exists and is no file"),
     "bad strata": (

@@ -123,7 +123,7 @@ def _edit(options: argparse.Namespace) -> None:
 
     check_key(options.key_added, "--key-added")
     _check_files(options)
-    adata = _read_file(options.input)
+    adata = _read_cells(options.input)
     check_features(adata, *filter(None, (options.x, options.y)))
     words = {"source": options.source, "target": options.target, "query": options.query}
     groups: dict[str, Any] = {role: _values(adata, options.groupby, named) for role, named in words.items()}
@@ -177,10 +177,12 @@ def _check_files(options: argparse.Namespace) -> None:
     from matplotlib.backend_bases import FigureCanvasBase
 
     if (kind := options.biaxial.suffix.lower().removeprefix(".")) not in (kinds := FigureCanvasBase.filetypes):
-        raise ValueError(f"--biaxial {options.biaxial}: {kind!r} is no kind of image; choose {', '.join(sorted(kinds))}.")
+        raise ValueError(
+            f"--biaxial {options.biaxial}: {kind!r} is no kind of image; choose {', '.join(sorted(kinds))}."
+        )
 
 
-def _read_file(path: Path) -> Any:
+def _read_cells(path: Path) -> Any:
     """Read an .h5ad file; whatever is wrong with it is said in one sentence."""
     import anndata
 
@@ -188,7 +190,7 @@ def _read_file(path: Path) -> Any:
         return anndata.read_h5ad(path)
     except MemoryError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (a file may hold anything)
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise ValueError(f"{path} cannot be read as .h5ad: {reason}.") from None
 
@@ -248,17 +250,16 @@ def _find_difference(adata: Any, written: Any) -> str:
     if not written.obs_names.equals(adata.obs_names) or not written.var_names.equals(adata.var_names):
         return "its cells or features are others"
     for slot in ("obs", "var", "uns", "obsm", "varm", "obsp", "varp", "layers"):
-        ours, theirs = (set(getattr(one, slot)) - {None} for one in (adata, written))
-        if ours != theirs:
+        if set(getattr(adata, slot)) - {None} != set(getattr(written, slot)) - {None}:
             return f"{slot} has other names"
     names = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X among the layers
     matrices = {f"layers[{name!r}]": (adata.layers[name], written.layers[name]) for name in names}
-    for name, pair in ({"X": (adata.X, written.X)} | matrices).items():
-        if pair[0] is None:
+    for name, (ours, theirs) in ({"X": (adata.X, written.X)} | matrices).items():
+        if ours is None:
             continue
-        parts = [(x.data, x.indices, x.indptr) if hasattr(x, "indptr") else (x,) for x in pair]
-        is_number = pair[0].dtype.kind == "f"
-        if not all(np.array_equal(*part, equal_nan=is_number) for part in zip(*parts, strict=True)):
+        parts = [(x.data, x.indices, x.indptr) if hasattr(x, "indptr") else (x,) for x in (ours, theirs)]
+        is_number = ours.dtype.kind == "f"
+        if not all(np.array_equal(x, y, equal_nan=is_number) for x, y in zip(*parts, strict=True)):
             return f"{name} differs"
     return ""
 

@@ -41,15 +41,16 @@ def new():
 
 
 def read(path):
-    """Return the JSON of a file and its arrays."""
+    """Return the JSON of a file, without its digest, and its arrays."""
     size = int.from_bytes(path.read_bytes()[:8], "little")
-    return json.loads(json.loads(path.read_bytes()[8 : 8 + size])["__metadata__"]["neuronedit"]), load_file(path)
+    metadata = json.loads(json.loads(path.read_bytes()[8 : 8 + size])["__metadata__"]["neuronedit"])
+    del metadata["digest"]
+    return metadata, load_file(path)
 
 
 def write(path, metadata, arrays, *, signed=True):
     text = metadata if isinstance(metadata, str) else json.dumps(metadata)
-    words = {"neuronedit": text} | ({_model.DIGEST: _model.digest(text, arrays)} if signed else {})
-    save_file(arrays, path, words)
+    save_file(arrays, path, {"neuronedit": _model.sign(text, arrays) if signed else text})
     return path
 
 
@@ -83,9 +84,9 @@ def test_sizes_come_from_the_arrays_that_are_there(model, tmp_path, new, name, m
     space["id"] = space_id(stored)
     path = write(tmp_path / "huge.safetensors", metadata, arrays)
     largest = []
-    for maker in ("empty", "zeros", "ones"):
-        real = getattr(torch, maker)
-        monkeypatch.setattr(torch, maker, lambda *a, real=real, **k: largest.append(real(*a, **k)) or largest[-1])
+    for name in ("empty", "zeros", "ones"):
+        real = getattr(torch, name)
+        monkeypatch.setattr(torch, name, lambda *a, real=real, **k: largest.append(real(*a, **k)) or largest[-1])
     with pytest.raises(ne.io.IntegrityError, match=r"uns\['neuronedit'\] was changed after the training: "):
         ne.tl.embed(new, path)
     assert sum(x.numel() for x in largest if x.device.type != "meta") < 1e6

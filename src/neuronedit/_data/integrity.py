@@ -11,7 +11,7 @@ MAX_CONTAINERS = 1_000_000  # lists and dicts in JSON: three letters of an empty
 
 
 class IntegrityError(ValueError):
-    """This is not what was written: a model file, or a record in ``uns``, was damaged, changed, or made by something else.
+    """Say that something is not what was written: a model file, or a record in ``uns``, was damaged, changed, or made by something else.
 
     The message names the file or the record, and says what is wrong with it.
 

@@ -35,8 +35,16 @@ CONTENT |= {Tool.SYNERGY: "synergy", Tool.COMPARE: "comparison"}
 # What results are computed from, besides the config: parts of a record, and columns of its tables. They are saved in model
 # files, and the record's digest is of them alone: a column or a note of the user's own changes nothing.
 PARTS = ("features", "fitted", "batches")
-COLUMNS = ("batch", "feature", "observed_change", "observed_error", "mean_error", "held_out_error", "wrong_direction")
-COLUMNS += ("status",)
+TABLE_COLUMNS = [
+    "batch",
+    "feature",
+    "observed_change",
+    "observed_error",
+    "mean_error",
+    "held_out_error",
+    "wrong_direction",
+]
+TABLE_COLUMNS += ["status"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,9 @@ class Record:
         tools = tools or (Tool.EDIT,)
         is_ours = isinstance(stored, Mapping) and _slots.VERSION in stored and "weights" not in stored
         with refusing_record(key):
-            tool = Tool(str(stored["tool"])) if is_ours and "tool" in stored else _guess_tool(stored) if is_ours else None
+            tool = (
+                Tool(str(stored["tool"])) if is_ours and "tool" in stored else _guess_tool(stored) if is_ours else None
+            )
         if tool not in tools:
             what = " or ".join(CONTENT[one] for one in tools)
             raise KeyError(f"uns[{key!r}] holds no {what}; call {tools[0]} first. uns has {format_choices(adata.uns)}.")
@@ -112,7 +122,7 @@ def digest(words: str, arrays: Mapping[str, Any]) -> str:
         array = np.asarray(arrays[name], order="C")
         array = array if array.ndim else array.astype(float)  # files keep a single number without its type
         sha.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        sha.update(array)
+        sha.update(array.data)
     return sha.hexdigest()
 
 
@@ -136,7 +146,7 @@ def digest_record(stored: Mapping[str, Any]) -> str:
             rows = [f"{batch}/{feature}" for batch, feature in zip(table["batch"], table["feature"], strict=True)]
         order = sorted(range(len(rows)), key=rows.__getitem__)
         words += [name, *(rows[i] for i in order)]
-        for column in [column for column in COLUMNS if column in table]:
+        for column in [column for column in TABLE_COLUMNS if column in table]:
             values = table[column].to_numpy()[order]
             if values.dtype.kind in "fiub":
                 values = values.astype(np.float64)
@@ -181,8 +191,8 @@ def _check_types(config: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
 
 
 # names in records that were written before the first release, and what they are called now: columns, parts of an ensemble
-FORMER_COLUMNS = {"control_change": "observed_change", "beyond_controls": "beyond_observed"}
-FORMER_COLUMNS |= {"wrong_on_held_out": "wrong_direction"}
+FORMER_TABLE_COLUMNS = {"control_change": "observed_change", "beyond_controls": "beyond_observed"}
+FORMER_TABLE_COLUMNS |= {"wrong_on_held_out": "wrong_direction"}
 FORMER_ENSEMBLE = {"how": "fold_kind", "parts": "folds", "part_weights": "fold_weights"}
 FORMER_ENSEMBLE |= {"combined": "ensemble_scores", "tested": "coverage"}
 
@@ -195,7 +205,7 @@ def _upgrade(stored: dict[str, Any]) -> dict[str, Any]:
     if "pairs" in changed:
         changed["paired_by"] = changed.pop("pairs")
     config["edit_params"] = config.get("edit_params", {}) | changed
-    features = stored["features"].rename(columns=FORMER_COLUMNS)
+    features = stored["features"].rename(columns=FORMER_TABLE_COLUMNS)
     upgraded = stored | {"config": json.dumps(config), "features": features}
     if "held_out_error" not in features:
         features["held_out_error"] = features["mean_error"]

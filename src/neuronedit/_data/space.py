@@ -56,8 +56,9 @@ class Scale:
         arrays = {name: np.asarray(array) for name, array in stored.items()}
         cofactor, quantiles = arrays.get("cofactor"), arrays["quantiles"].astype(np.float32, copy=False)
         shapes = {"quantiles": (n_features, len(PROBABILITIES)), "cofactor": (n_features,)}
-        if wrong := [name for name, shape in shapes.items() if name in arrays and arrays[name].shape != shape]:
-            raise ValueError(f"the {wrong[0]} of its scale have the shape {arrays[wrong[0]].shape}")
+        for name, shape in shapes.items():
+            if name in arrays and arrays[name].shape != shape:
+                raise ValueError(f"the {name} of its scale have the shape {arrays[name].shape}")
         if not np.isfinite(quantiles).all():
             raise ValueError("the quantiles of its scale are not finite")
         return cls(layer, None if cofactor is None else cofactor.astype(float, copy=False), quantiles)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from os import PathLike
@@ -22,7 +23,8 @@ from ._atomic import replacing
 SCHEMA = 3  # of the files that are written; every schema up to this one is read
 FIRST_WITH_DIGEST = 3
 MAX_LETTERS = 2**24  # of an array of words
-CONTENT, DIGEST = "neuronedit", "sha256"  # names in the metadata of a file
+METADATA = "neuronedit"  # name of the JSON in the metadata of a file
+SIGNED = re.compile(r'\{"digest": "(\w+)", ')  # how JSON with a digest of all the rest begins
 
 
 def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = None, key: str | None = None) -> None:
@@ -98,12 +100,16 @@ def save_model(adata: AnnData, path: str | PathLike[str], *, edit: str | None = 
         "scale": scale,
         "uns": _take_apart(kept, "", arrays),
     }
-    text = json.dumps(metadata)
-    content = save(arrays, {CONTENT: text, DIGEST: digest(text, arrays)})
+    data = save(arrays, {METADATA: sign(json.dumps(metadata), arrays)})
     with replacing(Path(path)) as temporary:
-        temporary.write_bytes(content)
-        if temporary.read_bytes() != content:
+        temporary.write_bytes(data)
+        if temporary.read_bytes() != data:
             raise OSError(f"{path} does not hold what was written into it; is the disk full or damaged?")
+
+
+def sign(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the JSON of a file with the digest of itself and of the arrays put in front."""
+    return f'{{"digest": "{digest(text, arrays)}", {text[1:]}'
 
 
 def load_model(path: str | PathLike[str]) -> AnnData:
@@ -142,32 +148,30 @@ def load_model(path: str | PathLike[str]) -> AnnData:
     if not os.access(path, os.R_OK):
         raise PermissionError(f"{path} may not be read.")
     with refusing(f"{path} is not a model of neuronedit, or it is damaged"):
-        arrays, text, found = _read_file(path)
-        metadata = parse_json(text)
+        arrays, text = _read_arrays(path)
+        metadata, signed = parse_json(text), SIGNED.match(text)
+        if signed and digest(f"{{{text[signed.end() :]}", arrays) != signed[1]:
+            raise ValueError("its digest is not that of what is in it")
         schema = metadata["schema"]
         if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
             raise ValueError(f"its schema is {schema!r}")
-        if FIRST_WITH_DIGEST <= schema <= SCHEMA and not found:
+        if FIRST_WITH_DIGEST <= schema <= SCHEMA and not signed:
             raise ValueError("its digest is missing")
         if schema <= SCHEMA:
             return _build_model(metadata, arrays)
     raise ValueError(f"{path} has schema {schema}; this version of neuronedit reads up to {SCHEMA}: update it.")
 
 
-def _read_file(path: Path) -> tuple[dict[str, np.ndarray], str, str]:
-    """Return the arrays of a file, its JSON and its digest, once this is that of what is in it (files before schema 3 have none)."""
+def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """Return the arrays of a file and its JSON."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            words = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            text = (file.metadata() or {})[METADATA]
+            return {name: file.get_tensor(name) for name in file.keys()}, text  # noqa: SIM118 (it is no dict)
     except (SafetensorError, OSError) as error:
         raise ValueError(str(error)) from None
-    text, expected = words[CONTENT], words.get(DIGEST, "")
-    if expected and digest(text, arrays) != expected:
-        raise ValueError("its digest is not that of what is in it")
-    return arrays, text, expected
 
 
 def _build_model(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> AnnData:
