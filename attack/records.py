@@ -24,7 +24,7 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "an array": lambda value: np.arange(3.0),
 }
 OF_ARRAYS: dict[str, Callable[[np.ndarray], Any]] = {
-    "changed a little": lambda x: x + np.asarray(0.01, x.dtype) if x.dtype.kind == "f" else x[::-1],
+    "changed a little": lambda x: x + np.asarray(0.01, x.dtype) if x.dtype.kind == "f" else x[::-1] if x.ndim else ~x,
     "turned round": lambda x: x[::-1] if x.ndim else x,
     "cut": lambda x: x[:-1] if x.ndim else np.asarray([]),
     "NaN": lambda x: np.full(x.shape, np.nan),

@@ -299,6 +299,18 @@ def test_honest_use_is_never_refused(adata, new, tmp_path, name):
     assert np.array_equal(new.layers["edited"], expected.layers["edited"])
 
 
+def test_fitted_edits_may_be_left_out_and_not_exchanged(adata, new):
+    other = adata.copy()
+    ne.tl.edit(other, "group", **POPULATIONS, edit="shift")
+    other.uns["edited"]["fitted"] = adata.uns["edited"]["fitted"]
+    with pytest.raises(ne.io.IntegrityError, match="its digest differs"):
+        ne.tl.apply(new, other, "group", query="sample_1", key="edited")
+    del adata.uns["edited"]["fitted"]
+    ne.pl.shift(adata)
+    with pytest.raises(ValueError, match="holds no edit that can be saved"):
+        ne.io.save_model(adata, "never.safetensors", edit="edited")
+
+
 def test_a_record_that_a_tool_wrote_again_has_its_own_digest(adata, new):
     before = adata.uns["edited"]["digest"]
     ne.tl.bootstrap(adata, n_bootstrap=2)

@@ -94,6 +94,12 @@ class Record:
             return {str(name): str(identity) for name, identity in spaces.items()}
 
     @property
+    def layers(self) -> list[str]:
+        """Return the names of the layers that were written."""
+        with refusing_record(self.key, self.tool):
+            return [str(name) for name in self.content["layers"]]
+
+    @property
     def fitted_digest(self) -> str:
         """Return the digest of the fitted edits, which `check_fitted` has found right."""
         fitted = self.content["fitted"]
@@ -135,9 +141,13 @@ def digest_fitted(packed: Mapping[str, Any]) -> str:
 def digest_record(stored: Mapping[str, Any]) -> str:
     """Return the digest of what results are computed from in a record: the same before and after h5ad and zarr files.
 
-    Of fitted edits it has only their digest, so that it costs little; whoever uses their arrays compares that as well.
+    Of fitted edits it has only their digest, so that it costs little; whoever uses their arrays compares that as well. It ends
+    with that digest, as fitted edits may be left out of a record later, to save room.
     """
-    words = [str(stored["tool"]), str(stored["config"]), str(stored.get("fitted", {}).get("digest", ""))]
+    of_fitted = str(stored.get("digest", "")).partition(":")[2]
+    if "fitted" in stored:
+        of_fitted = str(stored["fitted"].get("digest", ""))
+    words = [str(stored["tool"]), str(stored["config"]), of_fitted]
     tables = {name: stored[name] for name in PARTS if isinstance(stored.get(name), pd.DataFrame)}
     arrays = {}
     for name, table in tables.items():
@@ -153,7 +163,7 @@ def digest_record(stored: Mapping[str, Any]) -> str:
                 arrays[f"{name}/{column}"] = np.where(np.isnan(values), np.nan, values)  # one NaN of many
             else:
                 words += [column, *map(str, values)]
-    return digest(json.dumps(words), arrays)
+    return f"{digest(json.dumps(words), arrays)}:{of_fitted}"
 
 
 def check_fitted(fitted: Mapping[str, Any]) -> None:
@@ -178,8 +188,9 @@ def _guess_tool(stored: Mapping[str, Any]) -> Tool | None:
 
 def _check_types(config: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     """Refuse what no edit or correction writes, where nothing else would notice before any work."""
-    keys = config["key"]
-    if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
+    keys = config.get("key")
+    is_whole = isinstance(keys, list) and keys and all(isinstance(key, str) for key in keys)
+    if not is_whole and ("key" in config or "fitted" in stored):
         raise ValueError("its config names no spaces")
     for name, kinds in (("layer", str | None), ("edit", str), ("batch_key", str), ("edit_params", dict)):
         if name in config and not isinstance(config[name], kinds):

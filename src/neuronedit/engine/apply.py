@@ -43,7 +43,7 @@ class EditedLayers:
 
     def write(self, adata: AnnData, key: str, names: Sequence[str], read_from: str | None) -> None:
         """Write all into ``adata``, and remove the layers of an edit of ours that this one takes the place of."""
-        before = adata.uns.get(key, {}).get("layers", [])
+        before = np.atleast_1d(np.asarray(adata.uns.get(key, {}).get("layers", []), dtype=object))
         for name in {str(name) for name in before} & {name for name in adata.layers if name is not None}:
             del adata.layers[name]
         for name, layer in zip(names, self.layers, strict=True):

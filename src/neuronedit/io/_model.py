@@ -15,7 +15,7 @@ from anndata import AnnData
 
 from .. import _slots
 from .._data.check import describe_layer
-from .._data.integrity import parse_json, refusing
+from .._data.integrity import IntegrityError, parse_json, refusing
 from .._data.record import PARTS, Record, Tool, check_fitted, digest, refusing_record
 from .._data.space import PACKAGES, SavedSpace, check_space_ids
 from ._atomic import replacing
@@ -211,14 +211,18 @@ def _take_apart(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, pd.Categorical):
         arrays[path] = np.asarray(value.codes)
         return {"array": path, "categories": [str(name) for name in value.categories]}
-    if isinstance(value, pd.api.extensions.ExtensionArray):
+    if isinstance(value, pd.api.extensions.ExtensionArray | list | tuple):
         value = np.asarray(value)
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
         arrays[path] = np.asarray(value, order="C")
         return {"array": path}
     if isinstance(value, np.ndarray):
         return {"words": [str(word) for word in value.ravel()]}
-    return value.item() if isinstance(value, np.generic) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(value, bool | int | float | str | None):
+        what = f"uns{path} holds {type(value).__name__}, which no tool writes"
+        raise IntegrityError(f"{what}. Call ne.tl.train or ne.tl.edit again.")
+    return value
 
 
 def _put_together(value: Any, arrays: dict[str, np.ndarray]) -> Any:
