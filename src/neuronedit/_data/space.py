@@ -117,12 +117,21 @@ class Scale:
 class SavedSpace:
     """One trained space as it stands in ``uns``: frozen, with its identity."""
 
-    space: FittedSpace
+    key: str
+    kind: type[FittedSpace]
+    parameters: dict[str, Any]  # of its constructor
+    weights: Mapping[str, Any]
     id: str
     features: list[str]
     scale: Scale
     n_cells: int
     embedded: bool
+
+    @cached_property
+    def space(self) -> FittedSpace:
+        """Return the space itself, made again of its weights."""
+        with _refusing_space(self.key):
+            return restore(self.kind, self.parameters, self.weights)
 
     @classmethod
     def read(cls, adata: AnnData, key: str) -> Self:
@@ -139,17 +148,17 @@ class SavedSpace:
         kind = get_space_class(name, key)
         with _refusing_space(key):
             config, features = parse_json(str(stored["config"])), [str(one) for one in stored["var_names"]]
-            layer, n_features = config["layer"], config["parameters"].get("n_features", len(features))
+            layer, parameters, weights = config["layer"], dict(config["parameters"]), stored["weights"]
+            n_features = parameters.get("n_features", len(features))
             if not isinstance(layer, str | None):
                 raise ValueError(f"its layer is {layer!r}")
             if n_features != len(features) or len(set(features)) < len(features):
                 raise ValueError(f"it has {len(set(features))} names of {n_features} features")
-            space = restore(kind, config["parameters"], stored["weights"])
             scale = Scale(layer, read_cofactor(adata, layer, features), None)
             if "scale" in stored:
                 scale = Scale.from_uns(layer, stored["scale"], len(features))
             n_cells, embedded = int(config["data"]["shape"][0]), bool(stored.get("embedded", False))
-        return cls(space, identity, features, scale, n_cells, embedded)
+        return cls(key, kind, parameters, weights, identity, features, scale, n_cells, embedded)
 
     @staticmethod
     def read_id(adata: AnnData, key: str) -> str:

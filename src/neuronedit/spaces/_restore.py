@@ -36,7 +36,7 @@ def restore(kind: type[FittedSpace], config: Mapping[str, Any], weights: Mapping
             tensor = tensors[name] = tensor.float()
         if name in wanted and tensor.dtype != wanted[name].dtype:
             raise ValueError(f"the weights {name!r} are {tensor.dtype}, not {wanted[name].dtype}")
-        if not tensor.isfinite().all():
+        if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():  # NaN is passed on
             raise ValueError(f"the weights {name!r} are not finite")
     space.load_state_dict(tensors, assign=True)  # compares names and shapes
     return space.requires_grad_(False)
