@@ -2,10 +2,12 @@
 
 import json
 import os
+from pathlib import Path
 
 import anndata
 import numpy as np
 import pytest
+from scipy import sparse
 
 import neuronedit as ne
 from neuronedit._cli import main
@@ -82,6 +84,21 @@ BAD = {
         ["cells.h5ad", *POPULATIONS, "--axes", "principal", "-o", "out.h5ad"],
         "'axes' needs an edit of its own, such as edit='percentile'",
     ),
+    "an odd key": (["none.h5ad", *POPULATIONS, "--key-added", "../x", "-o", "out.h5ad"], "cannot be kept in h5ad"),
+    "no key": (["none.h5ad", *POPULATIONS, "--key-added", "", "-o", "out.h5ad"], "cannot be kept in h5ad"),
+    "no folder for the image": (
+        ["cells.h5ad", *POPULATIONS, "-o", "out.h5ad", "--biaxial", "none/a.png"],
+        "The folder none does not exist",
+    ),
+    "no image": (
+        ["cells.h5ad", *POPULATIONS, "-o", "out.h5ad", "--biaxial", "a.xyz"],
+        "'xyz' is no kind of image; choose ",
+    ),
+    "the image over the input": (
+        ["cells.h5ad", *POPULATIONS, "-o", "out.h5ad", "--biaxial", "cells.h5ad"],
+        "is the input or the output",
+    ),
+    "a folder": (["cells.h5ad", *POPULATIONS, "-o", "folder.h5ad"], "folder.h5ad exists and is no file"),
     "bad strata": (
         ["cells.h5ad", *POPULATIONS, "--strata", "donor", "-o", "out.h5ad"],
         "strata: 'donor' is not in adata.obs",
@@ -89,7 +106,7 @@ BAD = {
     "bad edit": (["cells.h5ad", *POPULATIONS, "--edit", "x", "-o", "out.h5ad"], "edit='x' is not known"),
     "bad space": (["cells.h5ad", *POPULATIONS, "--space", "x", "-o", "out.h5ad"], "space='x' is not known"),
     "bad marker": (["cells.h5ad", *POPULATIONS, "--x", "CD0", "-o", "out.h5ad"], "'CD0' is not in adata.var_names"),
-    "not h5ad": (["words.h5ad", *POPULATIONS, "-o", "out.h5ad"], "neuronedit: "),
+    "not h5ad": (["words.h5ad", *POPULATIONS, "-o", "out.h5ad"], "words.h5ad cannot be read as .h5ad: "),
 }
 
 
@@ -97,13 +114,14 @@ BAD = {
 def test_bad_input(file, monkeypatch, capsys, name):
     monkeypatch.chdir(file.parent)
     (file.parent / "words.h5ad").write_text("words")
+    (file.parent / "folder.h5ad").mkdir()
     before = file.read_bytes()
     arguments, message = BAD[name]
     assert main(["edit", *arguments]) == 2
     captured = capsys.readouterr()
     assert message in captured.err and captured.err.count("\n") == 1
     assert file.read_bytes() == before
-    assert sorted(os.listdir()) == ["cells.h5ad", "words.h5ad"]
+    assert sorted(os.listdir()) == ["cells.h5ad", "folder.h5ad", "words.h5ad"]
 
 
 def test_bad_usage(capsys):
@@ -117,16 +135,77 @@ def test_overwrite(file):
     assert "edited" in anndata.read_h5ad(file).layers
 
 
-def test_an_interrupted_write_leaves_no_half_file(file, tmp_path, monkeypatch):
-    def fail(self, path, **kwargs):
-        with open(path, "w") as half:
-            half.write("half")
-        raise OSError("disk full")
+def list_files(folder):
+    return sorted(path.name for path in folder.iterdir())
 
-    monkeypatch.setattr(anndata.AnnData, "write_h5ad", fail)
+
+@pytest.mark.parametrize(("error", "code", "words"), [
+    (OSError(28, "No space left on device"), 2, "No space left on device"),
+    (MemoryError(), 2, "there is not enough memory"),
+    (KeyboardInterrupt(), 130, "interrupted; no file was changed"),
+])  # fmt: skip
+def test_what_cannot_be_written_is_one_line_and_leaves_what_was_there(file, capsys, monkeypatch, error, code, words):
+    def fail(path, data):
+        with open(path, "wb") as half:
+            half.write(bytes(data)[:1000])
+        raise error
+
+    before = file.read_bytes()
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    assert main(["edit", str(file), *POPULATIONS, *FAST, "-o", str(file), "--overwrite"]) == code
+    captured = capsys.readouterr().err.splitlines()
+    assert words in captured[-1] and captured[-1].startswith("neuronedit: ")
+    assert not any("Traceback" in line for line in captured)
+    assert file.read_bytes() == before and list_files(file.parent) == ["cells.h5ad"]
+
+
+def test_a_file_that_lost_a_layer_replaces_nothing(file, capsys, monkeypatch):
+    real = anndata.io.write_elem
+
+    def lose(group, name, adata, **options):
+        adata = adata.copy()
+        del adata.layers["edited"]
+        real(group, name, adata, **options)
+
+    before = file.read_bytes()
+    monkeypatch.setattr(anndata.io, "write_elem", lose)
+    assert main(["edit", str(file), *POPULATIONS, *FAST, "-o", str(file), "--overwrite"]) == 2
+    assert "would not be what was written, and was left as it was: layers has other names" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
+def test_ctrl_c_in_the_training_ends_the_command(file, capsys, monkeypatch):
+    real = ne.spaces.Autoencoder.fit
+
+    def stop(cells, training, **how):
+        space = real(cells, training, **how)
+        space.history["interrupted"] = True
+        return space
+
+    monkeypatch.setattr(ne.spaces.Autoencoder, "fit", stop)
+    out = file.with_name("out.h5ad")
+    assert main(["edit", str(file), *POPULATIONS, *FAST, "-o", str(out)]) == 130
+    assert list_files(file.parent) == ["cells.h5ad"]
+
+
+def test_mode_and_link_are_kept(file, tmp_path):
+    file.chmod(0o600)
+    link = tmp_path / "link.h5ad"
+    link.symlink_to(file.name)
+    assert main(["edit", str(file), *POPULATIONS, *FAST, "-o", str(link), "--overwrite"]) == 0
+    assert link.is_symlink() and file.stat().st_mode & 0o777 == 0o600
+    assert "edited" in anndata.read_h5ad(file).layers
+
+
+def test_sparse_and_missing_values_are_no_difference(file, tmp_path):
+    adata = anndata.read_h5ad(file)
+    adata.layers["sparse"] = sparse.csr_matrix(adata.X)
+    adata.layers["missing"] = np.full(adata.shape, np.nan)
+    adata.obs["donor"] = "a"
+    adata.write_h5ad(file)
     out = tmp_path / "out.h5ad"
-    assert main(["edit", str(file), *POPULATIONS, *FAST, "-o", str(out)]) == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.h5ad"]
+    assert main(["edit", str(file), *POPULATIONS, *FAST, "-o", str(out)]) == 0
+    assert set(anndata.read_h5ad(out).layers) - {None} == {"edited", "sparse", "missing"}
 
 
 def test_demo(tmp_path, capsys):

@@ -123,7 +123,7 @@ ALLOWED = {
         "_data",
         "io",
     },
-    "_cli": {"anndata", "matplotlib", "numpy", "torch", "neuronedit", "_data", "io"},
+    "_cli": {"anndata", "h5py", "matplotlib", "numpy", "torch", "neuronedit", "_data", "io"},
     "__init__": set(),
 }
 

@@ -18,7 +18,7 @@ def dense(widths: Sequence[int], *, rng: Generator, linear_output: bool = False)
 
     Weights and biases are uniform within ``1 / sqrt(fan_in)``, drawn from ``rng`` and from nothing global.
     """
-    layers = (nn.utils.skip_init(nn.Linear, fan_in, fan_out) for fan_in, fan_out in pairwise(widths))
+    layers = (_empty_layer(nn.Linear, fan_in, fan_out) for fan_in, fan_out in pairwise(widths))
     return _stack_layers(layers, widths, rng, linear_output)
 
 
@@ -42,8 +42,14 @@ def apply_dense(stack: nn.Sequential, x: Tensor, *, n_rows: int = 1024) -> Tenso
 def conv(filters: Sequence[int], *, rng: Generator, up: bool = False, linear_output: bool = False) -> nn.Sequential:
     """Stack convolutions as in `dense`, of size four and stride two: each halves rows and columns, or with ``up`` doubles them."""
     kind, n_pixels = (nn.ConvTranspose2d, 4) if up else (nn.Conv2d, 16)  # of the input that reach a pixel of the output
-    layers = (nn.utils.skip_init(kind, n_in, n_out, 4, stride=2, padding=1) for n_in, n_out in pairwise(filters))
+    layers = (_empty_layer(kind, n_in, n_out, 4, stride=2, padding=1) for n_in, n_out in pairwise(filters))
     return _stack_layers(layers, [n * n_pixels for n in filters], rng, linear_output)
+
+
+def _empty_layer(kind: type[nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
+    """Return a layer whose weights are not set; it takes no memory inside ``torch.device("meta")``."""
+    device = "meta" if torch.get_default_device().type == "meta" else "cpu"
+    return nn.utils.skip_init(kind, *args, **kwargs, device=device)
 
 
 def _stack_layers(

@@ -140,6 +140,7 @@ def without(slot, name):
 def other_source(adata):
     config = json.loads(adata.uns["edited"]["config"]) | {"source": "control_9"}
     adata.uns["edited"]["config"] = json.dumps(config)
+    adata.uns["edited"].pop("digest", None)
 
 
 def none_edited(adata):

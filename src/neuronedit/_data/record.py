@@ -3,16 +3,19 @@
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
 from .check import check_key, format_choices, to_json
+from .integrity import parse_json, refusing
 
 
 class Tool(StrEnum):
@@ -32,6 +35,20 @@ CONTENT = {Tool.EDIT: "edit", Tool.CORRECT: "batch correction", Tool.COMBINE: "p
 CONTENT |= {Tool.SYNERGY: "synergy", Tool.COMPARE: "comparison"}
 CONTENT |= {Tool.TRAIN: "trained space", Tool.MATCH: "matched populations"}
 
+# What results are computed from, besides the config: parts of a record, and columns of its tables. They are saved in model
+# files, and the record's digest is of them alone: a column or a note of the user's own changes nothing.
+PARTS = ("features", "fitted", "batches")
+TABLE_COLUMNS = [
+    "batch",
+    "feature",
+    "observed_change",
+    "observed_error",
+    "mean_error",
+    "held_out_error",
+    "wrong_direction",
+]
+TABLE_COLUMNS += ["status"]
+
 
 @dataclass(frozen=True)
 class Record:
@@ -47,13 +64,23 @@ class Record:
         """Return the record of one of these tools; ``fitted_here`` refuses an edit that was fitted on other cells."""
         stored = adata.uns.get(key)
         tools = tools or (Tool.EDIT,)
-        tool = find_tool(stored)
+        with refusing_record(key):
+            tool = find_tool(stored)
         if tool is None or tool not in tools:
             what = " or ".join(CONTENT[one] for one in tools)
             raise KeyError(f"uns[{key!r}] holds no {what}; call {tools[0]} first. uns has {format_choices(adata.uns)}.")
-        stored = stored if "tool" in stored else _upgrade(dict(stored), key, tool)
-        config = json.loads(str(stored["config"]))
-        content = {name: value for name, value in stored.items() if name not in ("config", "tool", _slots.VERSION)}
+        with refusing_record(key, tool):
+            if "digest" in stored and str(stored["digest"]) != digest_record(stored):
+                raise ValueError("its digest differs")
+            is_former = "tool" not in stored and tool is Tool.EDIT
+            stored = _upgrade(dict(stored)) if is_former else stored
+            config = parse_json(str(stored["config"]))
+            if tool in (Tool.EDIT, Tool.CORRECT):
+                _check_types(config, stored)
+        if "tool" not in stored and not is_former:
+            raise ValueError(f"uns[{key!r}] was written before the first release of neuronedit; call {tool} again.")
+        marks = ("config", "tool", "digest", _slots.VERSION)
+        content = {name: value for name, value in stored.items() if name not in marks}
         if fitted_here and "model" in config:
             where = f"on other cells ({config['model']})"
             raise ValueError(f"uns[{key!r}] was fitted {where}: its source and target are not here.")
@@ -62,8 +89,21 @@ class Record:
     @property
     def space_ids(self) -> dict[str, str]:
         """Return the id of each space that the edits of this record were fitted in; nothing where it is not known."""
-        about = self.content.get("fitted", {}).get("about", "{}")
-        return json.loads(str(about)).get("spaces", {})
+        with refusing_record(self.key, self.tool):
+            spaces = parse_json(str(self.content.get("fitted", {}).get("about", "{}"))).get("spaces", {})
+            return {str(name): str(identity) for name, identity in spaces.items()}
+
+    @property
+    def layers(self) -> list[str]:
+        """Return the names of the layers that were written."""
+        with refusing_record(self.key, self.tool):
+            return [str(name) for name in self.content["layers"]]
+
+    @property
+    def fitted_digest(self) -> str:
+        """Return the digest of the fitted edits, which `check_fitted` has found right."""
+        fitted = self.content["fitted"]
+        return str(fitted["digest"]) if "digest" in fitted else digest_fitted(fitted)
 
     def write(self, adata: AnnData) -> None:
         """Write it into ``uns``, in a form that survives h5ad and zarr."""
@@ -72,7 +112,13 @@ class Record:
     def to_uns(self) -> dict[str, Any]:
         """Return what is written."""
         marks = {"tool": str(self.tool), _slots.VERSION: version("neuronedit")}
-        return {"config": json.dumps(self.config, default=to_json), **self.content, **marks}
+        stored = {"config": json.dumps(self.config, default=to_json), **self.content, **marks}
+        return stored | {"digest": digest_record(stored)}
+
+
+def refusing_record(key: str, tool: Tool | None = None) -> AbstractContextManager[None]:
+    """Turn whatever goes wrong while a record is read into an `IntegrityError` that names it."""
+    return refusing(f"uns[{key!r}] was changed after it was fitted", f"Call {tool or Tool.EDIT} again.")
 
 
 def find_tool(stored: Any) -> Tool | None:
@@ -139,7 +185,7 @@ def digest(words: str, arrays: Mapping[str, Any]) -> str:
         array = np.asarray(arrays[name], order="C")
         array = array if array.ndim else array.astype(float)  # files keep a single number without its type
         sha.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        sha.update(array.tobytes())
+        sha.update(array.data)
     return sha.hexdigest()
 
 
@@ -147,6 +193,40 @@ def digest_fitted(packed: Mapping[str, Any]) -> str:
     """Return the digest of packed edits: their maps, arrays, spaces and scale."""
     arrays = {f"scale/{name}": array for name, array in packed["scale"].items()} | dict(packed["arrays"])
     return digest(f"{packed['map']} {packed['about']}", arrays)
+
+
+def digest_record(stored: Mapping[str, Any]) -> str:
+    """Return the digest of what results are computed from in a record: the same before and after h5ad and zarr files.
+
+    Of fitted edits it has only their digest, so that it costs little; whoever uses their arrays compares that as well. It ends
+    with that digest, as fitted edits may be left out of a record later, to save room.
+    """
+    of_fitted = str(stored.get("digest", "")).partition(":")[2]
+    if "fitted" in stored:
+        of_fitted = str(stored["fitted"].get("digest", ""))
+    words = [str(stored["tool"]), str(stored["config"]), of_fitted]
+    tables = {name: stored[name] for name in PARTS if isinstance(stored.get(name), pd.DataFrame)}
+    arrays = {}
+    for name, table in tables.items():
+        rows = [str(row) for row in table.index]
+        if {"batch", "feature"} <= set(table):
+            rows = [f"{batch}/{feature}" for batch, feature in zip(table["batch"], table["feature"], strict=True)]
+        order = sorted(range(len(rows)), key=rows.__getitem__)
+        words += [name, *(rows[i] for i in order)]
+        for column in [column for column in TABLE_COLUMNS if column in table]:
+            values = table[column].to_numpy()[order]
+            if values.dtype.kind in "fiub":
+                values = values.astype(np.float64)
+                arrays[f"{name}/{column}"] = np.where(np.isnan(values), np.nan, values)  # one NaN of many
+            else:
+                words += [column, *map(str, values)]
+    return f"{digest(json.dumps(words), arrays)}:{of_fitted}"
+
+
+def check_fitted(fitted: Mapping[str, Any]) -> None:
+    """Refuse packed edits that are not those that were packed."""
+    if "digest" in fitted and str(fitted["digest"]) != digest_fitted(fitted):
+        raise ValueError("its digest differs")
 
 
 def deep_copy(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,27 +240,40 @@ def _guess_tool(stored: Mapping[str, Any]) -> Tool | None:
     for name, tool in (("batches", Tool.CORRECT), ("orders", Tool.COMBINE), ("carries_over", Tool.SYNERGY)):
         if name in stored:
             return tool
-    return Tool.EDIT if "edit" in json.loads(str(stored["config"])) and "features" in stored else None
+    return Tool.EDIT if "edit" in parse_json(str(stored["config"])) and "features" in stored else None
+
+
+def _check_types(config: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """Refuse what no edit or correction writes, where nothing else would notice before any work."""
+    keys = config.get("key")
+    is_whole = isinstance(keys, list) and keys and all(isinstance(key, str) for key in keys)
+    if not is_whole and ("key" in config or "fitted" in stored):
+        raise ValueError("its config names no spaces")
+    for name, kinds in (("layer", str | None), ("edit", str), ("batch_key", str), ("edit_params", dict)):
+        if name in config and not isinstance(config[name], kinds):
+            raise ValueError(f"{name} in its config is {config[name]!r}")
+    for name in PARTS:
+        kind = Mapping if name == "fitted" else pd.DataFrame
+        if name in stored and not isinstance(stored[name], kind):
+            raise ValueError(f"its {name!r} is a {type(stored[name]).__name__}")
 
 
 # names in records that were written before the first release, and what they are called now: columns, parts of an ensemble
-FORMER_COLUMNS = {"control_change": "observed_change", "beyond_controls": "beyond_observed"}
-FORMER_COLUMNS |= {"wrong_on_held_out": "wrong_direction"}
+FORMER_TABLE_COLUMNS = {"control_change": "observed_change", "beyond_controls": "beyond_observed"}
+FORMER_TABLE_COLUMNS |= {"wrong_on_held_out": "wrong_direction"}
 FORMER_ENSEMBLE = {"how": "fold_kind", "parts": "folds", "part_weights": "fold_weights"}
 FORMER_ENSEMBLE |= {"combined": "ensemble_scores", "tested": "coverage"}
 
 
-def _upgrade(stored: dict[str, Any], key: str, tool: Tool) -> dict[str, Any]:
-    """Return the record of an edit that was written before the first release under today's names; refuse those of other tools."""
-    if tool is not Tool.EDIT:
-        raise ValueError(f"uns[{key!r}] was written before the first release of neuronedit; call {tool} again.")
-    config = json.loads(str(stored["config"]))
+def _upgrade(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of an edit that was written before the first release under today's names."""
+    config = parse_json(str(stored["config"]))
     usual = {"axes": "neurons", "neurons": None, "residual": True, "pairs": None}
     changed = {name: config.pop(name) for name in usual if config.get(name, usual[name]) != usual[name]}
     if "pairs" in changed:
         changed["paired_by"] = changed.pop("pairs")
     config["edit_params"] = config.get("edit_params", {}) | changed
-    features = stored["features"].rename(columns=FORMER_COLUMNS)
+    features = stored["features"].rename(columns=FORMER_TABLE_COLUMNS)
     upgraded = stored | {"config": json.dumps(config), "features": features}
     if "held_out_error" not in features:
         features["held_out_error"] = features["mean_error"]

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -17,7 +18,9 @@ from .. import _slots
 from .._device import find_device
 from ..spaces import SPACES, FittedSpace
 from ..spaces._base import find_ruling
+from ..spaces._restore import restore
 from .check import check_same_features, describe_layer, format_choices, to_list
+from .integrity import parse_json, refusing
 from .reader import CellReader, check_finite, count_neurons, read_cells
 from .record import digest
 
@@ -46,6 +49,19 @@ class Scale:
         """Return the scale of cells, from a sample of them."""
         quantiles = np.quantile(cells.sample().numpy(), PROBABILITIES, axis=0).T  # (n_features, 3)
         return cls(layer, cofactor, quantiles.astype(np.float32))
+
+    @classmethod
+    def from_uns(cls, layer: str | None, stored: Mapping[str, Any], n_features: int) -> Self:
+        """Return what `to_uns` was given, once its arrays have a row for each feature."""
+        arrays = {name: np.asarray(array) for name, array in stored.items()}
+        cofactor, quantiles = arrays.get("cofactor"), arrays["quantiles"].astype(np.float32, copy=False)
+        shapes = {"quantiles": (n_features, len(PROBABILITIES)), "cofactor": (n_features,)}
+        for name, shape in shapes.items():
+            if name in arrays and arrays[name].shape != shape:
+                raise ValueError(f"the {name} of its scale have the shape {arrays[name].shape}")
+        if not np.isfinite(quantiles).all():
+            raise ValueError("the quantiles of its scale are not finite")
+        return cls(layer, None if cofactor is None else cofactor.astype(float, copy=False), quantiles)
 
     def to_uns(self) -> dict[str, np.ndarray]:
         """Return the arrays that are known, with features as rows."""
@@ -101,12 +117,21 @@ class Scale:
 class SavedSpace:
     """One trained space as it stands in ``uns``: frozen, with its identity."""
 
-    space: FittedSpace
+    key: str
+    kind: type[FittedSpace]
+    parameters: dict[str, Any]  # of its constructor
+    weights: Mapping[str, Any]
     id: str
     features: list[str]
     scale: Scale
     n_cells: int
     embedded: bool
+
+    @cached_property
+    def space(self) -> FittedSpace:
+        """Return the space itself, made again of its weights."""
+        with _refusing_space(self.key):
+            return restore(self.kind, self.parameters, self.weights)
 
     @classmethod
     def read(cls, adata: AnnData, key: str) -> Self:
@@ -117,18 +142,37 @@ class SavedSpace:
         if not isinstance(stored, Mapping) or "weights" not in stored:
             hint = f"ne.tl.train(adata) writes one to uns[{_slots.MODEL!r}]"
             raise ValueError(f"uns[{key!r}] is not a trained space; {hint}.")
-        config, identity = json.loads(str(stored["config"])), space_id(stored)
-        if str(stored.get("id", identity)) != identity:
-            reason = "its id is not that of its weights, features and settings"
-            raise ValueError(f"uns[{key!r}] was changed after the training: {reason}. Call ne.tl.train again.")
-        space = get_space_class(str(stored["space"]), key)(**config["parameters"])
-        space.load_state_dict({name: torch.from_numpy(np.array(x)) for name, x in stored["weights"].items()})
-        features = [str(name) for name in stored["var_names"]]
-        scale = Scale(config["layer"], read_cofactor(adata, config["layer"], features), None)
-        if "scale" in stored:
-            scale = Scale(config["layer"], stored["scale"].get("cofactor"), stored["scale"]["quantiles"])
-        n_cells, embedded = config["data"]["shape"][0], bool(stored.get("embedded", False))
-        return cls(space.requires_grad_(False), identity, features, scale, n_cells, embedded)
+        identity = cls.read_id(adata, key)
+        with _refusing_space(key):
+            name = str(stored["space"])
+        kind = get_space_class(name, key)
+        with _refusing_space(key):
+            config, features = parse_json(str(stored["config"])), [str(one) for one in stored["var_names"]]
+            layer, parameters, weights = config["layer"], dict(config["parameters"]), stored["weights"]
+            n_features = parameters.get("n_features", len(features))
+            if not isinstance(layer, str | None):
+                raise ValueError(f"its layer is {layer!r}")
+            if n_features != len(features) or len(set(features)) < len(features):
+                raise ValueError(f"it has {len(set(features))} names of {n_features} features")
+            scale = Scale(layer, read_cofactor(adata, layer, features), None)
+            if "scale" in stored:
+                scale = Scale.from_uns(layer, stored["scale"], len(features))
+            n_cells, embedded = int(config["data"]["shape"][0]), bool(stored.get("embedded", False))
+        return cls(key, kind, parameters, weights, identity, features, scale, n_cells, embedded)
+
+    @staticmethod
+    def read_id(adata: AnnData, key: str) -> str:
+        """Return the id of the space in ``uns[key]``, once it is that of what it holds."""
+        with _refusing_space(key):
+            stored = adata.uns[key]
+            identity = space_id(stored)
+            if str(stored.get("id", identity)) != identity:
+                raise ValueError("its id is not that of its weights, features and settings")
+        return identity
+
+
+def _refusing_space(key: str) -> AbstractContextManager[None]:
+    return refusing(f"uns[{key!r}] was changed after the training", "Call ne.tl.train again.")
 
 
 @dataclass(frozen=True)
@@ -267,9 +311,12 @@ def _all_subclasses(kind: type[Any]) -> list[type[Any]]:
     return [one for direct in kind.__subclasses__() for one in (direct, *_all_subclasses(direct))]
 
 
-def check_space_ids(ids: Mapping[str, str], adata: AnnData, key: str) -> None:
-    """Refuse an edit whose space was trained again, or changed, since it was fitted."""
+def check_space_ids(
+    ids: Mapping[str, str], adata: AnnData, key: str, *, known: Mapping[str, str] | None = None
+) -> None:
+    """Refuse an edit whose space was trained again, or changed, since it was fitted; ``known`` are ids that were read before."""
+    known = known or {}
     for space, identity in ids.items():
-        if SavedSpace.read(adata, space).id != identity:
+        if (known[space] if space in known else SavedSpace.read_id(adata, space)) != identity:
             text = f"uns[{key!r}] was fitted in another space than uns[{space!r}] holds now: it was trained again."
             raise ValueError(f"{text} Call ne.tl.edit or ne.tl.correct again.")

@@ -16,8 +16,9 @@ from .._blocks import encode_in_blocks
 from .._check import check_calls
 from .._data.check import check_parameters, describe_choice, format_choices, lookup, to_list
 from .._data.design import Design, Labels
+from .._data.integrity import parse_json, refusing
 from .._data.reader import CellReader, chunks
-from .._data.record import Record, digest_fitted
+from .._data.record import Record, Tool, check_fitted, digest_fitted
 from .._data.space import Scale, TrainedSpace, check_space_ids
 from .._maps import OnNeurons, Scaled, WithNeurons
 from .._subsample import subsample
@@ -232,30 +233,52 @@ def unpack_edits(
     record: Record, model: AnnData, space: TrainedSpace, source_name: str
 ) -> tuple[dict[str, FittedEdit], Scale]:
     """Return the edits of a record by name, and the scale of the cells they were fitted on, once all belongs together."""
-    stored = record.content["fitted"]
-    if "digest" in stored and str(stored["digest"]) != digest_fitted(stored):
-        edit = f"uns[{record.key!r}] of {source_name}"
-        raise ValueError(f"{edit} was changed after it was fitted: its digest differs. Fit it again.")
-    about = json.loads(str(stored["about"]))
-    check_space_ids(about["spaces"], model, record.key)
-    spaces = dict(zip(space.keys, space.spaces, strict=True))
-    parts = unpack(str(stored["map"]), stored["arrays"], spaces, space.device)
-    edits = {}
-    for i, name in enumerate(about["names"]):
-        table = record.content["features"]
-        if "batch" in table:
-            table = table[table["batch"] == name].set_index("feature")
-        columns = ("observed_change", "mean_error", "wrong_direction")
-        change, error, wrong_direction = (table[column].loc[space.features].to_numpy() for column in columns)
-        text = f"Fitted before, on other cells ({source_name}). {about['summaries'][i]}".strip()
-        cell_maps, own_support, own_distance = parts[i]
-        fitted = FittedEdit(cell_maps, own_support, own_distance, change, error, wrong_direction, space.features, text)
-        if "observed_error" in table:  # an edit of before the first release has none
-            fitted = replace(fitted, observed_error=table["observed_error"].loc[space.features].to_numpy())
-        edits[name] = fitted
-    if not stored["scale"]:  # fitted before the first release
-        return edits, space.trained_on
-    return edits, Scale(record.config["layer"], stored["scale"].get("cofactor"), stored["scale"]["quantiles"])
+    stored, what = record.content["fitted"], f"uns[{record.key!r}] of {source_name} was changed after it was fitted"
+    with refusing(what, "Fit it again."):
+        check_fitted(stored)
+    check_space_ids(record.space_ids, model, record.key, known=dict(zip(space.keys, space.ids, strict=True)))
+    with refusing(what, "Fit it again."):
+        about, scale = parse_json(str(stored["about"])), space.trained_on
+        if stored["scale"]:  # an edit of before the first release has none
+            scale = Scale.from_uns(record.config["layer"], stored["scale"], len(space.features))
+        if record.tool is Tool.EDIT and about["names"] != ["edit"]:
+            raise ValueError("it holds more or others than one edit")
+        spaces = dict(zip(space.keys, space.spaces, strict=True))
+        parts = unpack(str(stored["map"]), stored["arrays"], spaces, space.device)
+        edits = {}
+        for name, summary, (maps, own_support, own_distance) in zip(
+            about["names"], about["summaries"], parts, strict=True
+        ):
+            table = record.content["features"]
+            if "batch" in table:
+                table = table[table["batch"] == name].set_index("feature")
+            table = table.loc[space.features]
+            columns = [table[column] for column in ("observed_change", "mean_error", "wrong_direction")]
+            columns += [table["observed_error"]] if "observed_error" in table else []  # as above
+            if any(column.dtype.kind not in "fib" for column in columns):
+                raise ValueError("its table of features has words in place of numbers")
+            change, error, wrong_direction, *more = (column.to_numpy() for column in columns)
+            wrong_direction = wrong_direction.astype(bool)
+            text = f"Fitted before, on other cells ({source_name}). {summary}".strip()
+            fitted = FittedEdit(maps, own_support, own_distance, change, error, wrong_direction, space.features, text)
+            edits[str(name)] = replace(fitted, observed_error=more[0]) if more else fitted
+            _try_out(edits[str(name)], space, scale)
+    return edits, scale
+
+
+def _try_out(fitted: FittedEdit, space: TrainedSpace, scale: Scale) -> None:
+    """Edit three cells, those at the quantiles, so that parts that do not fit each other are found before any work."""
+    cells = torch.zeros(3, len(space.features)) if scale.quantiles is None else torch.tensor(scale.quantiles.T.copy())
+    with torch.no_grad():
+        for one, cell_map in zip(space.spaces, fitted.cell_maps, strict=True):
+            edited = cell_map.apply(cells.to(space.device))
+            neurons = one.encode(cells.to(space.device))
+            shapes = [(cells.shape, edited.x), (neurons.shape, edited.neurons), (neurons.shape, edited.neurons_edited)]
+            if any(shape != x.shape for shape, x in shapes) or not edited.x.isfinite().all():
+                raise ValueError("the edit does not make finite cells of cells")
+        neurons = space.space.encode(cells.to(space.device))
+        if any(measure(neurons).shape != (3,) for measure in (fitted.support, fitted.distance)):
+            raise ValueError("its support or distance is not one number a cell")
 
 
 SINGLE_EDIT_PARAMS = ("axes", "neurons", "residual", "paired_by")  # of every edit of neurons, besides its own

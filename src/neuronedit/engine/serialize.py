@@ -9,9 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._data.integrity import parse_json
 from .._types import Space
 from ..edits import FORMER_NAMES, MAPS
 from ..spaces import SPACES, FittedSpace
+from ..spaces._restore import restore
+
+MAX_DIMENSIONS = 2  # of an array in a map: more would make many cells of one
 
 
 def pack(thing: Any, spaces: Mapping[str, Space]) -> tuple[str, dict[str, np.ndarray]]:
@@ -49,7 +53,16 @@ def pack(thing: Any, spaces: Mapping[str, Space]) -> tuple[str, dict[str, np.nda
 
 
 def unpack(packed: str, arrays: Mapping[str, Any], spaces: Mapping[str, Space], device: torch.device) -> Any:
-    """Return what `pack` was given, on a device."""
+    """Return what `pack` was given, on a device; each array is there once, however often it is named."""
+    tensors: dict[str, Tensor] = {}
+
+    def to_tensor(name: str) -> Tensor:
+        if name not in tensors:
+            tensor = torch.tensor(np.asarray(arrays[name]))
+            if tensor.isnan().any():
+                raise ValueError(f"the array {name!r} of its map holds NaN")
+            tensors[name] = tensor.to(device)
+        return tensors[name]
 
     def from_tree(tree: Any) -> Any:
         if isinstance(tree, list):
@@ -59,12 +72,13 @@ def unpack(packed: str, arrays: Mapping[str, Any], spaces: Mapping[str, Space], 
         if "space_in" in tree:
             return spaces[tree["space_in"]]
         if "array" in tree:
-            return torch.from_numpy(np.array(arrays[tree["array"]])).to(device)
+            return to_tensor(tree["array"])
         if "space" in tree:
-            space = SPACES[tree["space"]](**tree["config"])
-            space.load_state_dict({name: from_tree(weight) for name, weight in tree["weights"].items()})
-            return space.requires_grad_(False).to(device)
-        name = str(tree["map"])
-        return MAPS[FORMER_NAMES.get(name, name)](**{name: from_tree(value) for name, value in tree["parts"].items()})
+            weights = {name: to_tensor(weight["array"]) for name, weight in tree["weights"].items()}
+            return restore(SPACES[tree["space"]], tree["config"], weights).to(device)
+        name, parts = str(tree["map"]), {name: from_tree(value) for name, value in tree["parts"].items()}
+        if any(isinstance(part, Tensor) and part.ndim > MAX_DIMENSIONS for part in parts.values()):
+            raise ValueError(f"the map {name!r} holds arrays of more than {MAX_DIMENSIONS} dimensions")
+        return MAPS[FORMER_NAMES.get(name, name)](**parts)
 
-    return from_tree(json.loads(packed))
+    return from_tree(parse_json(packed, dict | list))

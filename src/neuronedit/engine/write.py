@@ -9,6 +9,7 @@ from anndata import AnnData
 from .._data.output import Output
 from .._data.record import Record
 from .._data.space import TrainedSpace
+from .._data.undo import writing
 from .alarms import Alarm, tabulate_alarms
 from .apply import EditedLayers, apply_edit, computing, encode_others
 from .fit import FittedEdit
@@ -51,9 +52,9 @@ def write_edit(
         summary = apply_edit(fitted, space.cells, query, edited, space.device, output)
         encode_others(space.space, space.cells, is_query, edited, space.device)
     _report(adata, space, fitted, summary, record, alarms)
-    adata = adata.copy() if copy else adata
-    edited.write(adata, output.key, output.layers, space.layer)
-    record.write(adata)
+    with writing(adata, copy) as adata:
+        edited.write(adata, output.key, output.layers, space.layer)
+        record.write(adata)
     return adata if copy else None
 
 

@@ -14,6 +14,7 @@ from .. import _slots
 from .._check import Positive
 from .._data.check import check_features, check_key, check_sparse, describe_layer, open_adata
 from .._data.reader import CellReader, check_finite, read_cells
+from .._data.undo import writing
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +70,11 @@ def arcsinh(
     _check_output(adata, cells, layer, key_added)
     check_finite(cells, layer, adata.obs_names, adata.var_names)
     _warn_of_transformed_values(cells, cofactors, name)
-    adata = adata.copy() if copy else adata
     into = layer if key_added is None else key_added
-    adata.var = adata.var.assign(**{_slots.cofactor(into): cofactors})
-    _write_layer(adata, into, _transform(cells.matrix, cofactors, lambda x, c: np.arcsinh(x / c)))
+    transformed = _transform(cells.matrix, cofactors, lambda x, c: np.arcsinh(x / c))
+    with writing(adata, copy) as adata:
+        adata.var = adata.var.assign(**{_slots.cofactor(into): cofactors})
+        _write_layer(adata, into, transformed)
     return adata if copy else None
 
 
@@ -125,11 +127,12 @@ def inverse_arcsinh(
     cofactors = adata.var[column].to_numpy(dtype=float) if cofactor is None else _cofactors(adata, cofactor)
     _check_output(adata, cells, layer, key_added)
     check_finite(cells, layer, adata.obs_names, adata.var_names)
-    adata = adata.copy() if copy else adata
     into = layer if key_added is None else key_added
-    if into == layer:
-        adata.var = adata.var.drop(columns=column, errors="ignore")
-    _write_layer(adata, into, _transform(cells.matrix, cofactors, lambda x, c: np.sinh(x) * c))
+    transformed = _transform(cells.matrix, cofactors, lambda x, c: np.sinh(x) * c)
+    with writing(adata, copy) as adata:
+        if into == layer:
+            adata.var = adata.var.drop(columns=column, errors="ignore")
+        _write_layer(adata, into, transformed)
     return adata if copy else None
 
 
@@ -189,7 +192,7 @@ def _transform(matrix: Any, cofactors: np.ndarray, function: Callable[[Any, Any]
 
 
 def _write_layer(adata: AnnData, layer: str | None, matrix: Any) -> None:
-    """Write X or a layer. ``adata`` is no view any more: var was set before, and X of a view is its parent's."""
+    """Write X or a layer. ``adata`` is no view any more: X of a view is its parent's."""
     if layer is None:
         adata.X = matrix
     else:

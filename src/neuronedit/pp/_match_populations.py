@@ -24,6 +24,7 @@ from .._data.check import (
 )
 from .._data.reader import CellReader, check_finite, read_cells
 from .._data.record import Tool, check_free
+from .._data.undo import writing
 from ..ensemble._matching import MIN_CELLS_TO_MATCH, N_POPULATIONS, VARIATION_WIDTH, Matching
 from ..metrics._coverage import name_cluster
 
@@ -152,9 +153,9 @@ def match_populations(
     config = {"groupby": groupby, "reference": reference, "n_populations": numbers, "layer": layer, "rng": rng}
     record = {"config": json.dumps(config, default=to_json), **tables, "verdict": verdict}
     labels = pd.Categorical.from_codes(matched.codes, list(tables["populations"].index))
-    adata = adata.copy() if copy else adata
-    adata.obs = adata.obs.assign(**{key_added: labels, _slots.certainty(key_added): matched.certainty})
-    adata.uns[key_added] = record | {_slots.VERSION: version("neuronedit")}
+    with writing(adata, copy) as adata:
+        adata.obs = adata.obs.assign(**{key_added: labels, _slots.certainty(key_added): matched.certainty})
+        adata.uns[key_added] = record | {_slots.VERSION: version("neuronedit")}
     return adata if copy else None
 
 

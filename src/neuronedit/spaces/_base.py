@@ -77,7 +77,10 @@ class ScaledSpace(FittedSpace):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Load weights, where the scale may be one number or one of each feature."""
         if f"{prefix}scale" in state_dict:
-            self.scale = torch.ones_like(state_dict[f"{prefix}scale"], dtype=self.scale.dtype)
+            scale = state_dict[f"{prefix}scale"]
+            if scale.shape not in ((), self.center.shape) or not (scale > 0).all():
+                raise ValueError("scale must be one positive number, or one of each feature")
+            self.scale = torch.ones_like(scale, dtype=self.scale.dtype)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def standardize(self, x: Tensor) -> Tensor:

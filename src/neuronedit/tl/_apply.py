@@ -15,8 +15,9 @@ from .._data.batches import BatchStatus
 from .._data.check import Selector, format_choices, get_labels, open_adata, to_list
 from .._data.design import read_query
 from .._data.output import Output
-from .._data.record import Record, Tool, digest_fitted
+from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
+from .._data.undo import writing
 from ..engine.apply import EditedLayers, apply_edit, computing, encode_others
 from ..engine.fit import FittedEdit, unpack_edits
 from ..engine.report import write_verdict
@@ -112,7 +113,7 @@ def apply(
         query = "all cells" if len(rows) == adata.n_obs else f"{len(rows)} cells by name"
     asked: dict[str, Any] = {"groupby": groupby, "query": query}
     asked |= {"layer": space.layer, "strength": strength, "bounds": bounds, "key": space.keys, "model": name}
-    asked |= {"fitted": config, "edit": config["edit"], "digest": digest_fitted(fitted_record.content["fitted"])}
+    asked |= {"fitted": config, "edit": config["edit"], "digest": fitted_record.fitted_digest}
     record = Record(key_added, fitted_record.tool, asked, {})
     if not is_correction:
         record.content["n_cells"] = {"query": len(rows)}
@@ -121,9 +122,9 @@ def apply(
 
     # write: of a batch correction, as `write_edit` does of an edit
     record.content.update(content | output.to_uns())
-    adata = adata.copy() if copy else adata
-    edited.write(adata, output.key, output.layers, space.layer)
-    record.write(adata)
+    with writing(adata, copy) as adata:
+        edited.write(adata, output.key, output.layers, space.layer)
+        record.write(adata)
     return adata if copy else None
 
 

@@ -12,6 +12,7 @@ from .._data.check import get_edited_cells, get_matrix, open_adata, select_cells
 from .._data.design import Design
 from .._data.record import Record, find_own_layers
 from .._data.space import TrainedSpace, check_space_ids
+from .._data.undo import writing
 from ..engine.apply import computing
 from ..engine.fit import Edit, resample_edit
 from ..engine.report import combine_errors
@@ -83,6 +84,7 @@ def bootstrap(
     config = record.config
     if edit is None and "fitted" not in record.content:
         raise ValueError(f"uns[{key!r}] was made by a function of your own, {config['edit']!r}: give it as edit=.")
+    layer, layers = _slots.sd(key), record.layers
     method = Edit.of(edit or config["edit"], rng=config["rng"], **config["edit_params"] | edit_params)
     space = TrainedSpace.read(adata, config["key"], config["layer"], accelerator)
     get_matrix(adata, key)
@@ -112,14 +114,14 @@ def bootstrap(
         sd, error = resample_edit(fitted, space.cells, query, space.device, n=n_bootstrap, rng=rng, strength=strength)
 
     # write
-    adata = adata.copy() if copy else adata
-    layer = _slots.sd(key)
-    adata.layers[layer] = np.zeros_like(np.asarray(adata.layers[key]))
-    adata.layers[layer][query] = sd
+    layer_sd = np.zeros_like(np.asarray(adata.layers[key]))
+    layer_sd[query] = sd
     features = record.content["features"].loc[space.features]
     features = features.assign(mean_error=combine_errors(features["held_out_error"].to_numpy(), error))
     record.content["features"] = features.loc[adata.var_names]
-    record.content["layers"] = np.array([*dict.fromkeys([*record.content["layers"], layer])], dtype=str)
+    record.content["layers"] = np.array([*dict.fromkeys([*layers, layer])], dtype=str)
     record.config.update({"n_bootstrap": n_bootstrap})
-    record.write(adata)
+    with writing(adata, copy) as adata:
+        adata.layers[layer] = layer_sd
+        record.write(adata)
     return adata if copy else None

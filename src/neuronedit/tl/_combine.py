@@ -18,6 +18,7 @@ from .._data.design import Design, read_treatments
 from .._data.output import Output, copy_cofactor
 from .._data.record import Record, Tool, deep_copy
 from .._data.space import TrainedSpace
+from .._data.undo import writing
 from .._subsample import subsample
 from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
 from ..engine.apply import EditedLayers, apply_edit, computing
@@ -159,13 +160,14 @@ def combine(
     record = Record(key_added, Tool.COMBINE, config | {"key": space.keys, "rng": rng}, content)
     if not as_layers:
         return _stack_predictions(adata, groupby, rows, predictions, record)
-    for effect, name in layers.items():
-        adata.layers[name] = space.cells.dense_copy()
-        for given in effects:
-            if given != effect:
-                adata.layers[name][rows[given]] = predictions[given, effect].layers[0]
-        copy_cofactor(adata, space.layer, name)
-    record.write(adata)
+    with writing(adata):
+        for effect, name in layers.items():
+            adata.layers[name] = space.cells.dense_copy()
+            for given in effects:
+                if given != effect:
+                    adata.layers[name][rows[given]] = predictions[given, effect].layers[0]
+            copy_cofactor(adata, space.layer, name)
+        record.write(adata)
     return None
 
 

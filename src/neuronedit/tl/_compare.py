@@ -20,6 +20,7 @@ from .._data.design import read_populations
 from .._data.output import copy_cofactor, find_other_cofactors
 from .._data.reader import CHUNK, check_finite, read_cells
 from .._data.record import Record, Tool, check_free
+from .._data.undo import writing
 from .._device import find_device
 from ..baselines import BASELINES, QUICK
 from ..metrics import AGREEMENTS, CHECKS, METRICS
@@ -172,14 +173,15 @@ def compare(
 
     # write
     if key_added is not None:
-        for name, predicted in predictions.items():
-            whole = reader.dense_copy()
-            whole[rows["query"]] = predicted
-            adata.layers[layers[name]] = whole
-            copy_cofactor(adata, layer, layers[name])
         config = {"groupby": groupby, **populations, "methods": list(predictions), "layer": layer, "rng": rng}
         names = np.array([layers[name] for name in predictions], dtype=str)
-        Record(key_added, Tool.COMPARE, config, {"layers": names}).write(adata)
+        with writing(adata):
+            for name, predicted in predictions.items():
+                whole = reader.dense_copy()
+                whole[rows["query"]] = predicted
+                adata.layers[layers[name]] = whole
+                copy_cofactor(adata, layer, layers[name])
+            Record(key_added, Tool.COMPARE, config, {"layers": names}).write(adata)
     return _sort_methods(pd.DataFrame(table), list(measures))
 
 

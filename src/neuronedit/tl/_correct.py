@@ -18,6 +18,7 @@ from .._data.output import Output
 from .._data.reader import CellReader
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
+from .._data.undo import writing
 from .._subsample import subsample
 from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
 from ..engine.apply import EditedLayers, apply_edit, computing, encode_others
@@ -200,9 +201,9 @@ def correct(
         | pack_edits(by_batch, space, strength)
     )
     content |= {"held_out": scores} if held_out.any() else {}
-    adata = adata.copy() if copy else adata
-    edited.write(adata, key_added, output.layers, space.layer)
-    Record(key_added, Tool.CORRECT, config, content).write(adata)
+    with writing(adata, copy) as adata:
+        edited.write(adata, key_added, output.layers, space.layer)
+        Record(key_added, Tool.CORRECT, config, content).write(adata)
     return adata if copy else None
 
 

@@ -8,6 +8,7 @@ from .._data.check import open_adata
 from .._data.reader import encode_all
 from .._data.record import Tool, check_free, deep_copy
 from .._data.space import TrainedSpace
+from .._data.undo import writing
 from ._apply import open_model
 
 
@@ -66,9 +67,9 @@ def embed(
     neurons = encode_all(space.space, space.cells, space.device)
 
     # write
-    adata = adata.copy() if copy else adata
-    adata.uns[key_added] = deep_copy(holder.uns[key]) | {"embedded": True}
-    adata.obsm.pop(_slots.neurons(key_added), None)  # of a space that this one takes the place of
-    if neurons is not None:
-        adata.obsm[_slots.neurons(key_added)] = neurons
+    with writing(adata, copy) as adata:
+        adata.uns[key_added] = deep_copy(holder.uns[key]) | {"embedded": True}
+        adata.obsm.pop(_slots.neurons(key_added), None)  # of a space that this one takes the place of
+        if neurons is not None:
+            adata.obsm[_slots.neurons(key_added)] = neurons
     return adata if copy else None

@@ -14,6 +14,7 @@ from .._data.check import check_parameters, describe_choice, format_choices, loo
 from .._data.reader import check_finite, encode_all, read_cells
 from .._data.record import Tool, check_free
 from .._data.space import Scale, name_space_class, write_space
+from .._data.undo import writing
 from .._device import find_device
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
 from ..spaces._base import check_space
@@ -153,13 +154,13 @@ def train(
     neurons = encode_all(trained, cells, training.device)
 
     # write
-    adata = adata.copy() if copy else adata
     settings: dict[str, Any] = {"max_epochs": training.epochs(adata.n_obs), "batch_size": training.batch_size}
     settings |= {"precision": precision, "lr": training.peak, "schedule": describe_choice(schedule)}
     settings |= {"validation_size": validation_size, "early_stopping": early_stopping}
     settings |= {"rng": training.rng, "device": str(training.device)}
-    write_space(adata, key_added, name_space_class(kind), trained, layer, settings, cells)
-    adata.obsm.pop(_slots.neurons(key_added), None)  # of a space that this one takes the place of
-    if neurons is not None:
-        adata.obsm[_slots.neurons(key_added)] = neurons
+    with writing(adata, copy) as adata:
+        write_space(adata, key_added, name_space_class(kind), trained, layer, settings, cells)
+        adata.obsm.pop(_slots.neurons(key_added), None)  # of a space that this one takes the place of
+        if neurons is not None:
+            adata.obsm[_slots.neurons(key_added)] = neurons
     return adata if copy else None
