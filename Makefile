@@ -80,7 +80,7 @@ else
 	$(BIN)/python benchmarks/composition.py
 	$(BIN)/python benchmarks/combinations.py
 	$(BIN)/python benchmarks/cytonorm_r.py
-	$(BIN)/python benchmarks/controls.py --every 8
+	$(BIN)/python benchmarks/controls.py --every 3
 	$(BIN)/python benchmarks/faces.py
 	$(BIN)/python benchmarks/paper.py
 endif

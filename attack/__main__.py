@@ -1,8 +1,7 @@
 """Attack the package, and print how each kind of try ended.
 
-``python attack`` (``make attack``) takes minutes; ``--long`` (``make attack LONG=1``) takes all tries. ``--only models`` runs one
-file of this folder. What ended badly is listed, and the exit code is 1 if anything was silent, lost or crashed. All tries of all
-files write ``results.csv``, of which the docs are made.
+``python attack`` (``make attack``) takes minutes; ``--long`` (``make attack LONG=1``) takes all tries. ``--only fcs`` runs one file
+of this folder. What ended badly is listed, and the exit code is 1 if anything was silent, lost or crashed.
 """
 
 import argparse
@@ -26,7 +25,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     sys.path.insert(0, str(HERE))
-    from common import GOOD, count, run_tries, tabulate, write
+    from common import GOOD, count, run_tries, tabulate
 
     results = []
     for name in options.only:
@@ -38,8 +37,6 @@ def main() -> int:
         for result in bad[: options.show]:
             print(f"  {result.outcome}: {result.kind}, {result.name}: {result.text}", flush=True)
     counts = count(results)
-    if options.long and options.only == ATTACKS:
-        write(counts, HERE / "results.csv")
     print("\n".join(["", *tabulate(counts)]))
     return int(any(result.outcome in ("silent", "lost", "crash") for result in results))
 

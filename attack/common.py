@@ -5,7 +5,6 @@ with its arguments. The function is called in a child process and returns an out
 """
 
 import contextlib
-import csv
 import faulthandler
 import io
 import linecache
@@ -97,21 +96,6 @@ def tabulate(counts: Counts) -> list[str]:
     heads = ["what", "tried", *OUTCOMES]
     rows = [[kind, str(sum(own.values())), *map(str, own.values())] for kind, own in counts.items()]
     return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
-
-
-def write(counts: Counts, path: Path) -> None:
-    """Write the counts as CSV."""
-    with path.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["what", *OUTCOMES])
-        table.writerows([kind, *own.values()] for kind, own in counts.items())
-
-
-def read(path: Path) -> Counts:
-    """Read what `write` wrote."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {row["what"]: {outcome: int(row[outcome]) for outcome in OUTCOMES} for row in rows}
 
 
 class _Child:
