@@ -125,7 +125,8 @@ def list_callables(room: str) -> list[str]:
     module, names = getattr(ne, room), []
     for name in module.__all__:
         thing = getattr(module, name)
-        if f"{room}.{name}" in SKIPPED or not (inspect.isfunction(thing) or inspect.isclass(thing)):
+        is_error = inspect.isclass(thing) and issubclass(thing, BaseException)
+        if f"{room}.{name}" in SKIPPED or is_error or not (inspect.isfunction(thing) or inspect.isclass(thing)):
             continue
         names += [name] * bool(parameters_of(f"{room}.{name}"))
         if inspect.isclass(thing):

@@ -67,7 +67,7 @@ def test_networks_of_baselines_that_diverge():
 
 
 def test_moments_name_the_features():
-    with pytest.raises(ValueError, match=r"features number \[1\]"):
+    with pytest.raises(ValueError, match="feature number 1"):
         ne.spaces.PCA.of(torch.tensor([[0.0, 1.0], [1.0, torch.nan], [2.0, 0.0]]))
 
 
@@ -133,7 +133,7 @@ def test_cells_that_do_not_differ(cells, what):
 
 
 def test_distance_of_one_cell():
-    with pytest.raises(ValueError, match="at least two source cells"):
+    with pytest.raises(ValueError, match="source must hold at least 2 cells"):
         ne.edits.distance(torch.zeros(1, 2))
 
 
@@ -263,7 +263,11 @@ def test_a_space_that_was_changed(trained, weight, value):
     stored = trained.uns["neuronedit"]
     stored["weights"][weight] = np.full_like(stored["weights"][weight], value)
     stored["id"] = space_id(stored)
-    refused(trained, lambda adata: ne.tl.edit(adata, **POPULATIONS, edit="percentile"), "train the space again")
+    refused(
+        trained,
+        lambda adata: ne.tl.edit(adata, **POPULATIONS, edit="percentile"),
+        "train the space again|ne.tl.train again",
+    )
 
 
 # NaN is not inside
@@ -309,7 +313,7 @@ def test_metrics_of_what_is_no_number(name, value):
 def test_metrics_of_no_cells(name):
     x = np.random.default_rng(0).normal(size=(50, 3))
     cells = (x, x + 1, x, x[:0]) if name in ne.metrics.CHECKS else (x[:0], x)
-    with pytest.raises(ValueError, match="has 0 cells"):
+    with pytest.raises(ValueError, match="must hold at least . cells?"):
         ALL_METRICS[name](*cells)
 
 

@@ -16,8 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 import numpy as np
 
-MAX_VALUE = 1e15  # of a cell: the squares of larger ones, summed over cells and features, leave float32
-MAX_LETTERS = 80  # of a value in an error
+MAX_LETTERS_SHOWN = 80  # of a value in an error
 
 FindFault = Callable[[Any], str | None]
 """Returns `None` for a value that is right, ``""`` for one of a wrong type, else what is wrong with it, in words."""
@@ -119,7 +118,7 @@ def guard(room: dict[str, Any]) -> None:
         module = getattr(thing, "__module__", "")
         if not module.startswith(room["__name__"]):  # of a room below
             continue
-        if inspect.isclass(thing) and not issubclass(thing, enum.Enum):
+        if inspect.isclass(thing) and not issubclass(thing, enum.Enum | BaseException):
             _guard_class(thing)
         elif inspect.isfunction(thing):
             room[name] = checked = check_calls(thing)
@@ -462,11 +461,27 @@ def _find_fault_of_values(x: Any, marker: Values, shape: str) -> str | None:
         return f"must hold at least {n} {what}{'s' * (n > 1)} and one feature; its shape is {tuple(x.shape)}"
     low, high = (x.min(), x.max()) if isinstance(x, np.ndarray) else x.detach().aminmax()
     low, high = float(low), float(high)
-    if low >= -MAX_VALUE and high <= MAX_VALUE:  # not with NaN
+    limit = find_limit(x.shape[-1])
+    if low >= -limit and high <= limit:  # not with NaN
         return None
+    is_good = np.abs(np.asarray(x.detach().cpu() if hasattr(x, "detach") else x, dtype=np.float64)) <= limit
+    row, *column = (int(i) for i in np.argwhere(~is_good)[0])
+    where = f"cell number {row}, feature number {column[0]}" if column else f"feature number {row}"
     if abs(low) < np.inf and abs(high) < np.inf:
-        return f"must hold values up to {MAX_VALUE:g}; they reach from {low:.3g} to {high:.3g}"
-    return "has NaN or infinite values; drop or impute them first"
+        text = f"has values too large for float32, from {low:.3g} to {high:.3g}, the first in {where}"
+        return f"{text}: above {limit:.0e} sums of squares are infinite"
+    return f"has NaN or infinite values, the first in {where}; drop or impute them first"
+
+
+def check_cells(name: str, x: Any, *, n_cells: int = 1) -> None:
+    """Refuse cells that a function of the caller's own returned, if they are not as arguments have to be."""
+    if fault := _find_fault_of_values(x, Values(2, n_cells), "(n_cells, n_features)"):
+        raise ValueError(f"{name} {fault}.")
+
+
+def find_limit(n_features: int) -> float:
+    """Return the largest value of so many features whose sum of squared differences is finite in float32."""
+    return float(np.sqrt(np.finfo(np.float32).max / (16 * n_features)))
 
 
 def describe(value: Any) -> str:
@@ -484,4 +499,4 @@ def describe(value: Any) -> str:
     ):
         return f"the class {value.__name__}" if inspect.isclass(value) else f"a {name}"
     text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= MAX_LETTERS else f"{text[:MAX_LETTERS]}..."
+    return text if len(text) <= MAX_LETTERS_SHOWN else f"{text[:MAX_LETTERS_SHOWN]}..."

@@ -18,6 +18,7 @@ from scipy import sparse
 from torch import Tensor
 
 from .._blocks import block_size
+from .._check import find_limit
 from .._types import Space
 from .check import check_row_pointers, check_sparse, describe_layer, format_choices, get_matrix
 
@@ -207,11 +208,6 @@ def check_finite(cells: CellReader, layer: str | None, cell_names: Sequence[Any]
     if 0 < highest < MIN_HIGHEST:
         text = f"{name} has no value beyond {highest:.3g}, too small for float32, in which squares vanish"
         raise ValueError(f"{text}: multiply all features by one number, such as {1 / highest:.0e}.")
-
-
-def find_limit(n_features: int) -> float:
-    """Return the largest value of so many features whose sum of squared differences is finite in float32."""
-    return float(np.sqrt(np.finfo(np.float32).max / (16 * n_features)))
 
 
 def chunks(index: np.ndarray, width: int = 1) -> list[np.ndarray]:

@@ -66,6 +66,8 @@ class Record:
         tools = tools or (Tool.EDIT,)
         with refusing_record(key):
             tool = find_tool(stored)
+            if tool is None and isinstance(stored, Mapping) and _slots.VERSION in stored and "tool" in stored:
+                raise ValueError(f"no tool is called {str(stored['tool'])!r}")
         if tool is None or tool not in tools:
             what = " or ".join(CONTENT[one] for one in tools)
             raise KeyError(f"uns[{key!r}] holds no {what}; call {tools[0]} first. uns has {format_choices(adata.uns)}.")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._check import CellArray, TwoCellArray
-from ._cells import read_cell_arrays
+from ._cells import to_float64
 
 
 def mean_correlation(x: CellArray, y: CellArray, /) -> float:
@@ -25,7 +25,7 @@ def mean_correlation(x: CellArray, y: CellArray, /) -> float:
     From -1 to 1; NaN where the means of a population do not differ between features. It is high where the same features are
     bright in both populations, so leaving the cells alone often scores above 0.9. Prefer `change_correlation`.
     """
-    x, y = read_cell_arrays(x=x, y=y)
+    x, y = to_float64(x, y)
     return correlation(np.mean(x, axis=0), np.mean(y, axis=0))
 
 
@@ -48,7 +48,7 @@ def variance_correlation(x: CellArray, y: CellArray, /) -> float:
     From -1 to 1; NaN where the variances of a population do not differ between features. A loss of variance that all features
     have in common does not lower it; for that there is `variance_ratio`.
     """
-    x, y = read_cell_arrays(x=x, y=y)
+    x, y = to_float64(x, y)
     return correlation(np.var(x, axis=0), np.var(y, axis=0))
 
 
@@ -70,7 +70,7 @@ def covariance_correlation(x: TwoCellArray, y: TwoCellArray, /) -> float:
     -------
     From -1 to 1. The features with the largest variances dominate it.
     """
-    x, y = read_cell_arrays(x=x, y=y, min_cells=2)
+    x, y = to_float64(x, y)
     upper = np.triu_indices(np.shape(x)[1])
     covariances = [np.atleast_2d(np.cov(cells, rowvar=False)) for cells in (x, y)]  # each (n_features, n_features)
     return correlation(covariances[0][upper], covariances[1][upper])
@@ -96,7 +96,7 @@ def r2(x: CellArray, y: CellArray, /) -> float:
     for worse; NaN where the true means do not differ. It is not the squared correlation, often called R2, which a shifted
     or stretched prediction does not lower.
     """
-    x, y = read_cell_arrays(x=x, y=y)
+    x, y = to_float64(x, y)
     predicted, true = np.mean(x, axis=0), np.mean(y, axis=0)
     total = float(np.square(true - true.mean()).sum())
     return float(1 - np.square(true - predicted).sum() / total) if total > 0 else float("nan")
@@ -121,7 +121,7 @@ def variance_ratio(x: CellArray, y: CellArray, /) -> float:
     0 or more; NaN where the second population does not vary. Well below 1 the prediction lost diversity (mode collapse),
     well above 1 it spreads the cells too far. It does not say in which features.
     """
-    x, y = read_cell_arrays(x=x, y=y)
+    x, y = to_float64(x, y)
     total = float(np.var(y, axis=0).sum())
     return float(np.var(x, axis=0).sum() / total) if total > 0 else float("nan")
 

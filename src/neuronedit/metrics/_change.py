@@ -7,7 +7,7 @@ import numpy as np
 
 from .._check import CellArray, NotNegative
 from ._agreement import correlation, variance_ratio
-from ._cells import read_cell_arrays
+from ._cells import to_float64
 
 
 def change_correlation(
@@ -35,8 +35,8 @@ def change_correlation(
     From -1 to 1; NaN where nothing changed. It depends neither on the size of the change nor on what happens within a feature.
     1 is not always right: query cells may truly change in another way.
     """
-    source, target = read_cell_arrays(source=source, target=target)
-    query, predicted = read_cell_arrays(query=query, predicted=predicted)
+    source, target = to_float64(source, target)
+    query, predicted = to_float64(query, predicted)
     observed = statistic(target, axis=0) - statistic(source, axis=0)
     applied = statistic(predicted, axis=0) - statistic(query, axis=0)
     return correlation(np.asarray(observed, dtype=np.float64), np.asarray(applied, dtype=np.float64))
@@ -73,16 +73,16 @@ def harmed(
     -------
     ``(n_features,)``, True where there was harm. Only medians are compared.
     """
-    query, predicted = read_cell_arrays(query=query, predicted=predicted)
+    query, predicted = to_float64(query, predicted)
     before, after = np.median(query, axis=0), np.median(predicted, axis=0)
     allowed = tolerance * np.std(query, axis=0)
     if truth is not None:
-        [truth] = read_cell_arrays(truth=truth)
+        [truth] = to_float64(truth)
         true = np.median(truth, axis=0)
         return ~(np.abs(after - true) <= np.abs(before - true) + allowed)
     if source is None or target is None:
         raise ValueError("harmed needs the truth, or source and target.")
-    source, target = read_cell_arrays(source=source, target=target)
+    source, target = to_float64(source, target)
     change = np.median(target, axis=0) - np.median(source, axis=0)
     applied = after - before
     return ~((applied <= np.maximum(change, 0) + allowed) & (applied >= np.minimum(change, 0) - allowed))

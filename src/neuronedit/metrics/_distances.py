@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist, pdist
 from scipy.stats import wasserstein_distance
 
 from .._check import CellArray, Count, Seed, TwoCellArray, at_least
-from ._cells import read_cell_arrays
+from ._cells import to_float64
 
 
 def energy_distance(
@@ -98,7 +98,7 @@ def median_difference(x: CellArray, y: CellArray, /) -> float:
     In the units of the features, 0 or more. It measures location alone, not spread, shape or dependence. A change in fewer
     than half of the cells may not move the median at all.
     """
-    x, y = read_cell_arrays(x=x, y=y)
+    x, y = to_float64(x, y)
     return float(np.abs(np.median(x, axis=0) - np.median(y, axis=0)).mean())
 
 
@@ -120,7 +120,7 @@ def mean_wasserstein(x: CellArray, y: CellArray, /) -> float:
     In the units of the features, 0 or more. Exact. Two finite samples of one population score above 0. Each feature is
     compared alone: populations whose features depend on each other differently can score 0.
     """
-    x, y = read_cell_arrays(x=x, y=y)
+    x, y = to_float64(x, y)
     return float(np.mean([wasserstein_distance(x[:, j], y[:, j]) for j in range(x.shape[1])]))
 
 
@@ -150,7 +150,7 @@ def sliced_wasserstein(x: CellArray, y: CellArray, /, *, n_projections: Count = 
     ----------
     Bonneel et al. 2015, Sliced and Radon Wasserstein barycenters of measures, doi:10.1007/s10851-014-0506-3.
     """
-    x, y = read_cell_arrays(x=x, y=y)
+    x, y = to_float64(x, y)
     directions = np.random.default_rng(rng).normal(size=(x.shape[1], n_projections))
     directions /= np.linalg.norm(directions, axis=0)
     return mean_wasserstein(x @ directions, y @ directions)
@@ -160,7 +160,7 @@ def subsample_both(x: np.ndarray, y: np.ndarray, max_cells: int, rng: int) -> tu
     """Return at most ``max_cells`` cells of each population, in float64."""
     numpy_rng = np.random.default_rng(rng)
     subsamples = []
-    for cells in read_cell_arrays(x=x, y=y, min_cells=2):
+    for cells in to_float64(x, y):
         if len(cells) > max_cells:
             cells = cells[numpy_rng.choice(len(cells), max_cells, replace=False)]
         subsamples.append(cells)

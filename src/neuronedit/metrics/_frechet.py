@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from .._check import NOT_EMPTY, Count, TwoCellArray
-from ._cells import read_cell_arrays
+from .._check import NOT_EMPTY, Count, TwoCellArray, check_cells
+from ._cells import to_float64
 
 Features = Callable[[np.ndarray], np.ndarray]
 """``(n_cells, n_features) -> (n_cells, n)``"""
@@ -66,11 +66,13 @@ def frechet(
             raise ValueError(f"features={features!r} is not known; choose {known} or give a function.")
         features = EXTRACTORS[features](image_shape)
     # extract features
-    x, y = read_cell_arrays(x=x, y=y, min_cells=2)
+    x, y = to_float64(x, y)
     if features is None:
         x, y = _project_on_common_axes(x, y, n_components)
     else:
-        x, y = read_cell_arrays(**{"features(x)": features(x), "features(y)": features(y)}, min_cells=2)
+        x, y = to_float64(features(x), features(y))
+        for name, cells in (("features(x)", x), ("features(y)", y)):
+            check_cells(name, cells, n_cells=2)
     # compare means and covariances
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
     root_x, root_y = _covariance_root(x - mean_x), _covariance_root(y - mean_y)
