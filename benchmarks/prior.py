@@ -119,7 +119,8 @@ def learn_prior(tasks, family):
         means = []
         for name in {task.family for task in others}:
             own = [task for task in others if task.family == name]
-            shares = np.array([task.differs if situation == "strata" else 1 - task.differs for task in own])
+            differs = np.array([1.0 if task.differs is None else task.differs for task in own])
+            shares = differs if situation == "strata" else 1 - differs
             if shares.sum() > 0.5:
                 means.append(shares @ np.array([task.best for task in own]) / shares.sum())
         learned[situation] = np.mean(means, axis=0)

@@ -14,7 +14,7 @@ def expected(**given):
     return dict(zip(CANDIDATES, expect_weights(CANDIDATES, **given), strict=True))
 
 
-@pytest.mark.parametrize("differs", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("differs", [None, 0.0, 0.3, 1.0])
 @pytest.mark.parametrize("n_cells", [0, 30, 1_000])
 def test_what_is_expected_sums_to_1(differs, n_cells):
     for candidates in (CANDIDATES, {"a": Candidate("features", on_all(shift)), "b": CANDIDATES["quantile"]}):
@@ -31,7 +31,7 @@ def test_edits_within_strata_are_expected_as_far_as_compositions_differ():
     np.testing.assert_allclose(np.diff(share), np.diff([0.0, 0.25, 0.5, 1.0]) * (share[-1] - share[0]))
 
 
-@pytest.mark.parametrize("differs", [0.0, 1.0])
+@pytest.mark.parametrize("differs", [None, 0.0, 1.0])
 def test_few_cells_are_expected_to_be_shifted(differs):
     few = expected(differs=differs, n_cells=10)
     assert max(few, key=few.get) == "mean_shift"
@@ -46,21 +46,41 @@ def test_few_cells_are_expected_to_be_shifted(differs):
 
 def test_only_ratios_of_what_is_expected_matter():
     alike, scaled = (
-        {name: Candidate("features", on_all(shift), prior=Prior(f * a, f * b, f * c)) for name, a, b, c in PRIORS}
+        {
+            name: Candidate("features", on_all(shift), prior=Prior(f * a, f * b, f * c, f * d))
+            for name, a, b, c, d in PRIORS
+        }
         for f in (1.0, 7.0)
     )
-    for differs, n_cells in ((0.0, 500), (0.4, 20), (1.0, 0)):
+    for differs, n_cells in ((0.0, 500), (0.4, 20), (1.0, 0), (None, 500)):
         first, second = (expect_weights(x, differs=differs, n_cells=n_cells) for x in (alike, scaled))
         np.testing.assert_allclose(first, second)
 
 
-PRIORS = [("a", 0.5, 0.1, 0.0), ("b", 0.2, 0.6, 1.0), ("c", 0.1, 0.1, 0.5)]
+PRIORS = [("a", 0.5, 0.1, 0.0, 0.3), ("b", 0.2, 0.6, 1.0, 0.6), ("c", 0.1, 0.1, 0.5, 0.1)]
 
 
 def test_without_an_expectation_for_few_cells_the_usual_one_holds():
-    candidates = {name: Candidate("features", on_all(shift), prior=Prior(a, b)) for name, a, b, _ in PRIORS}
+    candidates = {name: Candidate("features", on_all(shift), prior=Prior(a, b)) for name, a, b, *_ in PRIORS}
     np.testing.assert_allclose(expect_weights(candidates, differs=0.0, n_cells=0), np.array([5, 2, 1]) / 8)
-    np.testing.assert_allclose(expect_weights(candidates, differs=1.0, n_cells=0), np.array([1, 6, 1]) / 8)
+    for differs in (1.0, None):  # nothing else is said of populations that were matched
+        np.testing.assert_allclose(expect_weights(candidates, differs=differs, n_cells=0), np.array([1, 6, 1]) / 8)
+
+
+def test_edits_of_all_cells_are_expected_less_where_compositions_differ():
+    """They take the difference for a change; with strata the folds themselves show it."""
+    of_all = [name for name in CANDIDATES if not name.endswith(("_by_strata", "_balanced"))]
+    matched, named = (
+        sum(expected(differs=differs, n_cells=10_000)[name] for name in of_all) for differs in (1.0, None)
+    )
+    assert matched < 0.08 < 0.15 < named
+    candidates = {name: Candidate("features", on_all(shift), prior=Prior(a, b, c, d)) for name, a, b, c, d in PRIORS}
+    np.testing.assert_allclose(
+        expect_weights(candidates, differs=1.0, n_cells=10**9), np.array([3, 6, 1]) / 10, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        expect_weights(candidates, differs=None, n_cells=10**9), np.array([1, 6, 1]) / 8, atol=1e-6
+    )
 
 
 def test_an_offset_moves_cells_before_the_edit():

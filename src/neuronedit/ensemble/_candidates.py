@@ -23,17 +23,20 @@ PRIOR_COUNT = 50  # the weights for few cells count as so many cells
 
 @dataclass(frozen=True)
 class Prior:
-    """What a candidate is expected to weigh before anything is cross-validated, in three situations.
+    """What a candidate is expected to weigh before anything is cross-validated, in four situations.
 
     Attributes
     ----------
     alike, strata, few_cells
-        Where source and target have the same composition, where their strata do not, and where percentiles would be noise.
+        Where source and target have the same composition, where strata are named, and where percentiles would be noise.
+    matched
+        Where compositions differ and populations were matched. `None`: as with strata.
     """
 
     alike: NotNegative
     strata: NotNegative
     few_cells: NotNegative = 0.0
+    matched: NotNegative | None = None
 
 
 @dataclass(frozen=True)
@@ -61,21 +64,22 @@ Candidates = Mapping[str, Candidate]
 Spaces = Mapping[str, Space]
 
 transport_few = partial(transport, max_cells=MAX_CELLS_TO_TRANSPORT)
-seldom = Prior(0.01, 0.01)
+seldom = Prior(0.01, 0.01, matched=0.005)
+of_all_cells = Prior(0.02, 0.02, matched=0.005)  # an edit that takes another composition for a change
 
 # The weights are rounded and the same for candidates that resemble each other: `benchmarks/prior.py` compares them with others.
 WITHOUT_OFFSET: dict[str, Candidate] = {
-    "identity": Candidate("features", lambda populations: Identity(), prior=Prior(0.02, 0.02)),
-    "mean_shift": Candidate("features", on_all(shift), prior=Prior(0.02, 0.02, 0.6)),
-    "affine": Candidate("features", on_all(affine)),
-    "quantile": Candidate("features", on_all(percentile), prior=Prior(0.35, 0.02)),
+    "identity": Candidate("features", lambda populations: Identity(), prior=of_all_cells),
+    "mean_shift": Candidate("features", on_all(shift), prior=replace(of_all_cells, few_cells=0.6)),
+    "affine": Candidate("features", on_all(affine), prior=of_all_cells),
+    "quantile": Candidate("features", on_all(percentile), prior=replace(of_all_cells, alike=0.35)),
     "quantile_balanced": Candidate("features", on_balanced(percentile)),
     "shift_by_strata": Candidate("features", by_strata(shift)),
     "quantile_by_strata": Candidate("features", by_strata(percentile), prior=Prior(0.02, 0.4)),
-    "constant_shift": Candidate("neurons", on_all(shift), prior=Prior(0.02, 0.02, 0.2)),
-    "neuron_editing": Candidate("neurons", on_all(percentile), prior=Prior(0.1, 0.02, 0.2)),
-    "gaussian_ot_neurons": Candidate("neurons", on_all(gaussian_ot), prior=Prior(0.25, 0.02)),
-    "transport_neurons": Candidate("neurons", on_all(transport_few), prior=Prior(0.1, 0.02)),
+    "constant_shift": Candidate("neurons", on_all(shift), prior=replace(of_all_cells, few_cells=0.2)),
+    "neuron_editing": Candidate("neurons", on_all(percentile), prior=replace(of_all_cells, alike=0.1, few_cells=0.2)),
+    "gaussian_ot_neurons": Candidate("neurons", on_all(gaussian_ot), prior=replace(of_all_cells, alike=0.25)),
+    "transport_neurons": Candidate("neurons", on_all(transport_few), prior=replace(of_all_cells, alike=0.1)),
     "constant_shift_by_strata": Candidate("neurons", by_strata(shift), prior=Prior(0.02, 0.05)),
     "neurons_by_strata": Candidate("neurons", by_strata(percentile), prior=Prior(0.02, 0.15)),
     "gaussian_ot_by_strata": Candidate("neurons", by_strata(gaussian_ot), prior=Prior(0.02, 0.2)),
@@ -89,18 +93,21 @@ WITH_OFFSET = {
 CANDIDATES = WITHOUT_OFFSET | WITH_OFFSET
 
 
-def expect_weights(candidates: Candidates, *, differs: float, n_cells: int) -> np.ndarray:
+def expect_weights(candidates: Candidates, *, differs: float | None, n_cells: int) -> np.ndarray:
     """Return the weights that are expected: ``(n_candidates,)``, of sum 1.
 
-    ``differs`` says how far compositions do, from 0 to 1, and is 1 with strata; ``n_cells`` has the smaller of source and target.
+    ``differs`` says how far compositions do, from 0 to 1, and is `None` with strata; ``n_cells`` has the smaller of source and
+    target.
     """
     priors = [candidate.prior for candidate in candidates.values()]
     alike, strata, few_cells = (
         np.array([getattr(prior, name) for prior in priors]) for name in ("alike", "strata", "few_cells")
     )
-    usual = (1 - differs) * alike / alike.sum() + differs * strata / strata.sum()
+    matched = np.array([prior.strata if prior.matched is None else prior.matched for prior in priors])
+    usual = strata if differs is None else (1 - differs) * alike / alike.sum() + differs * matched / matched.sum()
+    usual = usual / usual.sum()
     if not few_cells.any():
-        return usual / usual.sum()
+        return usual
     share = PRIOR_COUNT / (n_cells + PRIOR_COUNT)
     return (1 - share) * usual + share * few_cells / few_cells.sum()
 

@@ -199,7 +199,7 @@ class HeldOut:
 
     populations: Populations
     matching: Matching | None
-    differs: float  # how far compositions do, from 0 to 1; 1 with strata
+    differs: float | None  # how far compositions do, from 0 to 1; None with strata
     spaces: Spaces
     folds: list[Fold]
     coverage: float  # share of the query that resembles one of them
@@ -221,8 +221,7 @@ def hold_out(
 ) -> HeldOut:
     """Leave each fold of a subsample of the cells out, and predict it with every candidate."""
     # strata: those that are given, or matched populations
-    populations, matching = label_strata(source, target, strata), None
-    differs = 1.0
+    populations, matching, differs = label_strata(source, target, strata), None, None
     if populations is None:
         matching = match_populations(source, target, rng=rng)
         populations = Populations(source, target, matching.source_labels, matching.target_labels)
