@@ -1,7 +1,8 @@
 """Attack the package, and print how each kind of try ended.
 
-``python attack`` (``make attack``) takes minutes; ``--long`` (``make attack LONG=1``) takes all tries. ``--only fcs`` runs one file
-of this folder. What ended badly is listed, and the exit code is 1 if anything was silent, lost or crashed.
+``python attack`` (``make attack``) takes minutes; ``--long`` (``make attack LONG=1``) takes all tries, and writes ``attack.csv``, of
+which the docs are made. ``--only fcs`` runs one file of this folder, and writes nothing. What ended badly is listed, and the exit
+code is 1 if anything was silent, lost or crashed.
 """
 
 import argparse
@@ -25,7 +26,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     sys.path.insert(0, str(HERE))
-    from common import GOOD, count, run_tries, tabulate
+    from common import GOOD, count, run_tries, tabulate, write_counts
 
     results = []
     for name in options.only:
@@ -38,6 +39,8 @@ def main() -> int:
             print(f"  {result.outcome}: {result.kind}, {result.name}: {result.text}", flush=True)
     counts = count(results)
     print("\n".join(["", *tabulate(counts)]))
+    if options.long and options.only == ATTACKS:
+        write_counts(counts)
     return int(any(result.outcome in ("silent", "lost", "crash") for result in results))
 
 

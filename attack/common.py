@@ -5,6 +5,7 @@ with its arguments. The function is called in a child process and returns an out
 """
 
 import contextlib
+import csv
 import faulthandler
 import io
 import linecache
@@ -21,6 +22,9 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+CSV = Path(__file__).parent / "attack.csv"
+"""What came of all tries, of which the docs are made."""
 
 PACKAGE = str(Path(__file__).parents[1] / "src" / "neuronedit")
 DOCUMENTED = (ValueError, TypeError, KeyError, OSError, ImportError)
@@ -96,6 +100,21 @@ def tabulate(counts: Counts) -> list[str]:
     heads = ["what", "tried", *OUTCOMES]
     rows = [[kind, str(sum(own.values())), *map(str, own.values())] for kind, own in counts.items()]
     return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
+
+
+def write_counts(counts: Counts) -> None:
+    """Write a row for each kind of try."""
+    with CSV.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["what", *OUTCOMES])
+        writer.writerows([kind, *own.values()] for kind, own in counts.items())
+
+
+def read_counts() -> Counts:
+    """Return what was written."""
+    with CSV.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {row["what"]: {outcome: int(row[outcome]) for outcome in OUTCOMES} for row in rows}
 
 
 class _Child:

@@ -48,6 +48,14 @@ def benchmarks():
         module.draw(module.read(), BUILT / f"{module.__name__}.png")
 
 
+def attack():
+    """Write the table of what came of damaged files, wrong calls and kills."""
+    sys.path.insert(0, str(DOCS.parent / "attack"))
+    import common
+
+    write("attack_table.md", "\n".join(common.tabulate(common.read_counts())) + "\n")
+
+
 def tutorials():
     """Write the cards of the tutorials, and their place in the contents."""
     there = {path.stem: path for path in (DOCS.parent / "tutorials").glob("*.md") if path.stem != "index"}
@@ -86,6 +94,7 @@ def make(app):
 
     BUILT.mkdir(exist_ok=True)
     benchmarks()
+    attack()
     tutorials()
     first_figure()
     if not (BUILT / "array_types.md").exists():
