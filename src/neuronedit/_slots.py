@@ -8,6 +8,7 @@ SYNERGY = "synergy"  # default key of what measured combinations depart by from 
 MATCHED = "matched"  # default key of matched populations: their column in obs, and their record in uns
 FCS = "fcs"  # in uns: what an FCS file holds besides its events
 IMAGE_SHAPE = "image_shape"  # in uns: (rows, columns) or (rows, columns, channels) of the images, which are rows of X
+USED = "used"  # in var: which features are trained on and edited; all where there is no such column
 VERSION = "neuronedit_version"  # marks a record in uns as ours, with the version that wrote it
 
 

@@ -156,5 +156,5 @@ def test_bad_input(adata, name):
 
 
 def test_one_feature(adata):
-    with pytest.raises(ValueError, match="adata has 1 feature; principal components need at least 2"):
+    with pytest.raises(ValueError, match="one feature is used; principal components need at least 2"):
         ne.pl.shift(adata[:, ["IFNg"]])

@@ -162,12 +162,29 @@ def check_features(adata: AnnData, *names: str) -> None:
             raise KeyError(f"{name!r} is not in adata.var_names; it has {format_choices(adata.var_names)}.")
 
 
+def find_used(adata: AnnData) -> list[str]:
+    """Return the names of the features that are trained on and edited: those with `True` in ``var["used"]``, else all."""
+    if _slots.USED not in adata.var:
+        return list(adata.var_names)
+    column = adata.var[_slots.USED]
+    if not pd.api.types.is_bool_dtype(column) or column.isna().any():
+        what = "says which features are trained on, and must be True or False for each"
+        raise ValueError(
+            f"var[{_slots.USED!r}] {what}; it is {column.dtype}. Rename the column if it says something else."
+        )
+    if not column.any():
+        raise ValueError(f"var[{_slots.USED!r}] is False for every feature; at least one must be used.")
+    return list(adata.var_names[column.to_numpy(dtype=bool)])
+
+
 def check_same_features(adata: AnnData, trained: Sequence[str], what: str) -> None:
-    """Refuse features that are missing, and others; their order does not matter."""
-    missing, extra = sorted(set(trained) - set(adata.var_names)), sorted(set(adata.var_names) - set(trained))
+    """Refuse features that are missing, and others that are used; their order does not matter."""
+    used = find_used(adata)
+    missing, extra = sorted(set(trained) - set(used)), sorted(set(used) - set(trained))
     if missing or extra:
         differences = f"missing {format_choices(missing)}, extra {format_choices(extra)}"
-        raise ValueError(f"adata has other features than {what} was trained on: {differences}.")
+        hint = f" Features with False in var[{_slots.USED!r}] may stay." if extra else ""
+        raise ValueError(f"adata has other features than {what} was trained on: {differences}.{hint}")
 
 
 def check_key(key: Any, argument: str = "key_added") -> None:

@@ -44,10 +44,10 @@ class CellReader:
     def __init__(self, matrix: Any, order: np.ndarray | None = None) -> None:
         check_sparse(matrix)
         self.matrix = matrix.tocsr() if sparse.issparse(matrix) and matrix.format != "csr" else matrix
-        self.shape: tuple[int, int] = matrix.shape
         self.dtype = np.result_type(matrix.dtype, np.float32)
-        # where the features that are read stand in the matrix; None: as they are
-        self.order = None if order is None or (order == np.arange(len(order))).all() else order
+        # where the features that are read stand in the matrix; None: all, as they are
+        self.order = None if order is None or np.array_equal(order, np.arange(matrix.shape[1])) else order
+        self.shape: tuple[int, int] = (matrix.shape[0], matrix.shape[1] if self.order is None else len(self.order))
         self.in_memory = isinstance(self.matrix, np.ndarray) or sparse.issparse(self.matrix)
         longest_chunk = max(matrix.chunks[0]) if hasattr(matrix, "dask") else 0
         self.span = 1 if self.in_memory else max(longest_chunk, ROWS_PER_SPAN)  # rows that are best read together
@@ -56,7 +56,7 @@ class CellReader:
     def __getitem__(self, rows: slice | np.ndarray, /) -> Tensor:
         block = self.matrix[rows] if self.in_memory else self._read_far(np.arange(self.shape[0])[rows])
         block = block.toarray() if sparse.issparse(block) else np.asarray(block)
-        block = block if self.order is None else block[:, self.order]
+        block = self.pick(block)
         copy = np.array if isinstance(rows, slice) else np.asarray  # never a view: nobody can write into adata
         return torch.from_numpy(copy(block, dtype=np.float32, order="C"))
 
@@ -103,13 +103,23 @@ class CellReader:
             self._last_chunk = first, last, chunk
         return chunk[start - first : stop - first]
 
-    def to_matrix_order(self, block: np.ndarray) -> np.ndarray:
-        """Return a block of cells with the features where they stand in the matrix."""
-        return block if self.order is None else block[:, np.argsort(self.order)]
+    def put(self, into: np.ndarray, rows: np.ndarray, block: np.ndarray) -> None:
+        """Write a block of cells into rows of an array like the matrix; features that are not read stay as they are."""
+        if self.order is None:
+            into[rows] = block
+        else:
+            into[rows[:, None], self.order] = block
 
-    def dense_copy(self) -> np.ndarray:
-        """Return all cells in a floating type that loses nothing of them."""
-        block = self.matrix if self.in_memory else self._read_far(np.arange(self.shape[0]))
+    def pick(self, block: np.ndarray) -> np.ndarray:
+        """Return of a block like the matrix the features that are read."""
+        return block if self.order is None else block[:, self.order]
+
+    def dense_copy(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return cells with all features of the matrix, in a floating type that loses nothing of them."""
+        if self.in_memory:
+            block = self.matrix if rows is None else self.matrix[rows]
+        else:
+            block = self._read_far(np.arange(self.shape[0]) if rows is None else rows)
         return np.array(block.toarray() if sparse.issparse(block) else block, dtype=self.dtype)
 
     def sample(self, max_cells: int = SAMPLE_RUNS * SAMPLE_ROWS) -> Tensor:

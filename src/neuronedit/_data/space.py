@@ -19,7 +19,7 @@ from .._device import find_device
 from ..spaces import SPACES, FittedSpace
 from ..spaces._base import find_ruling
 from ..spaces._restore import restore
-from .check import check_same_features, describe_layer, format_choices, to_list
+from .check import check_same_features, describe_layer, find_used, format_choices, to_list
 from .integrity import parse_json, refusing
 from .reader import CellReader, check_finite, count_neurons, read_cells
 from .record import digest
@@ -183,6 +183,7 @@ class TrainedSpace:
     ids: list[str]
     spaces: list[FittedSpace]
     features: list[str]  # names, in the order of the training
+    names: list[str]  # the same, in the order of the AnnData
     layer: str | None  # that is read
     cells: CellReader  # of the AnnData
     device: torch.device
@@ -221,8 +222,10 @@ class TrainedSpace:
         layer = layers[0] if layer is None else layer
         spaces, ids = [one.space.to(device) for one in saved], [one.id for one in saved]
         features, cells = first.features, read_cells(adata, layer, first.features)
-        cofactor, cell_names = read_cofactor(adata, layer, features), adata.obs_names
-        return cls(keys, ids, spaces, features, layer, cells, device, first.scale, what, cofactor, cell_names)
+        cofactor, names = read_cofactor(adata, layer, features), find_used(adata)
+        return cls(
+            keys, ids, spaces, features, names, layer, cells, device, first.scale, what, cofactor, adata.obs_names
+        )
 
     @cached_property
     def scale(self) -> Scale:
@@ -257,9 +260,9 @@ def write_space(
     layer: str | None,
     options: dict[str, Any],
     cells: CellReader,
+    features: list[str],
 ) -> None:
     """Write a trained space into ``uns[key]``, in a form that survives h5ad and zarr and needs no pickle."""
-    features = list(adata.var_names)
     data = {"shape": list(cells.shape), "sha256": cells.digest()}
     stored = {
         "space": name,

@@ -82,7 +82,7 @@ def apply_edit(
                 x = torch.stack([x, *(cell_map(before.to(device)) for cell_map in others)]).mean(0)
             check_edited(EditedCells(x, neurons, neurons_edited), before, fitted.features, strength)
             after = x.clamp(low, high).cpu()
-            layer[part_into] = cells.to_matrix_order(after.numpy())
+            cells.put(layer, part_into, after.numpy())
         n_clipped += int(((x < low) | (x > high)).sum())
         if edited.neurons is not None:
             edited.neurons[part_into] = neurons_edited.cpu().numpy()

@@ -186,7 +186,7 @@ def average_controls(
         tick()
     mean = (total / len(controls)).cpu().numpy()
     target = replace(hub, target=np.arange(len(mean)), strata_labels=None if labels is None else (labels, labels[few]))
-    return CellReader(space.cells.to_matrix_order(mean), space.cells.order), target
+    return CellReader(mean), target
 
 
 def aim_at(correction: BatchCorrection, mean: Design | None) -> Design:
@@ -259,7 +259,7 @@ def check_controls(space: TrainedSpace, corrections: Sequence[BatchCorrection]) 
             unusable.add(name)
         elif len(design.query) >= MIN_CELLS_TO_IMPUTE_FROM:
             control, samples = (x.cpu().numpy() for x in space.read_cells(design.source, design.query))
-            dense[design.source] = cells.to_matrix_order(impute(control, samples, features))
+            cells.put(dense, design.source, impute(control, samples, features))
             bounds |= {int(j): (measured[0][j], measured[1][j]) for j in features}
         else:
             kept |= {int(j) for j in features}

@@ -393,8 +393,7 @@ def resample_edit(
             mean_so_far[rows] += change / (i + 1)
             squares[rows] += change * (x - mean_so_far[rows])
         means.append(total / len(query))
-    sd = cells.to_matrix_order(np.sqrt(squares / (n - 1)))  # (n_query, n_features), features as in the matrix
-    return sd, np.std(means, axis=0, ddof=1)
+    return np.sqrt(squares / (n - 1)), np.std(means, axis=0, ddof=1)
 
 
 def _resample(generator: np.random.Generator, cells: Populations) -> Populations:

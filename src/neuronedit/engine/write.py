@@ -67,7 +67,7 @@ def _report(
     alarms: Sequence[Alarm],
 ) -> None:
     """Say what was done, and keep it in the record."""
-    features = feature_table(space.features, fitted, summary).loc[adata.var_names]
+    features = feature_table(space.features, fitted, summary).loc[space.names]
     found = find_alarms(fitted, summary, alarms)
     verdict = write_verdict(fitted.summary, features, summary, found)
     logger.log(logging.WARNING if found else logging.INFO, "%s", verdict)

@@ -85,7 +85,7 @@ def densities(
         names["truth"] = f"truth: {describe_selection(truth)}"
     if features is None:
         change = np.abs(populations.get_values("edited") - populations.get_values("query")).mean(axis=0)
-        features = adata.var_names[np.argsort(-change, kind="stable")[:MAX_PANELS_UNASKED]]
+        features = [populations.features[j] for j in np.argsort(-change, kind="stable")[:MAX_PANELS_UNASKED]]
     features = to_list(features)
     if not features:
         raise ValueError("features is empty; name at least one, or leave it out.")

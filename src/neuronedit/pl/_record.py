@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from anndata import AnnData
 
-from .._data.check import get_edited_cells, select_cells, to_list
+from .._data.check import find_used, get_edited_cells, select_cells, to_list
 from .._data.record import Record, Tool
 from ._figure import get_values
 
@@ -23,6 +23,11 @@ class EditedPopulations:
     layer: str | None
     masks: dict[str, np.ndarray]
     names: dict[str, str]
+
+    @property
+    def features(self) -> list[str]:
+        """Return the names of the features that are edited."""
+        return find_used(self.adata)
 
     @classmethod
     def read(cls, adata: AnnData, key: str) -> Self:
@@ -40,9 +45,9 @@ class EditedPopulations:
         return cls(adata, record, config["layer"], masks, names)
 
     def get_values(self, role: str, features: Sequence[str] | None = None) -> np.ndarray:
-        """Return the cells of a role, ``(n_cells, n_features)``; the edited ones from the layer of the edit."""
+        """Return the cells of a role, ``(n_cells, n_features)``, all that are used by default; the edited ones from the layer of the edit."""
         layer = self.record.key if role == "edited" else self.layer
-        return get_values(self.adata, layer, self.masks[role], features)
+        return get_values(self.adata, layer, self.masks[role], self.features if features is None else features)
 
 
 def check_same_space(adata: AnnData, record: Record) -> None:

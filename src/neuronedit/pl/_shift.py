@@ -104,11 +104,12 @@ def _draw_arrows(panel: Axes, means: np.ndarray, **head: float) -> None:
 
 def _project(populations: EditedPopulations) -> tuple[dict[str, np.ndarray], list[str]]:
     """Return each group along the two leading principal axes of the cells before the edit, and the axes' names."""
-    n_features, masks = populations.adata.n_vars, populations.masks
+    features, masks = populations.features, populations.masks
+    n_features = len(features)
     if n_features < 2:
-        raise ValueError("adata has 1 feature; principal components need at least 2.")
+        raise ValueError("one feature is used; principal components need at least 2.")
     measured = masks["source"] | masks["target"] | masks["query"]
-    before = get_values(populations.adata, populations.layer, measured)
+    before = get_values(populations.adata, populations.layer, measured, features)
     center, covariance = before.mean(axis=0), np.atleast_2d(np.cov(before, rowvar=False))
     variances, axes = linalg.eigh(covariance, subset_by_index=[n_features - 2, n_features - 1])
     axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])  # either sign is right: take the same one each time
@@ -169,7 +170,7 @@ def marker_shift(
     populations = EditedPopulations.read(adata, key)
     center = {role: statistic(populations.get_values(role), axis=0) for role in populations.masks}
     changes = np.stack([center["target"] - center["source"], center["edited"] - center["query"]], axis=1)
-    units = describe_units(adata, populations.layer, adata.var_names)
+    units = describe_units(adata, populations.layer, populations.features)
     scale = "; ".join(filter(None, [describe_choice(statistic), units]))
 
     # draw
@@ -192,7 +193,7 @@ def marker_shift(
     legend = panel.legend(title=title, frameon=False, **place)
     size = np.abs(changes).max(axis=1)
     moved = [i for i in np.argsort(-size)[:n_labels] if size[i] > MIN_SHARE_TO_NAME * size.max()]
-    _name_points(panel, changes, adata.var_names, moved, legend)
+    _name_points(panel, changes, populations.features, moved, legend)
     return finish([panel], show=show, return_fig=return_fig)
 
 

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from .. import _slots
 from .._check import Positive
-from .._data.check import check_features, check_key, check_sparse, describe_layer, open_adata
+from .._data.check import check_features, check_key, check_sparse, describe_layer, find_used, open_adata
 from .._data.reader import CellReader, check_finite, read_cells
 from .._data.undo import writing
 
@@ -47,7 +47,7 @@ def arcsinh(
     adata
         Cells by markers, raw intensities or ion counts.
     cofactor
-        One for all markers: 5 is usual for mass cytometry, about 150 for flow cytometry. Or a dict (or Series) marker ->
+        One for all markers (all that are used, where ``var["used"]`` says so): 5 is usual for mass cytometry, about 150 for flow cytometry. Or a dict (or Series) marker ->
         cofactor; markers that it does not name are left as they are. Values well below the cofactor stay nearly linear,
         values well above it become logarithmic.
     %(transformed_layer)s
@@ -165,7 +165,7 @@ def _warn_of_transformed_values(cells: CellReader, cofactors: np.ndarray, name: 
 def _cofactors(adata: AnnData, cofactor: Any) -> np.ndarray:
     """Return one cofactor for each marker, NaN where it is to be left alone."""
     is_by_marker = isinstance(cofactor, Mapping | pd.Series)
-    given = dict(cofactor.items()) if is_by_marker else dict.fromkeys(adata.var_names, cofactor)
+    given = dict(cofactor.items()) if is_by_marker else dict.fromkeys(find_used(adata), cofactor)
     check_features(adata, *given)
     for name, value in given.items():
         if not isinstance(value, Real) or not 0 < float(value) < np.inf:

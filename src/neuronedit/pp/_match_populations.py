@@ -16,6 +16,7 @@ from .. import _slots, ensemble
 from .._check import Seed, TwoOrMore
 from .._data.check import (
     check_key,
+    find_used,
     format_choices,
     get_labels,
     open_adata,
@@ -138,11 +139,12 @@ def match_populations(
     numbers = _read_numbers(n_populations)
     groups, reference = _read_groups(adata, groupby, reference)
     _check_matched_key(adata, groupby, key_added)
-    cells = read_cells(adata, layer)
-    check_finite(cells, layer, adata.obs_names, adata.var_names)
+    features = find_used(adata)
+    cells = read_cells(adata, layer, features)
+    check_finite(cells, layer, adata.obs_names, features)
 
     # compute
-    matched = _match_groups(cells, groups, reference, numbers, list(adata.var_names), rng)
+    matched = _match_groups(cells, groups, reference, numbers, features, rng)
 
     # report
     tables = _tabulate_matching(matched, groups, reference)

@@ -191,4 +191,4 @@ def _correct_batches(
         encode_others(space.space, space.cells, is_edited, edited, space.device)
     verdict = " ".join(sentences)
     logger.info("%s", verdict)
-    return edited, {"features": stack_features(tables, list(adata.var_names)), "verdict": verdict}
+    return edited, {"features": stack_features(tables, space.names), "verdict": verdict}

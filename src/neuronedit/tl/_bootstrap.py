@@ -115,10 +115,10 @@ def bootstrap(
 
     # write
     layer_sd = np.zeros_like(np.asarray(adata.layers[key]))
-    layer_sd[query] = sd
+    space.cells.put(layer_sd, query, sd)
     features = record.content["features"].loc[space.features]
     features = features.assign(mean_error=combine_errors(features["held_out_error"].to_numpy(), error))
-    record.content["features"] = features.loc[adata.var_names]
+    record.content["features"] = features.loc[space.names]
     record.content["layers"] = np.array([*dict.fromkeys([*layers, layer])], dtype=str)
     record.config.update({"n_bootstrap": n_bootstrap})
     with writing(adata, copy) as adata:

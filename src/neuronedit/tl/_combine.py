@@ -131,10 +131,10 @@ def combine(
             predictions[order], reports[order], found = _predict_order(method, space, design, output, order)
             alarms += found
     few = rows[control][subsample(len(rows[control]), MAX_CELLS_FOR_AGREEMENT)]
-    untreated = space.cells.to_matrix_order(space.cells[few].numpy())
+    untreated = space.cells[few].numpy()
     agreements, sentences = {}, []
     for a, b in itertools.combinations(effects, 2):
-        one, other = (predictions[order].layers[0] for order in ((a, b), (b, a)))
+        one, other = (space.cells.pick(predictions[order].layers[0]) for order in ((a, b), (b, a)))
         name, agreement = name_combination(a, b), _measure_agreement(one, other, untreated)
         agreements[name], text = agreement, f"{name}: the two orders agree to {agreement:.2f}"
         if not agreement >= MIN_AGREEMENT:
@@ -196,7 +196,7 @@ def _predict_order(
 ) -> tuple[EditedLayers, dict[str, Any], list[Alarm]]:
     """Fit an effect, and apply it to the cells that took another; return them, a row of the table of orders, and alarms."""
     fitted, n_cells = method.fit(space, design, names=("the control", f"the cells of {order[1]}")), len(design.query)
-    edited = EditedLayers.of([np.empty((n_cells, space.cells.shape[1]), dtype=space.cells.dtype)], space.n_neurons)
+    edited = EditedLayers.of([space.cells.dense_copy(design.query)], space.n_neurons)
     into = np.arange(n_cells)
     summary = apply_edit(fitted, space.cells, design.query, edited, space.device, output, into=into)
     features = feature_table(space.features, fitted, summary)

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .._check import Count, Seed, at_least
-from .._data.check import Selector, describe_choice, format_choices, lookup, open_adata
+from .._data.check import Selector, describe_choice, find_used, format_choices, lookup, open_adata
 from .._data.design import read_populations
 from .._data.output import copy_cofactor, find_other_cofactors
 from .._data.reader import CHUNK, check_finite, read_cells
@@ -128,7 +128,8 @@ def compare(
     """
     # read: whatever can be refused is refused here
     adata = open_adata(adata)
-    reader = read_cells(adata, layer)
+    features = find_used(adata)
+    reader = read_cells(adata, layer, features)
     populations: dict[str, Any] = {"source": source, "target": target, "query": query, "truth": truth}
     rows = read_populations(adata, groupby, **populations)
     for role, index in rows.items():
@@ -149,7 +150,7 @@ def compare(
     if key_added is not None:
         var = find_other_cofactors(adata, layer, layers.values())
         check_free(adata, key_added, Tool.COMPARE, layers=layers.values(), var=var)
-    check_finite(reader, layer, adata.obs_names, adata.var_names)
+    check_finite(reader, layer, adata.obs_names, features)
     device = find_device(accelerator)
 
     # compute: each method with each seed, each metric on each bootstrap sample
@@ -178,7 +179,7 @@ def compare(
         with writing(adata):
             for name, predicted in predictions.items():
                 whole = reader.dense_copy()
-                whole[rows["query"]] = predicted
+                reader.put(whole, rows["query"], predicted)
                 adata.layers[layers[name]] = whole
                 copy_cofactor(adata, layer, layers[name])
             Record(key_added, Tool.COMPARE, config, {"layers": names}).write(adata)

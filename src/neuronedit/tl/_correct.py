@@ -185,7 +185,7 @@ def correct(
     scores = _score_held_out(space.cells, corrected, corrections, held_out)
 
     # report
-    tables = _make_tables(reports, list(adata.var_names))
+    tables = _make_tables(reports, space.names)
     alarms = [*check_scale(space.scale.find_ruling(space.features)), *checked.alarms]
     alarms = sort_alarms([*alarms, *(alarm for report in reports for alarm in report.alarms)])
     verdict = _summarize_batches(tables["batches"], tables["samples"], scores, alarms)

@@ -90,7 +90,7 @@ def rank_combinations(
     # score
     generator, alone, table = np.random.default_rng(rng), {}, {}
     for name, of_name in rows.items():
-        cells = space.cells.to_matrix_order(space.cells[of_name].numpy())
+        cells = space.cells.dense_copy(of_name)
         alone[name] = measure(AnnData(cells, obs=adata.obs.iloc[of_name], var=adata.var))
     for a, b in itertools.combinations(effects, 2):
         name = name_combination(a, b)

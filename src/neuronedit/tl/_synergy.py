@@ -155,7 +155,7 @@ def synergy(
         fitted = {order: method.fit(space, design) for order, design in designs.items()}
         roles = {"control": control, "a": effects[0], "b": effects[1], "both": measured}
         means = estimate_means(cells, fitted, roles, n_bootstrap, generator, show_progress(progress_bar))
-    features = find_departures(means, space.features, margin, fdr).loc[adata.var_names]
+    features = find_departures(means, space.features, margin, fdr).loc[space.names]
     generalizes = measure_generalization(means, roles, margin, fdr)
 
     # write

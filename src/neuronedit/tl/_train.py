@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from .. import _slots
 from .._check import Count, Positive, Seed
-from .._data.check import check_parameters, describe_choice, format_choices, lookup, open_adata
+from .._data.check import check_parameters, describe_choice, find_used, format_choices, lookup, open_adata
 from .._data.reader import check_finite, encode_all, read_cells
 from .._data.record import Tool, check_free
 from .._data.space import Scale, name_space_class, write_space
@@ -62,7 +62,8 @@ def train(
     Parameters
     ----------
     adata
-        Cells by features: in memory, backed, or with dask arrays. What is not in memory is read in shuffled blocks.
+        Cells by features: in memory, backed, or with dask arrays. What is not in memory is read in shuffled blocks. Features with
+        `False` in ``var["used"]`` are left out here and in all that follows; in layers they stay as they were measured.
     space
         ``"autoencoder"`` (as published by Amodio et al. 2018, arXiv:1805.12198), ``"conv"`` (as published for images, whose shape
         is in ``uns["image_shape"]``: rows, columns and any channels, the order in which they are flattened in X), ``"pca"``,
@@ -117,7 +118,8 @@ def train(
     """
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
-    cells = read_cells(adata, layer)
+    features = find_used(adata)
+    cells = read_cells(adata, layer, features)
     kind: Any = lookup(SPACES, space, "space")
     is_space = isclass(kind) and issubclass(kind, FittedSpace)
     if not is_space:
@@ -139,14 +141,14 @@ def train(
         progress_bar=show_progress(progress_bar),
         precision=precision,
     )
-    check_finite(cells, layer, adata.obs_names, adata.var_names)
-    highest = float(cells.matrix.max() if cells.in_memory else cells[: cells.span].max())
+    check_finite(cells, layer, adata.obs_names, features)
+    highest = float(cells.sample().max())
     if highest > MAX_USUAL_VALUE:
         text = "The largest value is %.4g: are these raw counts or intensities? Transform them first, for example with"
         logger.warning(text + " ne.pp.arcsinh (cytometry) or scanpy.pp.log1p (counts).", highest)
-    if ruling := Scale.measure(layer, None, cells).find_ruling(list(adata.var_names)):
+    if ruling := Scale.measure(layer, None, cells).find_ruling(features):
         text = "%s varies more than 20 times as much as most features and would rule their scale: it is scaled by itself. %s"
-        logger.warning(text, format_choices(ruling), "Time, scatter and DNA are no markers: leave them out.")
+        logger.warning(text, format_choices(ruling), "Time, scatter and DNA are no markers: set var['used'] to False for them.")
 
     # compute
     trained = kind.fit(cells, training, **space_params)
@@ -159,7 +161,7 @@ def train(
     settings |= {"validation_size": validation_size, "early_stopping": early_stopping}
     settings |= {"rng": training.rng, "device": str(training.device)}
     with writing(adata, copy) as adata:
-        write_space(adata, key_added, name_space_class(kind), trained, layer, settings, cells)
+        write_space(adata, key_added, name_space_class(kind), trained, layer, settings, cells, features)
         adata.obsm.pop(_slots.neurons(key_added), None)  # of a space that this one takes the place of
         if neurons is not None:
             adata.obsm[_slots.neurons(key_added)] = neurons
