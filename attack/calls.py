@@ -511,6 +511,7 @@ def good_arguments(name: str, parameter: str) -> dict[str, Any]:
         "ensemble.cross_validate": {"space": ne.spaces.PCA.of(source), "source": source, "target": target, "query": query},
         "ensemble.match_populations": {"source": source, "target": target},
         "io.load_model": {"path": f"{w['folder']}/model.safetensors"}, "io.read_fcs": {"path": "none.fcs"},
+        "io.write_fcs": {"adata": w["cells"].copy(), "folder": f"{w['folder']}/fcs"},
         "io.save_model": {"adata": w["cells"].copy(), "path": f"{w['folder']}/new.safetensors"},
         "metrics.gap_closed": {"metric": ne.metrics.mean_wasserstein, "query": x["source"], "truth": x["target"], "predicted": x["query"]},
         "metrics.harmed": {"query": x["query"], "predicted": x["target"], **({"truth": x["source"]} if parameter == "truth" else x)},

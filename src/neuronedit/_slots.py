@@ -7,6 +7,7 @@ COMBINED = "combined"  # default key of predicted combinations
 SYNERGY = "synergy"  # default key of what measured combinations depart by from predicted ones
 MATCHED = "matched"  # default key of matched populations: their column in obs, and their record in uns
 FCS = "fcs"  # in uns: what an FCS file holds besides its events
+USED = "used"  # in var: whether a channel of an FCS file is a marker to train on
 IMAGE_SHAPE = "image_shape"  # in uns: (rows, columns) or (rows, columns, channels) of the images, which are rows of X
 VERSION = "neuronedit_version"  # marks a record in uns as ours, with the version that wrote it
 
@@ -44,3 +45,13 @@ def sd(key: str) -> str:
 def cofactor(layer: str | None) -> str:
     """Name in ``var`` of the arcsinh cofactor that a layer (None: X) was transformed with."""
     return f"{layer or 'X'}_arcsinh_cofactor"
+
+
+def logicle(layer: str | None) -> dict[str, str]:
+    """Names in ``var`` of the logicle parameters T, M, W and A that a layer (None: X) was transformed with."""
+    return {name: f"{layer or 'X'}_logicle_{name}" for name in ("T", "M", "W", "A")}
+
+
+def scale(layer: str | None) -> list[str]:
+    """Names in ``var`` of all that may say how a layer (None: X) was transformed."""
+    return [cofactor(layer), *logicle(layer).values()]

@@ -1,6 +1,7 @@
-"""Write a file whole or not at all."""
+"""Write a file, or several of a folder, whole or not at all."""
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     goal = check_goal(path)
     _remove_unfinished(goal)
-    temporary = goal.with_name(f".{goal.name}{MARK}{os.getpid()}-{uuid4().hex[:8]}{goal.suffix}")
+    temporary = _name_beside(goal)
     before = goal.stat() if goal.exists() else None
     _being_written.add(temporary)
     try:
@@ -38,6 +39,31 @@ def replacing(path: Path) -> Iterator[Path]:
         _being_written.discard(temporary)
 
 
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Give a folder to write files into; they take their places in ``folder`` when the block ends well, and are gone otherwise.
+
+    A new folder appears whole. In one that is there, each file takes the place of one of its name, with the others untouched.
+    """
+    goal = Path(os.path.realpath(folder))
+    temporary = _name_beside(goal / goal.name if goal.exists() else goal)  # on the same disk as the goal
+    temporary.mkdir()
+    try:
+        yield temporary
+        written = sorted(temporary.iterdir())
+        for path in written:
+            _sync(path)
+        if goal.exists():
+            for path in written:
+                os.replace(path, goal / path.name)
+        else:
+            os.replace(temporary, goal)
+        _sync(goal)
+        _sync(goal.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def check_goal(path: Path) -> Path:
     """Return where a file will be written, past all links, once it is known that it may be."""
     goal = Path(os.path.realpath(path))
@@ -48,6 +74,11 @@ def check_goal(path: Path) -> Path:
     if not os.access(goal if goal.exists() else goal.parent, os.W_OK) or not os.access(goal.parent, os.W_OK):
         raise PermissionError(f"{path} may not be written.")
     return goal
+
+
+def _name_beside(goal: Path) -> Path:
+    """Return a name that is free, in the same folder."""
+    return goal.with_name(f".{goal.name}{MARK}{os.getpid()}-{uuid4().hex[:8]}{goal.suffix}")
 
 
 def _remove_unfinished(goal: Path) -> None:
