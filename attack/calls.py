@@ -521,6 +521,7 @@ def good_arguments(name: str, parameter: str) -> dict[str, Any]:
         "pl.cross_validation": of_key | {"key": "auto"}, "pl.synergy": {"adata": w["drugs"].copy()},
         "pl.images": {"adata": w["images"].copy(), "n": 2}, "pl.image_path": {"adata": w["images"].copy(), "n": 2},
         "pp.arcsinh": {"adata": w["plain"].copy(), "layer": None, "cofactor": 5.0}, "pp.inverse_arcsinh": {"adata": w["plain"].copy()},
+        "pp.logicle": {"adata": w["plain"].copy(), "layer": None}, "pp.inverse_logicle": {"adata": w["plain"].copy()},
         "pp.match_populations": {"adata": w["plain"].copy(), "groupby": "group", "n_populations": 3},
         "spaces.PCA": {"n_features": 4, "n_components": 2}, "spaces.PCA.fit": {"cells": source, "training": training, "n_components": 2},
         "spaces.PCA.of": {"cells": source}, "spaces.Identity.fit": {"cells": source, "training": training},

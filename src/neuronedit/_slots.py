@@ -47,11 +47,11 @@ def cofactor(layer: str | None) -> str:
     return f"{layer or 'X'}_arcsinh_cofactor"
 
 
-def logicle(layer: str | None) -> dict[str, str]:
+def logicle_parameters(layer: str | None) -> dict[str, str]:
     """Names in ``var`` of the logicle parameters T, M, W and A that a layer (None: X) was transformed with."""
     return {name: f"{layer or 'X'}_logicle_{name}" for name in ("T", "M", "W", "A")}
 
 
 def scale(layer: str | None) -> list[str]:
     """Names in ``var`` of all that may say how a layer (None: X) was transformed."""
-    return [cofactor(layer), *logicle(layer).values()]
+    return [cofactor(layer), *logicle_parameters(layer).values()]

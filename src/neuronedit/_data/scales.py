@@ -35,7 +35,7 @@ def check_flowutils() -> None:
 def read_scales(var: pd.DataFrame, layer: str | None) -> list[ToLinear | None]:
     """Return how each feature of a layer becomes linear; `None` for those that are."""
     scales: list[ToLinear | None] = [None] * len(var)
-    names = _slots.logicle(layer)
+    names = _slots.logicle_parameters(layer)
     if all(name in var for name in names.values()):
         parameters = var[list(names.values())].to_numpy(dtype=float)  # (n_features, 4)
         used = np.flatnonzero(~np.isnan(parameters).any(axis=1))

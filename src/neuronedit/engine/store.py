@@ -196,7 +196,7 @@ def _set_up(
         for column, name in zip(_slots.scale(space.layer), _slots.scale(layer), strict=True):
             if column in var:
                 var[name] = var[column]
-    uns = {key: adata.uns[key] for key in space.keys if key in adata.uns}
+    uns = {key: adata.uns[key] for key in (*space.keys, _slots.FCS) if key in adata.uns}
     AnnData(var=var, uns=uns).write_zarr(folder.setup)
     (folder.setup / ".zmetadata").unlink(missing_ok=True)  # a copy of what is about to change
     group = zarr.open_group(folder.setup, mode="r+", use_consolidated=False)

@@ -14,11 +14,11 @@ from ._fcs_spillover import Spillover
 from ._fcs_store import check_store, write_study
 from ._fcs_study import list_files, make_study, read_study
 
-Files = FilePath | Sequence[str | PathLike[str]]
+FilePaths = FilePath | Sequence[str | PathLike[str]]
 
 
 def read_fcs(
-    path: Files,
+    path: FilePaths,
     *,
     metadata: pd.DataFrame | FilePath | None = None,
     panel: pd.DataFrame | FilePath | None = None,

@@ -19,7 +19,7 @@ MASS = "89|1[0-9]{2}|20[0-9]"
 CADMIUM = "Cd(106|108|11[0-46])|(106|108|11[0-46])Cd"
 ISOTOPE = re.compile(rf"\(?(({ELEMENTS})({MASS})|({MASS})({ELEMENTS})|{CADMIUM})\)?(Di|Dd)?")
 
-NOT_MARKERS = {
+UNUSED_RULES = {
     "time": r"^(time|hdr-?t)$",
     "number or length of the event": r"^(event|cell)[ _-]?(length|number|id|count|#)$",
     "scatter": r"^(v|b|r|y|violet|blue)?[ _-]?(fsc|ssc)|^(fs|ss)([ _-]|$)",
@@ -40,7 +40,7 @@ class FileChannel(NamedTuple):
     marker: str
 
 
-Files = Mapping[str, Sequence[FileChannel]]
+ChannelsByFile = Mapping[str, Sequence[FileChannel]]
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Feature:
         if self.marker_class or not has_marker(self.channel, self.marker):
             return self.marker_class not in ("", "none")
         names = (self.channel.lower(), self.marker.lower())
-        return not any(re.search(rule, name) for rule in NOT_MARKERS.values() for name in names)
+        return not any(re.search(rule, name) for rule in UNUSED_RULES.values() for name in names)
 
 
 def has_marker(channel: str, marker: str) -> bool:
@@ -69,7 +69,7 @@ def has_marker(channel: str, marker: str) -> bool:
     return bool(marker) and not ISOTOPE.fullmatch(marker) and simplify(marker) != simplify(channel)
 
 
-def match_channels(files: Files, panel: pd.DataFrame | None) -> list[Feature]:
+def match_channels(files: ChannelsByFile, panel: pd.DataFrame | None) -> list[Feature]:
     """Return the features of files: those of the panel first, if there is one, then all others.
 
     Raises ValueError where a channel can be two features, a panel's row is in no file, or a marker is not in all files.
@@ -107,7 +107,7 @@ def name_features(features: Sequence[Feature]) -> list[str]:
     return names
 
 
-def _match_panel(files: Files, panel: pd.DataFrame) -> list[Feature]:
+def _match_panel(files: ChannelsByFile, panel: pd.DataFrame) -> list[Feature]:
     """Return a feature for each row of a panel."""
     features, faults = [], []
     taken: dict[tuple[str, int], str] = {}
@@ -141,7 +141,7 @@ def _match_panel(files: Files, panel: pd.DataFrame) -> list[Feature]:
     return features
 
 
-def _match_files(files: Files, features: Sequence[Feature]) -> list[Feature]:
+def _match_files(files: ChannelsByFile, features: Sequence[Feature]) -> list[Feature]:
     """Return the features that channels outside the panel are: those of one name, then those of one marker."""
     taken = {(name, place) for feature in features for name, place in feature.places.items()}
     left = {
@@ -178,7 +178,7 @@ def _group_by_channel(left: Mapping[str, Mapping[int, FileChannel]]) -> list[dic
     return list(groups.values())
 
 
-def _merge_by_marker(groups: Sequence[dict[str, int]], files: Files) -> list[dict[str, int]]:
+def _merge_by_marker(groups: Sequence[dict[str, int]], files: ChannelsByFile) -> list[dict[str, int]]:
     """Join channels that are in some files only, where they have one marker and no file has both."""
     merged = [dict(places) for places in groups if len(places) == len(files)]
     partial = [(places, _marker_keys(places, files)) for places in groups if len(places) < len(files)]
@@ -194,7 +194,7 @@ def _merge_by_marker(groups: Sequence[dict[str, int]], files: Files) -> list[dic
     return merged + [{name: places[name] for name in files if name in places} for places, _ in joined]
 
 
-def _marker_keys(places: Mapping[str, int], files: Files) -> set[str]:
+def _marker_keys(places: Mapping[str, int], files: ChannelsByFile) -> set[str]:
     """Return the simplified markers of a feature."""
     members = [files[name][place] for name, place in places.items()]
     return {_marker_key(one.marker) for one in members if has_marker(one.channel, one.marker)} - {""}
@@ -204,7 +204,7 @@ def _marker_key(marker: str) -> str:
     return simplify(_list_names(marker)[-1])
 
 
-def _check_swaps(files: Files, features: Sequence[Feature]) -> None:
+def _check_swaps(files: ChannelsByFile, features: Sequence[Feature]) -> None:
     """Refuse a channel whose marker another channel of the same file has in the other files."""
     faults = []
     for feature in features:

@@ -17,7 +17,7 @@ TYPES_OF_DOUBLES = ("D64", "I32", "I40", "I48", "I56", "I64")  # what may hold n
 
 
 @dataclass(frozen=True)
-class Values:
+class FeatureValues:
     """The values of the features: where they are, and how they become linear."""
 
     names: list[str]
@@ -72,7 +72,7 @@ class Composed:
     clipped: Counter[str] = field(default_factory=Counter)  # how many values of each channel
 
     @classmethod
-    def of(cls, file: FcsFile, values: Values, rows: np.ndarray, *, read_again: bool, mark: bool) -> Self:
+    def of(cls, file: FcsFile, values: FeatureValues, rows: np.ndarray, *, read_again: bool, mark: bool) -> Self:
         """Put the events of a file together; ``rows`` are its cells, in the order of the events."""
         # what was read, on the scale of the features: (n_events, n_channels)
         features, spilled = values.find_features(file), file.find_places()

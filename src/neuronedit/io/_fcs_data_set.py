@@ -114,7 +114,7 @@ def read_data_set(
         raise FileNotFoundError(f"{path} {hint}.")
     with _naming(path), _open(path) as source:
         parts = _list_parts(source, path)
-        number = _choose(path, parts, None if data_set is None else int(data_set))
+        number = _choose_data_set(path, parts, None if data_set is None else int(data_set))
         part = parts[number - 1]
         if isinstance(part, FcsFault):
             raise part
@@ -199,7 +199,7 @@ def _find_next(source: _Source, part: _Part, path: Path) -> int | None:
     return begin_behind
 
 
-def _choose(path: Path, parts: list[_Part | FcsFault], number: int | None) -> int:
+def _choose_data_set(path: Path, parts: list[_Part | FcsFault], number: int | None) -> int:
     """Return the number of the data set to read: the one that was asked for, or the first with events, with a warning."""
     if number is not None:
         if number > len(parts):
@@ -275,7 +275,9 @@ def _locate_events(source: _Source, part: _Part, n_bytes: int, offsets: str, pat
     faults: dict[Segment, str] = {}
     for name, place in places.items():
         try:
-            begin_and_number, is_exact = _fit(source, part, place, n_events, n_bytes, check_overlap=offsets == "auto")
+            begin_and_number, is_exact = _fit_segment(
+                source, part, place, n_events, n_bytes, check_overlap=offsets == "auto"
+            )
             (fits if is_exact else near_fits)[name] = begin_and_number
         except FcsFault as fault:
             faults[place] = f"{name} puts the events at bytes {place.begin} to {place.end}, but {fault}"
@@ -291,7 +293,7 @@ def _locate_events(source: _Source, part: _Part, n_bytes: int, offsets: str, pat
     return next(iter(fits.values()))
 
 
-def _fit(
+def _fit_segment(
     source: _Source, part: _Part, place: Segment, n_events: int | None, n_bytes: int, *, check_overlap: bool
 ) -> tuple[tuple[int, int], bool]:
     """Return where events begin and how many there are, and whether the segment fits to the byte.

@@ -53,14 +53,32 @@ def write_study(study: Study, path: Path) -> AnnData:
 
 
 def open_store(path: Path) -> AnnData:
-    """Open a store: X is a dask array, obs is read when it is used, var and uns are in memory."""
-    from anndata.experimental import read_lazy
+    """Open a store: X is a dask array, obs is read when it is used, var and uns are in memory.
+
+    anndata would turn the names of the events into 2 GB of strings for 20 million; so many events are numbered instead.
+    """
+    from anndata.experimental import read_elem_lazy, read_lazy
 
     group = zarr.open_group(path, mode="r", use_consolidated=False)
-    is_small = group["X"].shape[0] <= MAX_NAMES_LOADED
-    adata = read_lazy(path, load_annotation_index=is_small)
-    adata.var, adata.uns = read_elem(group["var"]), read_elem(group["uns"])
+    var, uns = read_elem(group["var"]), read_elem(group["uns"])
+    if group["X"].shape[0] > MAX_NAMES_LOADED:
+        return AnnData(read_elem_lazy(group["X"]), obs=_open_numbered(group["obs"]), var=var, uns=uns)
+    adata = read_lazy(group)
+    adata.var, adata.uns = var, uns
     return adata
+
+
+def _open_numbered(obs: Any) -> Any:
+    """Return the columns of obs as a data set of xarray, which needs no names: numbers in the file, categories in memory."""
+    import xarray as xr
+    from anndata.experimental import read_elem_lazy
+
+    columns = {}
+    for name in obs.attrs["column-order"]:
+        is_array = isinstance(obs[name], zarr.Array)
+        columns[name] = ("obs_names", read_elem_lazy(obs[name]) if is_array else read_elem(obs[name]))
+    n_events = obs["event"].shape[0]
+    return xr.Dataset(columns, coords={"obs_names": pd.RangeIndex(n_events, name="obs_names")})
 
 
 def _write_obs(group: Any, study: Study) -> None:

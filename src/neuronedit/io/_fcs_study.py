@@ -30,7 +30,6 @@ class Study:
 
     data_sets: dict[str, FcsDataSet]  # by file name
     features: list[Feature]  # that all files have
-    left_out: list[Feature]
     spillovers: dict[str, Spillover]  # of the files that have one, by file name
     is_compensated: bool
     metadata: pd.DataFrame  # a row a file
@@ -184,18 +183,17 @@ def make_study(
     }
     features = match_channels(channels, panel)
     shared = [feature for feature in features if len(feature.places) == len(data_sets)]
-    left_out = [feature for feature in features if len(feature.places) < len(data_sets)]
+    partial_channels = [feature.channel for feature in features if len(feature.places) < len(data_sets)]
     if not shared:
         raise ValueError("the files have no channel in common.")
-    if left_out:
-        names = format_choices([feature.channel for feature in left_out])
+    if partial_channels:
         text = "Channels that are not in all files are left out: %s. uns['fcs']['channels'] has the files."
-        logger.warning(text, names)
+        logger.warning(text, format_choices(partial_channels))
     if not any(feature.is_used for feature in shared):
         logger.warning("No channel has a marker, so that none is used; panel= names those that are.")
     options = options | {"has_cofactors": panel is not None and "cofactor" in panel}
     is_compensated = compensate is not False
-    return Study(data_sets, shared, left_out, spillovers, is_compensated, metadata, options)
+    return Study(data_sets, shared, spillovers, is_compensated, metadata, options)
 
 
 def read_study(study: Study) -> AnnData:

@@ -20,7 +20,7 @@ from .._data.record import find_tool
 from ._atomic import filling
 from ._fcs_build import OFFSETS, build_fcs, raise_range, replace_keywords, set_layout
 from ._fcs_channels import KEPT_CHANNEL
-from ._fcs_compose import Composed, Values
+from ._fcs_compose import Composed, FeatureValues
 from ._fcs_data_set import read_data_set
 from ._fcs_record import FcsFile, FcsRecord
 from ._fcs_text import BLANK
@@ -89,7 +89,7 @@ def write_fcs(
     # read
     adata = open_adata(adata)
     record = FcsRecord.read(adata)
-    rows, values = record.find_rows(adata), Values.read(adata, layer)
+    rows, values = record.find_rows(adata), FeatureValues.read(adata, layer)
     if on_removed == "refuse":
         _check_removed(record, rows)
     goal = Path(folder)
@@ -108,7 +108,7 @@ def write_fcs(
             composed = Composed.of(file, values, rows[name], read_again=read_again[name], mark=marked)
             clipped.update(composed.clipped)
             keywords = _update_keywords(file, composed, history, marked)
-            _write_file(work / name, keywords, composed.events)
+            _write_verified(work / name, keywords, composed.events)
     if clipped:
         listed = ", ".join(f"{name} ({n:,})" for name, n in clipped.items())
         logger.warning("Values beyond what the files can hold were set to the largest number: %s.", listed)
@@ -147,22 +147,22 @@ def _check_goals(folder: Path, record: FcsRecord, overwrite: bool) -> None:
         raise FileExistsError(f"{folder} has {format_choices(there)}; choose another folder, or overwrite=True.")
 
 
-def _needs_original(file: FcsFile, values: Values, n_cells: int, marked: bool, drop: bool) -> bool:
+def _needs_original(file: FcsFile, values: FeatureValues, n_cells: int, marked: bool, drop: bool) -> bool:
     """Return whether a file must be read again, once it is known that it can be."""
     if marked and KEPT_CHANNEL in set(file.channels["channel"]):
         raise ValueError(f"{file.name} has a channel {KEPT_CHANNEL!r} already, which on_removed='mark' would write.")
     features = values.find_features(file)
     if all(i is None for i in features):
         raise ValueError(f"none of the channels of {file.name} is among the features; were these renamed?")
-    left_out = [name for name, i in zip(file.channels["channel"], features, strict=True) if i is None]
+    absent = [name for name, i in zip(file.channels["channel"], features, strict=True) if i is None]
     is_cut = marked and n_cells < file.n_events
-    if not is_cut and (drop or not left_out):
-        _check_spillover(file, left_out)
+    if not is_cut and (drop or not absent):
+        _check_spillover(file, absent)
         return False
     try:
         file.find_again()
     except (OSError, ValueError) as error:
-        what = "its removed cells" if is_cut else f"its channels {format_choices(left_out)}, which are no features"
+        what = "its removed cells" if is_cut else f"its channels {format_choices(absent)}, which are no features"
         hint = "" if is_cut else "; on_left_out='drop' writes files without them"
         raise ValueError(f"{file.name} must be read again for {what}, but {error}{hint}.") from None
     return True
@@ -225,7 +225,7 @@ def _renumber(keywords: Mapping[str, str], channels: Sequence[int], n_channels: 
     return result
 
 
-def _write_file(path: Path, keywords: Mapping[str, str], events: np.ndarray) -> None:
+def _write_verified(path: Path, keywords: Mapping[str, str], events: np.ndarray) -> None:
     """Write a file, and read it back."""
     try:
         content = build_fcs(keywords, events)

@@ -67,7 +67,7 @@ def arcsinh(
     cells, name = read_cells(adata, layer), describe_layer(layer)
     if _slots.cofactor(layer) in adata.var:
         raise ValueError(f"{name} is arcsinh-transformed already; undo it with ne.pp.inverse_arcsinh first.")
-    if _slots.logicle(layer)["T"] in adata.var:
+    if _slots.logicle_parameters(layer)["T"] in adata.var:
         raise ValueError(f"{name} is logicle-transformed already; undo it with ne.pp.inverse_logicle first.")
     cofactors = _cofactors(adata, cofactor)
     check_output(adata, cells, layer, key_added)

@@ -113,7 +113,7 @@ def inverse_logicle(
     """
     check_flowutils()
     adata = open_adata(adata, copy=copy)
-    cells, columns = read_cells(adata, layer), _slots.logicle(layer)
+    cells, columns = read_cells(adata, layer), _slots.logicle_parameters(layer)
     if missing := [column for column in columns.values() if column not in adata.var]:
         raise KeyError(f"nothing says how {describe_layer(layer)} was transformed: {missing[0]!r} is not in adata.var.")
     parameters = {name: adata.var[column].to_numpy(dtype=float) for name, column in columns.items()}
@@ -137,7 +137,7 @@ def _write_transformed(
     into = layer if key_added is None else key_added
     transformed = _transform_columns(cells.matrix, parameters, function)
     with writing(adata, copy) as adata:
-        columns = _slots.logicle(into)
+        columns = _slots.logicle_parameters(into)
         if function is to_logicle:
             adata.var = adata.var.assign(**{columns[name]: values for name, values in parameters.items()})
         elif into == layer:
