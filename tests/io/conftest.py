@@ -67,7 +67,7 @@ def read_standard(path):
     assert len(set(names)) == n_channels and not any("," in name for name in names)
     for n in range(1, n_channels + 1):
         assert int(told[f"P{n}B"]) == 8 * width and f"P{n}DATATYPE" not in told
-        assert re.fullmatch(r"[0-9.]+,[0-9.]+", told[f"P{n}E"])
+        assert told[f"P{n}E"] == "0,0"
         assert float(told[f"P{n}R"]) > 0 and float(told[f"P{n}R"]) >= events[:, n - 1].max(initial=0)
     assert not [name for name in told if re.fullmatch(rf"P{n_channels + 1}[A-Z]", name)]
     return keywords, events

@@ -74,8 +74,8 @@ def write_fcs(
     -------
     The paths of the files. In each, events stand in the order of the file that was read, and what was not changed is the same
     to the bit, if the file held floating point numbers and was not compensated. All keywords are kept but those that must
-    change: offsets and types, ``$PnR`` where values lie above it, ``$PnE`` and ``$PnG`` of integers, which become floating point
-    numbers. ``NEURONEDIT`` says what was done. Events that were compensated are spilled over again by the same matrix, so that
+    change: offsets and types, ``$PnR`` where values lie above it, ``$PnE``, which is 0,0 for floating point numbers, and ``$PnG``
+    of integers that were divided by it. ``NEURONEDIT`` says what was done. Events that were compensated are spilled over again by the same matrix, so that
     programs that compensate them find the edited values.
 
     Raises
@@ -194,12 +194,10 @@ def _update_keywords(file: FcsFile, composed: Composed, history: str, marked: bo
     changes: dict[str, str | None] = {KEYWORD: history, "$UNICODE": None}
     highest = composed.events.max(axis=0, initial=0)
     for n, j in enumerate(composed.channels, start=1):
-        is_integer = str(file.channels["stored"][j]).startswith("I")
-        changes[f"$P{n}DATATYPE"] = None
+        # the standard has it so for floating point numbers, and programs that do not know it would take powers of these
+        changes |= {f"$P{n}DATATYPE": None, f"$P{n}E": "0,0"}
         if f"$P{n}N" not in known:  # FCS 2.0 allows it
             changes[f"$P{n}N"] = str(file.channels["channel"][j])
-        if is_integer or not known.get(f"$P{n}E", "").strip():
-            changes[f"$P{n}E"] = "0,0"
         if file.channels["converted"][j] and f"$P{n}G" in known:
             changes[f"$P{n}G"] = "1"
         if (raised := raise_range(known.get(f"$P{n}R"), float(highest[n - 1]))) is not None:
