@@ -99,11 +99,29 @@ def test_from_a_file(adata, folder, tmp_path, form):
         assert_same_file(path, folder / path.name)
 
 
-def test_from_a_store(folder, tmp_path):
+@pytest.mark.parametrize("most", [3, 1_000])
+def test_from_a_store(folder, tmp_path, monkeypatch, most):
     pytest.importorskip("xarray")
+    monkeypatch.setattr("neuronedit.io._fcs_store.MAX_NAMES_LOADED", most)
     stored = ne.io.read_fcs(folder, write_to=tmp_path / "a.zarr")
     for path in ne.io.write_fcs(stored, tmp_path / "out"):
         assert_same_file(path, folder / path.name)
+
+
+def test_from_the_store_of_an_edit(folder, tmp_path):
+    """It has no X: what was not used is read from the original files."""
+    pytest.importorskip("xarray")
+    adata = ne.io.read_fcs(folder)
+    ne.pp.arcsinh(adata)
+    markers = adata[:, adata.var["used"]].copy()
+    ne.tl.train(markers, space="identity")
+    how = {"source": "a.fcs", "target": "b.fcs", "query": "c.fcs", "edit": "shift"}
+    ne.tl.edit(markers, "file", **how, write_to=tmp_path / "edited.zarr")
+    ne.tl.edit(markers, "file", **how)
+    ne.io.write_fcs(markers, tmp_path / "one", layer="edited")
+    ne.io.write_fcs(anndata.read_zarr(tmp_path / "edited.zarr"), tmp_path / "two", layer="edited")
+    for name in ("a.fcs", "b.fcs", "c.fcs"):
+        np.testing.assert_allclose(read(tmp_path / "one" / name)[1], read(tmp_path / "two" / name)[1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("scale", ["raw", "arcsinh", "logicle"])

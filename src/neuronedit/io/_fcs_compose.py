@@ -28,15 +28,18 @@ class FeatureValues:
     layer: str | None
 
     @classmethod
-    def read(cls, adata: AnnData, layer: str | None) -> Self:
-        """Find the values: those of features that are used in the layer, those of the others in X."""
+    def read(cls, adata: AnnData, layer: str | None, events: np.ndarray) -> Self:
+        """Find the values: those of features that are used in the layer, those of the others in X.
+
+        ``events`` are the numbers of the cells in their files.
+        """
         edited = get_matrix(adata, layer)
         used = adata.var.get(_slots.USED)
         is_used = np.ones(adata.n_vars, dtype=bool) if used is None else used.to_numpy(dtype=bool)
         of_layer, of_x = read_scales(adata.var, layer), read_scales(adata.var, None)
         matrices = [edited if is_edited else adata.X for is_edited in is_used]
         scales = [a if is_edited else b for a, b, is_edited in zip(of_layer, of_x, is_used, strict=True)]
-        return cls(list(map(str, adata.var_names)), matrices, scales, is_used, adata.obs["event"].to_numpy(), layer)
+        return cls(list(map(str, adata.var_names)), matrices, scales, is_used, events, layer)
 
     def find_features(self, file: FcsFile) -> list[int | None]:
         """Return which feature each channel of a file is; `None` where it is not among them."""

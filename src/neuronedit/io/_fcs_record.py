@@ -58,6 +58,15 @@ class FcsFile:
         return data_set
 
 
+def read_cells_of_files(adata: AnnData) -> pd.DataFrame:
+    """Return which file each cell is from, and which of its events it is; of an obs in a file, no other column is read."""
+    columns = ["file", "event"]
+    if missing := [column for column in columns if column not in adata.obs]:
+        raise KeyError(f"{missing[0]!r} is not in adata.obs; it has {format_choices(adata.obs.columns)}.")
+    cells = adata.obs[columns]
+    return cells if isinstance(cells, pd.DataFrame) else cells.to_memory()
+
+
 @dataclass(frozen=True)
 class FcsRecord:
     """All files that were read, by name."""
@@ -73,8 +82,6 @@ class FcsRecord:
             if not isinstance(table, pd.DataFrame) or not set(columns) <= set(table.columns):
                 hint = "anndata.concat drops it: read all files with one call of ne.io.read_fcs"
                 raise KeyError(f"uns['fcs'] does not say which files the cells are from ({name} is missing); {hint}.")
-        if missing := [column for column in ("file", "event") if column not in adata.obs]:
-            raise KeyError(f"{missing[0]!r} is not in adata.obs; it has {format_choices(adata.obs)}.")
         options = {"offsets": str(stored["offsets"]), "convert": bool(stored["convert"])}
         is_compensated = bool(stored["compensated"])
         keywords = {str(name): table for name, table in stored["keywords"].groupby("file", observed=True)}
@@ -97,9 +104,9 @@ class FcsRecord:
             )
         return cls(files)
 
-    def find_rows(self, adata: AnnData) -> dict[str, np.ndarray]:
+    def find_rows(self, cells: pd.DataFrame) -> dict[str, np.ndarray]:
         """Return the rows of each file's cells, in the order of the events."""
-        labels, events = adata.obs["file"], adata.obs["event"].to_numpy()
+        labels, events = cells["file"], cells["event"].to_numpy()
         if unknown := sorted(set(map(str, labels.unique())) - set(self.files)):
             raise ValueError(f"obs['file'] has {format_choices(unknown)}, which uns['fcs'] does not know.")
         codes = pd.Categorical(labels, categories=list(self.files)).codes

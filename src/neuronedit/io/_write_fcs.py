@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from .._check import FilePath
@@ -22,7 +23,7 @@ from ._fcs_build import OFFSETS, build_fcs, raise_range, replace_keywords, set_l
 from ._fcs_channels import KEPT_CHANNEL
 from ._fcs_compose import Composed, FeatureValues
 from ._fcs_data_set import read_data_set
-from ._fcs_record import FcsFile, FcsRecord
+from ._fcs_record import FcsFile, FcsRecord, read_cells_of_files
 from ._fcs_text import BLANK
 
 logger = logging.getLogger(__name__)
@@ -87,9 +88,10 @@ def write_fcs(
         When files exist, or the folder cannot be written.
     """
     # read
-    adata = open_adata(adata)
-    record = FcsRecord.read(adata)
-    rows, values = record.find_rows(adata), FeatureValues.read(adata, layer)
+    is_lazy = isinstance(adata, AnnData) and isinstance(adata.var, pd.DataFrame) and hasattr(adata.obs, "to_memory")
+    adata = adata if is_lazy else open_adata(adata)  # obs of many events stays where it is
+    record, cells = FcsRecord.read(adata), read_cells_of_files(adata)
+    rows, values = record.find_rows(cells), FeatureValues.read(adata, layer, cells["event"].to_numpy())
     if on_removed == "refuse":
         _check_removed(record, rows)
     goal = Path(folder)
