@@ -323,6 +323,15 @@ def test_goals(adata, folder, tmp_path):
         ne.io.write_fcs(adata, tmp_path / "deep" / "er")
 
 
+def test_what_a_killed_process_left_is_removed(adata, tmp_path):
+    for exists in (False, True):  # beside a new folder, and in one that is there
+        left = (tmp_path / "out" if exists else tmp_path) / f".out.neuronedit-unfinished-{2**22 + 1}-0"
+        left.mkdir()
+        (left / "a.fcs").write_text("half")
+        ne.io.write_fcs(adata, tmp_path / "out", overwrite=exists)
+        assert not left.exists()
+
+
 @pytest.mark.parametrize("exists", [False, True])
 def test_an_interruption_leaves_nothing(adata, tmp_path, monkeypatch, exists):
     out = tmp_path / "out"

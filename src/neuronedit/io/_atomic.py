@@ -46,9 +46,12 @@ def filling(folder: Path) -> Iterator[Path]:
     A new folder appears whole. In one that is there, each file takes the place of one of its name, with the others untouched.
     """
     goal = Path(os.path.realpath(folder))
-    temporary = _name_beside(goal / goal.name if goal.exists() else goal)  # on the same disk as the goal
-    temporary.mkdir()
+    beside = goal / goal.name if goal.exists() else goal  # on the same disk as the goal
+    _remove_unfinished(beside)
+    temporary = _name_beside(beside)
+    _being_written.add(temporary)
     try:
+        temporary.mkdir()
         yield temporary
         written = sorted(temporary.iterdir())
         for path in written:
@@ -62,6 +65,7 @@ def filling(folder: Path) -> Iterator[Path]:
         _sync(goal.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        _being_written.discard(temporary)
 
 
 def check_goal(path: Path) -> Path:
@@ -82,13 +86,13 @@ def _name_beside(goal: Path) -> Path:
 
 
 def _remove_unfinished(goal: Path) -> None:
-    """Remove what processes that have ended left beside a file."""
+    """Remove what processes that have ended left beside a file or a folder."""
     start = f".{goal.name}{MARK}"
     with suppress(OSError):  # it is no harm if it stays
         for path in goal.parent.iterdir():
             number = path.name.removeprefix(start).partition("-")[0]
             if path.name.startswith(start) and number.isdigit() and not _is_running(int(number), path):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _is_running(process: int, path: Path) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
@@ -97,7 +98,8 @@ def read_fcs(
     names = [file.name for file in files]
     table = pd.DataFrame(index=range(len(files))) if metadata is None else read_metadata(metadata, names)
     markers = None if panel is None else read_panel(panel)
-    matrix: bool | Spillover = bool(compensate) if isinstance(compensate, bool) else Spillover.read(compensate)
+    is_matrix = not isinstance(compensate, bool | np.bool_)
+    matrix: bool | Spillover = Spillover.read(compensate) if is_matrix else bool(compensate)
 
     # what the files hold, and how their channels match
     options: dict[str, Any] = {"offsets": offsets, "convert": bool(convert)}
