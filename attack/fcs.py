@@ -410,7 +410,7 @@ def read_crafted(name: str, seed: int) -> str | None:
     if events is None:
         return "silent"
     is_right = (
-        adata.shape == events.shape and np.allclose(adata.X, events, rtol=1e-5) and list(adata.var_names) == NAMES
+        adata.shape == events.shape and np.allclose(adata.X, events, rtol=1e-5) and list(adata.var["channel"]) == NAMES
     )
     return None if is_right else "silent"
 
@@ -430,7 +430,7 @@ def read_flipped(name: str, seed: int) -> str | None:
     if adata.shape != events.shape:
         return "silent"
     n_events = int((events != adata.X).sum())
-    n_names = sum(a != b for a, b in zip(adata.var_names, NAMES, strict=True))
+    n_names = sum(a != b for a, b in zip(adata.var["channel"], NAMES, strict=True))
     n_names += sum(a != b for a, b in zip(adata.var["marker"], MARKERS, strict=True))
     return None if n_events <= (at >= n_text) and n_names <= (at < n_text) else "silent"
 

@@ -67,7 +67,7 @@ def read_r(adata):
         path = Path(folder) / "origin" / "cytonorm_r" / R_FILE.format(batch=batch)
         if not path.exists():
             raise FileNotFoundError(f"{path} is not there: it is a file of {R_SOURCE}.")
-        events = ne.io.read_fcs(path)[:, adata.var["channel"].to_numpy()].copy()
+        events = ne.io.read_fcs(path)[:, adata.var_names].copy()
         ne.pp.arcsinh(events, cofactor=COFACTOR)
         corrected[batch] = events.X
     return corrected

@@ -59,6 +59,7 @@ ALLOWED = {
     "_data": {
         "anndata",
         "dask",
+        "flowutils",
         "h5py",
         "numpy",
         "pandas",
@@ -88,7 +89,7 @@ ALLOWED = {
         "_subsample",
     }
     | {"_data", "edits", "ensemble", "metrics", "spaces"},
-    "io": {"anndata", "flowio", "numpy", "pandas", "safetensors", "_slots", "_data", "_check", "_docs"},
+    "io": {"anndata", "numpy", "pandas", "safetensors", "xarray", "zarr", "_slots", "_data", "_check", "_docs"},
     # what users call
     "pp": {"anndata", "numpy", "pandas", "scipy", "torch", "_slots", "_check", "_docs", "_data", "ensemble", "metrics"},
     "tl": {

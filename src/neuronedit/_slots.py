@@ -45,3 +45,13 @@ def sd(key: str) -> str:
 def cofactor(layer: str | None) -> str:
     """Name in ``var`` of the arcsinh cofactor that a layer (None: X) was transformed with."""
     return f"{layer or 'X'}_arcsinh_cofactor"
+
+
+def logicle_parameters(layer: str | None) -> dict[str, str]:
+    """Names in ``var`` of the logicle parameters T, M, W and A that a layer (None: X) was transformed with."""
+    return {name: f"{layer or 'X'}_logicle_{name}" for name in ("T", "M", "W", "A")}
+
+
+def scale(layer: str | None) -> list[str]:
+    """Names in ``var`` of all that may say how a layer (None: X) was transformed."""
+    return [cofactor(layer), *logicle_parameters(layer).values()]

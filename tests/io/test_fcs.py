@@ -74,19 +74,34 @@ def shift(n):
 
 def check(adata, events):
     np.testing.assert_allclose(adata.X, events, rtol=1e-6)
-    assert list(adata.var_names) == NAMES and list(adata.var["marker"]) == MARKERS
+    assert list(adata.var["channel"]) == NAMES and list(adata.var["marker"]) == MARKERS
+    assert list(adata.var_names) == [marker or name for name, marker in zip(NAMES, MARKERS, strict=True)]
+
+
+def keyword(adata, name):
+    keywords = adata.uns["fcs"]["keywords"]
+    return keywords.set_index("keyword").loc[name, "value"]
+
+
+def converted(adata):
+    channels = adata.uns["fcs"]["channels"]
+    return list(channels.loc[channels["converted"], "channel"])
 
 
 def test_what_is_read(path, floats):
     keywords = {"DATE": "05/10/2025", "SPILLOVER": "2,FL1-A,FL2-A,1,0.3,0.05,1"}
     adata = ne.io.read_fcs(write(path, floats, **keywords))
     check(adata, floats)
-    assert adata.X.dtype == np.float32 and list(adata.obs_names[:2]) == ["c0", "c1"]
+    assert adata.X.dtype == np.float32 and list(adata.obs_names[:2]) == ["sample-0", "sample-1"]
     record = adata.uns["fcs"]
-    assert (record["version"], record["data_set"], list(record["converted"])) == ("FCS3.1", 1, [])
-    assert record["keywords"].loc["$DATE", "value"] == "05/10/2025" and "$P2N" in record["keywords"].index
-    assert list(record["spillover"]["channels"]) == ["FL1-A", "FL2-A"]
-    assert record["spillover"]["matrix"].tolist() == [[1, 0.3], [0.05, 1]]
+    files = record["files"].loc["sample.fcs"]
+    assert (files["version"], files["data_set"], files["n_events"], files["spillover"]) == ("FCS3.1", 1, 50, 1)
+    assert converted(adata) == [] and not record["compensated"]
+    assert keyword(adata, "$DATE") == "05/10/2025" and keyword(adata, "$P2N") == "FL1-A"
+    assert list(adata.var["used"]) == [False, True, True] and list(adata.obs.columns) == ["file", "event"]
+    assert list(record["spillover"]["channel"]) == ["FL1-A", "FL1-A", "FL2-A", "FL2-A"]
+    assert list(record["spillover"]["seen_in"]) == ["FL1-A", "FL2-A"] * 2
+    assert list(record["spillover"]["share"]) == [1, 0.3, 0.05, 1]
 
 
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
@@ -96,9 +111,11 @@ def test_what_is_kept_can_be_written(tmp_path, path, floats, suffix):
     adata = ne.io.read_fcs(write(path, floats, delimiter="|", P2S="CD3/CD4\0", SPILLOVER=spillover, **{"A/B": "x"}))
     getattr(adata, f"write_{suffix}")(tmp_path / f"a.{suffix}")
     again = getattr(anndata, f"read_{suffix}")(tmp_path / f"a.{suffix}")
-    assert again.uns["fcs"]["keywords"].loc["$A/B", "value"] == "x" and again.var["marker"].iloc[1] == "CD3/CD4"
-    assert again.uns["fcs"]["keywords"].equals(adata.uns["fcs"]["keywords"])
-    assert list(again.uns["fcs"]["spillover"]["channels"]) == ["FL1-A", "FL2-A"]
+    assert keyword(again, "$A/B") == "x" and again.var["marker"].iloc[1] == "CD3/CD4"
+    for table in ("files", "keywords", "channels", "spillover"):
+        there, written = again.uns["fcs"][table], adata.uns["fcs"][table]
+        assert list(there.index) == list(written.index) and (there == written).all(axis=None)
+    assert not again.uns["fcs"]["compensated"]
 
 
 @pytest.mark.parametrize(
@@ -178,10 +195,7 @@ def test_bits_above_the_range_are_ignored(path, integers, n_range):
 def test_logarithmic_channels_become_linear(path, integers, amplification, lowest):
     adata = ne.io.read_fcs(write_integers(path, integers, P_E=amplification, P_R=1024, P_G=8))
     check(adata, lowest * 10 ** (4 * integers / 1024))
-    assert (
-        list(adata.uns["fcs"]["converted"]) == NAMES
-        and adata.uns["fcs"]["keywords"].loc["$P1E", "value"] == amplification
-    )
+    assert converted(adata) == NAMES and keyword(adata, "$P1E") == amplification
     check(ne.io.read_fcs(path, convert=False), integers)
 
 
@@ -189,7 +203,7 @@ def test_gains(path, integers):
     """The time has none, whatever is written; 0 is none."""
     adata = ne.io.read_fcs(write_integers(path, integers, P1G=100, P2G=8, P3G=0))
     check(adata, integers / [1, 8, 1])
-    assert list(adata.uns["fcs"]["converted"]) == ["FL1-A"]
+    assert converted(adata) == ["FL1-A"]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +242,7 @@ def test_empty_values(path, floats, order):
     end = made[: 58 + N_TEXT].rstrip().rfind(b"/")
     path.write_bytes((made[:end] + more.encode() + b"/").ljust(58 + N_TEXT) + made[58 + N_TEXT :])
     data_set = read_data_set(path)
-    assert list(data_set.channels.index) == NAMES and np.array_equal(data_set.events, floats)
+    assert [one.name for one in data_set.channels] == NAMES and np.array_equal(data_set.read_events(), floats)
     assert (data_set.keywords["$CYT"], data_set.keywords["$COM"], data_set.keywords["$LAST"]) == ("", "a/b", "")
 
 
@@ -285,7 +299,7 @@ def test_two_data_sets(path, floats, caplog):
             check(ne.io.read_fcs(path), floats)
         check(ne.io.read_fcs(path, data_set=np.int64(1)), floats)
         check(second := ne.io.read_fcs(path, data_set=2), 2 * floats[:9])
-        assert second.uns["fcs"]["data_set"] == 2
+        assert second.uns["fcs"]["files"].loc["sample.fcs", "data_set"] == 2
         with pytest.raises(ValueError, match="there is no data_set=3"):
             ne.io.read_fcs(path, data_set=3)
     path.write_bytes(one + write(path, floats[:0]).read_bytes())
@@ -336,8 +350,12 @@ def test_no_events(path, floats):
 
 def test_channels_without_name(path, floats):
     """FCS 2.0 allows them."""
-    assert list(ne.io.read_fcs(write(path, floats, version="FCS2.0", P2N=None)).var_names) == ["Time", "P2", "FL2-A"]
-    assert list(ne.io.read_fcs(write(path, floats, P2N="")).var_names) == ["Time", "P2", "FL2-A"]
+    assert list(ne.io.read_fcs(write(path, floats, version="FCS2.0", P2N=None)).var["channel"]) == [
+        "Time",
+        "P2",
+        "FL2-A",
+    ]
+    assert list(ne.io.read_fcs(write(path, floats, P2N="")).var["channel"]) == ["Time", "P2", "FL2-A"]
 
 
 HUGE = 10**17
@@ -430,14 +448,14 @@ def test_damaged_files(path, floats, change, message):
 def test_what_is_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing.fcs is not a file"):
         ne.io.read_fcs(tmp_path / "missing.fcs")
-    with pytest.raises(FileNotFoundError, match="is a folder: give one of its files"):
+    with pytest.raises(FileNotFoundError, match="is a folder without .fcs files"):
         ne.io.read_fcs(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"path": 3}, TypeError, "path must be a string or a PathLike; it is 3"),
+        ({"path": 3}, TypeError, "path must be a string or a PathLike or a list .*; it is 3"),
         ({"offsets": "both"}, ValueError, "offsets must be one of 'auto', 'header', 'text'; it is 'both'"),
         ({"offsets": ["auto"]}, TypeError, "offsets must be one of"),
         ({"data_set": 0}, ValueError, "data_set must be at least 1; it is 0"),
@@ -457,7 +475,7 @@ def test_memory(path):
         write(path, events, **keywords)
         tracemalloc.start()
         try:
-            read_data_set(path)
+            read_data_set(path).read_events()
         except ValueError:
             assert keywords
         peak = tracemalloc.get_traced_memory()[1]

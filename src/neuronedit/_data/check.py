@@ -47,7 +47,8 @@ def open_adata(adata: Any, *, copy: bool = False) -> AnnData:
         raise ValueError(f"adata is in backed mode, which cannot be copied: {hint}.")
     check_unique(adata)
     if not isinstance(adata.obs, pd.DataFrame):
-        adata.obs, adata.var, adata.uns = adata.obs.to_memory(), adata.var.to_memory(), _in_memory(dict(adata.uns))
+        var = adata.var if isinstance(adata.var, pd.DataFrame) else adata.var.to_memory()
+        adata.obs, adata.var, adata.uns = adata.obs.to_memory(), var, _in_memory(dict(adata.uns))
     return adata
 
 

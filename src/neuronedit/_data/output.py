@@ -96,13 +96,13 @@ class Output:
 
 def find_other_cofactors(adata: AnnData, layer: str | None, to: Collection[str]) -> list[str]:
     """Return the columns of var that `copy_cofactor` would change."""
-    names, column = [_slots.cofactor(name) for name in to], _slots.cofactor(layer)
-    if column not in adata.var:
-        return []
-    return [name for name in names if name in adata.var and not adata.var[name].equals(adata.var[column])]
+    columns = [one for name in to for one in zip(_slots.scale(layer), _slots.scale(name), strict=True)]
+    there = [(column, name) for column, name in columns if column in adata.var and name in adata.var]
+    return [name for column, name in there if not adata.var[name].equals(adata.var[column])]
 
 
 def copy_cofactor(adata: AnnData, layer: str | None, to: str | None) -> None:
-    """Write the arcsinh cofactors of a layer for one that was made of it."""
-    if _slots.cofactor(layer) in adata.var:
-        adata.var[_slots.cofactor(to)] = adata.var[_slots.cofactor(layer)]
+    """Write the arcsinh cofactors, and logicle parameters, of a layer for one that was made of it."""
+    for column, name in zip(_slots.scale(layer), _slots.scale(to), strict=True):
+        if column in adata.var:
+            adata.var[name] = adata.var[column]

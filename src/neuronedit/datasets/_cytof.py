@@ -41,7 +41,6 @@ def bodenmiller_4stim() -> AnnData:
     for path in fetch("bodenmiller_4stim"):
         _, cell_type, well = path.stem.split("_")
         events = read_fcs(path)
-        events.var_names = events.var["marker"].to_list()
         samples.append(events[:, TYPE_MARKERS + STATE_MARKERS].copy())
         rows.append((STIMULUS_OF_WELL[well], cell_type, well, well))
     obs = pd.DataFrame(rows, columns=["condition", "cell_type", "well", "sample"])
@@ -88,10 +87,7 @@ def cytonorm_volunteers() -> AnnData:
 def _keep_markers(events: AnnData) -> AnnData:
     """Keep the channels that measure a marker, under the marker's name."""
     marker = events.var["marker"]
-    events = events[:, (marker != "") & ~marker.isin(NOT_MARKERS) & ~marker.str.fullmatch(r"BC\d")].copy()
-    events.var["channel"] = events.var_names
-    events.var_names = events.var["marker"].to_list()
-    return events
+    return events[:, (marker != "") & ~marker.isin(NOT_MARKERS) & ~marker.str.fullmatch(r"BC\d")].copy()
 
 
 def imubac_krieg() -> AnnData:
@@ -119,10 +115,9 @@ def imubac_krieg() -> AnnData:
     """
     paths = {path.name: path for path in fetch("imubac_krieg")}
     metadata = pd.read_csv(paths["Metadata.csv"])
-    antigens = pd.read_csv(paths["PanelInfo_Data23_Panel3.csv"]).set_index("channel")["antigen"]
-    samples = [read_fcs(paths[name])[:, antigens.index].copy() for name in metadata["file_name"]]
-    for sample in samples:
-        sample.var_names = antigens.to_list()
+    panel = pd.read_csv(paths["PanelInfo_Data23_Panel3.csv"])
+    antigens = panel.set_index("channel")["antigen"]
+    samples = [read_fcs(paths[name], panel=panel)[:, antigens.to_list()].copy() for name in metadata["file_name"]]
     obs = metadata[["batch", "donor_id", "group"]].rename(columns={"donor_id": "individual"})
     obs["sample"] = metadata["file_name"].str.removesuffix(".fcs")
     obs["condition"] = metadata["group"].map(CONDITION_OF_GROUP)

@@ -192,9 +192,11 @@ def _set_up(
     obs, var = adata.obs.copy(), adata.var.copy()
     for slot in (_slots.support, _slots.distance):
         obs[slot(output.key)] = np.full(adata.n_obs, np.nan, dtype=np.float32)
-    for layer in output.layers if _slots.cofactor(space.layer) in var else ():
-        var[_slots.cofactor(layer)] = var[_slots.cofactor(space.layer)]
-    uns = {key: adata.uns[key] for key in space.keys if key in adata.uns}
+    for layer in output.layers:
+        for column, name in zip(_slots.scale(space.layer), _slots.scale(layer), strict=True):
+            if column in var:
+                var[name] = var[column]
+    uns = {key: adata.uns[key] for key in (*space.keys, _slots.FCS) if key in adata.uns}
     AnnData(var=var, uns=uns).write_zarr(folder.setup)
     (folder.setup / ".zmetadata").unlink(missing_ok=True)  # a copy of what is about to change
     group = zarr.open_group(folder.setup, mode="r+", use_consolidated=False)

@@ -4,7 +4,8 @@ from .._check import guard
 from .._data.integrity import IntegrityError
 from ._fcs import read_fcs
 from ._model import load_model, save_model
+from ._write_fcs import write_fcs
 
-__all__ = ["IntegrityError", "load_model", "read_fcs", "save_model"]
+__all__ = ["IntegrityError", "load_model", "read_fcs", "save_model", "write_fcs"]
 
 guard(globals())

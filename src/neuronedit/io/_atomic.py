@@ -1,6 +1,7 @@
-"""Write a file whole or not at all."""
+"""Write a file, or several of a folder, whole or not at all."""
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     goal = check_goal(path)
     _remove_unfinished(goal)
-    temporary = goal.with_name(f".{goal.name}{MARK}{os.getpid()}-{uuid4().hex[:8]}{goal.suffix}")
+    temporary = _name_beside(goal)
     before = goal.stat() if goal.exists() else None
     _being_written.add(temporary)
     try:
@@ -38,6 +39,35 @@ def replacing(path: Path) -> Iterator[Path]:
         _being_written.discard(temporary)
 
 
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Give a folder to write files into; they take their places in ``folder`` when the block ends well, and are gone otherwise.
+
+    A new folder appears whole. In one that is there, each file takes the place of one of its name, with the others untouched.
+    """
+    goal = Path(os.path.realpath(folder))
+    beside = goal / goal.name if goal.exists() else goal  # on the same disk as the goal
+    _remove_unfinished(beside)
+    temporary = _name_beside(beside)
+    _being_written.add(temporary)
+    try:
+        temporary.mkdir()
+        yield temporary
+        written = sorted(temporary.iterdir())
+        for path in written:
+            _sync(path)
+        if goal.exists():
+            for path in written:
+                os.replace(path, goal / path.name)
+        else:
+            os.replace(temporary, goal)
+        _sync(goal)
+        _sync(goal.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        _being_written.discard(temporary)
+
+
 def check_goal(path: Path) -> Path:
     """Return where a file will be written, past all links, once it is known that it may be."""
     goal = Path(os.path.realpath(path))
@@ -50,14 +80,19 @@ def check_goal(path: Path) -> Path:
     return goal
 
 
+def _name_beside(goal: Path) -> Path:
+    """Return a name that is free, in the same folder."""
+    return goal.with_name(f".{goal.name}{MARK}{os.getpid()}-{uuid4().hex[:8]}{goal.suffix}")
+
+
 def _remove_unfinished(goal: Path) -> None:
-    """Remove what processes that have ended left beside a file."""
+    """Remove what processes that have ended left beside a file or a folder."""
     start = f".{goal.name}{MARK}"
     with suppress(OSError):  # it is no harm if it stays
         for path in goal.parent.iterdir():
             number = path.name.removeprefix(start).partition("-")[0]
             if path.name.startswith(start) and number.isdigit() and not _is_running(int(number), path):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _is_running(process: int, path: Path) -> bool:

@@ -1,41 +1,67 @@
 """Read Flow Cytometry Standard files."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from os import PathLike
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .. import _slots
 from .._check import FilePath, at_least
-from ._fcs_data_set import FcsDataSet, read_data_set
+from ._fcs_data_set import read_data_set
+from ._fcs_sheets import read_metadata, read_panel
+from ._fcs_spillover import Spillover
+from ._fcs_store import check_store, write_study
+from ._fcs_study import list_files, make_study, read_study
+
+FilePaths = FilePath | Sequence[str | PathLike[str]]
 
 
 def read_fcs(
-    path: FilePath,
+    path: FilePaths,
     *,
+    metadata: pd.DataFrame | FilePath | None = None,
+    panel: pd.DataFrame | FilePath | None = None,
+    compensate: bool | pd.DataFrame | FilePath = False,
+    write_to: FilePath | None = None,
     data_set: Annotated[int, at_least(1)] | None = None,
     offsets: Literal["auto", "header", "text"] = "auto",
     convert: bool = True,
 ) -> AnnData:
-    """Read the events of one FCS file (2.0, 3.0, 3.1 or 3.2), as they were recorded: no compensation, no transformation.
+    """Read the events of one FCS file, or of all files of a study (FCS 2.0, 3.0, 3.1 or 3.2), on the linear scale.
 
     Examples
     --------
     >>> import neuronedit as ne
+    >>> adata = ne.io.read_fcs("study/", metadata="files.csv", panel="panel.csv")  # doctest: +SKIP
+    >>> ne.pp.arcsinh(adata, adata.var["cofactor"].dropna())  # doctest: +SKIP
     >>> adata = ne.io.read_fcs("sample.fcs")  # doctest: +SKIP
-    >>> adata = adata[:, adata.var["marker"] != ""].copy()  # doctest: +SKIP
-    >>> adata.uns["fcs"]["keywords"].loc["$DATE", "value"]  # doctest: +SKIP
+    >>> adata.uns["fcs"]["keywords"].set_index("keyword").loc["$DATE", "value"]  # doctest: +SKIP
     '05-OCT-2025'
 
     Parameters
     ----------
     path
-        The file; it may be gzipped.
+        A file, a list of files, or a folder: all its files that end in ``.fcs`` or ``.fcs.gz``, by name. Files may be gzipped.
+    metadata
+        What each file is: a table, or a CSV, TSV or Excel (``.xlsx``) file, with a row for each file. The column with the names
+        of the files is found by its name (``file``, ``file_name``, ``fcs`` ...) or by what it holds; folders and endings do not
+        matter. The other columns go to ``obs``.
+    panel
+        What each channel measures: likewise a table or a file, with the columns ``channel`` and ``marker``, or one of them, and
+        if you like ``class`` ("lineage", "state", "none": not used) and ``cofactor``. The names that CATALYST gives these
+        columns are known, too. Channels without a row are kept, and not used.
+    compensate
+        `True`: take the spillover out by the matrix that each file has. Or a matrix for all files, as a table or a CSV file: a
+        row for each signal, a column for each channel it is seen in, both named by channels.
+    write_to
+        Write into a new zarr store at this path, a file at a time, and return it opened from there: for events that are too
+        many for memory. Needs the extra ``dask``.
     data_set
-        Which data set of the file, from 1. `None`: the first that has events, with a warning where others have, too.
+        Which data set of each file, from 1. `None`: the first that has events, with a warning where others have, too.
     offsets
-        Where the file tells the place of the events: in its "header" or its "text". "auto": where it fits $PAR, $PnB and $TOT.
+        Where a file tells the place of the events: in its "header" or its "text". "auto": where it fits $PAR, $PnB and $TOT.
     convert
         Turn integers into linear values, as the standard says: logarithmic channels ($PnE) become linear, and linear ones but
         the time are divided by their gain ($PnG). `False`: the numbers as they are. Either way the bits above the range ($PnR)
@@ -43,36 +69,40 @@ def read_fcs(
 
     Returns
     -------
-    AnnData of events by channels, float32; float64 where the file has doubles, or integers that float32 does not hold exactly.
-    ``var_names`` are the channels (``$PnN``), ``var["marker"]`` what they measure (``$PnS``, empty where nothing is said).
+    AnnData of events by channels, float32; float64 where a file has doubles, or integers that float32 does not hold exactly.
 
-    ``uns["fcs"]`` keeps the rest: ``version``; ``data_set``, its number; ``keywords``, a table of all of them with their
-    ``value``; ``converted``, the channels whose values are not the stored ones; and, where the file has one, ``spillover``: the
-    ``matrix`` and its ``channels``.
+    - ``var_names``: the marker, where there is one and no other channel has it, else the channel.
+    - ``var``: ``channel`` ($PnN); ``marker`` (of the panel, else $PnS); ``class``; ``used``, whether it is a marker to train on;
+      ``cofactor``, if the panel has it. Not used are channels without a marker, time, event length, scatter, DNA, barcodes,
+      beads, dead cell stains, and the heights and widths of pulses, unless the panel gives them a class.
+    - ``obs``: ``file``; ``event``, its number in the file from 0; the columns of the metadata.
+    - ``uns["fcs"]``: tables of the ``files``, of all their ``keywords``, of their ``channels`` (which feature each is, and how
+      it was matched) and of their ``spillover``; ``compensated``. :func:`neuronedit.io.write_fcs` needs it.
+
+    Channels of several files are one feature if they have the same name, else the same marker; case and punctuation count only
+    where they tell two apart. Channels that are not in all files are left out, with a warning.
 
     Raises
     ------
     ValueError
-        When the file is no FCS file, is cut or damaged, or can be read in two ways. The error names the file, what is wrong with
-        it, and what to do.
+        When a file is no FCS file, is cut or damaged, or can be read in two ways; a file has no row or a row no file; a marker
+        is not in all files; a matrix is missing or singular. The error names the file, what is wrong, and what to do.
     OSError
-        When the file is not there, or cannot be read.
+        When a file is not there, or cannot be read; ``write_to`` exists.
+    ImportError
+        When an Excel file is given without the extra ``excel``, or ``write_to`` without the extra ``dask``.
     """
-    return to_anndata(read_data_set(path, data_set=data_set, offsets=offsets, convert=convert))
+    # what is asked for
+    store = None if write_to is None else check_store(write_to)
+    files = list_files(path)
+    names = [file.name for file in files]
+    table = pd.DataFrame(index=range(len(files))) if metadata is None else read_metadata(metadata, names)
+    markers = None if panel is None else read_panel(panel)
+    is_matrix = not isinstance(compensate, bool | np.bool_)
+    matrix: bool | Spillover = Spillover.read(compensate) if is_matrix else bool(compensate)
 
-
-def to_anndata(data_set: FcsDataSet) -> AnnData:
-    """Return a data set as AnnData; what has no place of its own goes to uns."""
-    channels = data_set.channels
-    keywords = pd.DataFrame({"value": list(data_set.keywords.values())}, index=list(data_set.keywords))
-    record = {
-        "version": data_set.version,
-        "data_set": data_set.number,
-        "keywords": keywords.astype(str),
-        "converted": np.array(channels.index[channels["converted"]], dtype=str),
-    }
-    if data_set.spillover:
-        names, matrix = data_set.spillover
-        record["spillover"] = {"channels": np.array(names, dtype=str), "matrix": matrix}
-    obs = pd.DataFrame(index=[f"c{i}" for i in range(len(data_set.events))])
-    return AnnData(data_set.events, obs=obs, var=channels[["marker"]].copy(), uns={_slots.FCS: record})
+    # what the files hold, and how their channels match
+    options: dict[str, Any] = {"offsets": offsets, "convert": bool(convert)}
+    data_sets = {file.name: read_data_set(file, data_set=data_set, **options) for file in files}
+    study = make_study(data_sets, table, markers, matrix, options)
+    return read_study(study) if store is None else write_study(study, store)

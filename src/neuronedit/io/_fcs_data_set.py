@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-import pandas as pd
 
-from ._fcs_events import decode_events, read_byte_order, read_channels, read_spillover, tabulate_channels
+from ._fcs_events import Channel, decode_events, find_dtype, read_byte_order, read_channels, read_spillover
 from ._fcs_text import BLANK, HEADER_SIZE, FcsFault, Header, Keywords, Segment, parse_header, shorten, to_count
 
 logger = logging.getLogger(__name__)
@@ -31,14 +30,28 @@ NEXT_HEADER = re.compile(rb"FCS[23]\.[0-9] {4}(?= *[0-9])[ 0-9]{8}(?= *[0-9])[ 0
 
 @dataclass(frozen=True)
 class FcsDataSet:
-    """What one data set holds. Values are linear, neither compensated nor transformed."""
+    """What one data set holds, and where its events are. Values are linear, neither compensated nor transformed."""
 
+    path: Path
     version: str
-    events: np.ndarray  # (n_events, n_channels), float32, or float64 where float32 would not hold the numbers
-    channels: pd.DataFrame  # a row a channel, by name: marker, stored ("F32", "I16", ...), converted
+    channels: list[Channel]
     keywords: dict[str, str]  # all of TEXT, as written
     spillover: tuple[list[str], np.ndarray] | None  # names of channels, and the matrix
     number: int  # which one of the file's it is; the first is 1
+    begin: int  # of the events in the file, in bytes; in a gzipped file, once it is expanded
+    n_events: int
+    order: str  # of bytes: < or >
+
+    @property
+    def dtype(self) -> "np.dtype[Any]":
+        """Return float32, or float64 where float32 would not hold the numbers."""
+        return find_dtype(self.channels)
+
+    def read_events(self) -> np.ndarray:
+        """Read the events: ``(n_events, n_channels)``."""
+        n_bytes = self.n_events * sum(channel.n_bytes for channel in self.channels)
+        with _naming(self.path), _open(self.path) as source:
+            return decode_events(source.read_array(self.begin, n_bytes), self.channels, self.order)
 
 
 @dataclass(frozen=True)
@@ -94,19 +107,25 @@ class _Part:
 def read_data_set(
     path: str | os.PathLike[str], *, data_set: int | None = None, offsets: str = "auto", convert: bool = True
 ) -> FcsDataSet:
-    """Read one data set of a file; the arguments are those of :func:`neuronedit.io.read_fcs`."""
+    """Read all of a data set but its events; the arguments are those of :func:`neuronedit.io.read_fcs`."""
     path = Path(path)
     if not path.is_file():
         hint = "is a folder: give one of its files" if path.is_dir() else "is not a file"
         raise FileNotFoundError(f"{path} {hint}.")
+    with _naming(path), _open(path) as source:
+        parts = _list_parts(source, path)
+        number = _choose_data_set(path, parts, None if data_set is None else int(data_set))
+        part = parts[number - 1]
+        if isinstance(part, FcsFault):
+            raise part
+        return _read_part(source, part, number, offsets, convert, path)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Add the name of the file to whatever is wrong with it."""
     try:
-        with _open(path) as source:
-            parts = _list_parts(source, path)
-            number = _choose(path, parts, None if data_set is None else int(data_set))
-            part = parts[number - 1]
-            if isinstance(part, FcsFault):
-                raise part
-            return _read_part(source, part, number, offsets, convert, path)
+        yield
     except FcsFault as fault:
         raise ValueError(f"{path}: {fault}.") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -180,7 +199,7 @@ def _find_next(source: _Source, part: _Part, path: Path) -> int | None:
     return begin_behind
 
 
-def _choose(path: Path, parts: list[_Part | FcsFault], number: int | None) -> int:
+def _choose_data_set(path: Path, parts: list[_Part | FcsFault], number: int | None) -> int:
     """Return the number of the data set to read: the one that was asked for, or the first with events, with a warning."""
     if number is not None:
         if number > len(parts):
@@ -206,7 +225,7 @@ def _describe(parts: list[_Part | FcsFault]) -> str:
 
 
 def _read_part(source: _Source, part: _Part, number: int, offsets: str, convert: bool, path: Path) -> FcsDataSet:
-    """Read the events of a data set."""
+    """Read what a data set holds, and find its events."""
     _complete_text(source, part)
     keywords, version = part.keywords, part.header.version
     if (mode := keywords.get("$MODE") or "L").upper() != "L":
@@ -215,13 +234,12 @@ def _read_part(source: _Source, part: _Part, number: int, offsets: str, convert:
     order = read_byte_order(keywords, channels)
     n_bytes = sum(channel.n_bytes for channel in channels)
     begin, n_events = _locate_events(source, part, n_bytes, offsets, path)
-    events = decode_events(source.read_array(begin, n_events * n_bytes), channels, order)
     try:
         spillover = read_spillover(keywords, [channel.name for channel in channels])
     except FcsFault as fault:
         logger.warning("%s: %s. It is kept among the keywords.", path, fault)
         spillover = None
-    return FcsDataSet(version, events, tabulate_channels(channels), keywords.values, spillover, number)
+    return FcsDataSet(path, version, channels, keywords.values, spillover, number, begin, n_events, order)
 
 
 def _complete_text(source: _Source, part: _Part) -> None:
@@ -257,7 +275,9 @@ def _locate_events(source: _Source, part: _Part, n_bytes: int, offsets: str, pat
     faults: dict[Segment, str] = {}
     for name, place in places.items():
         try:
-            begin_and_number, is_exact = _fit(source, part, place, n_events, n_bytes, check_overlap=offsets == "auto")
+            begin_and_number, is_exact = _fit_segment(
+                source, part, place, n_events, n_bytes, check_overlap=offsets == "auto"
+            )
             (fits if is_exact else near_fits)[name] = begin_and_number
         except FcsFault as fault:
             faults[place] = f"{name} puts the events at bytes {place.begin} to {place.end}, but {fault}"
@@ -273,7 +293,7 @@ def _locate_events(source: _Source, part: _Part, n_bytes: int, offsets: str, pat
     return next(iter(fits.values()))
 
 
-def _fit(
+def _fit_segment(
     source: _Source, part: _Part, place: Segment, n_events: int | None, n_bytes: int, *, check_overlap: bool
 ) -> tuple[tuple[int, int], bool]:
     """Return where events begin and how many there are, and whether the segment fits to the byte.

@@ -3,9 +3,9 @@
 import math
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ._fcs_text import FcsFault, Keywords, shorten, to_number
 
@@ -37,6 +37,11 @@ class Channel:
     def is_converted(self) -> bool:
         """Whether values differ from the stored numbers by more than the mask."""
         return self.slope != 0 or self.gain != 1
+
+    @property
+    def stored(self) -> str:
+        """Return how a number is stored: "F32", "I16", ..."""
+        return f"{self.datatype}{8 * self.n_bytes}"
 
     @property
     def needs_float64(self) -> bool:
@@ -130,6 +135,11 @@ def read_byte_order(keywords: Keywords, channels: list[Channel]) -> str:
     raise FcsFault(f"$BYTEORD is {shorten(value)}; 1,2,3,4 and 4,3,2,1 can be read")
 
 
+def find_dtype(channels: list[Channel]) -> "np.dtype[Any]":
+    """Return the type that holds the values of all channels."""
+    return np.dtype(np.float64 if any(channel.needs_float64 for channel in channels) else np.float32)
+
+
 def decode_events(raw: np.ndarray, channels: list[Channel], order: str) -> np.ndarray:
     """Return events by channels from the bytes of DATA; where that needs no work, the bytes themselves."""
     n_bytes = [channel.n_bytes for channel in channels]
@@ -139,20 +149,13 @@ def decode_events(raw: np.ndarray, channels: list[Channel], order: str) -> np.nd
         events = raw.view(f"{order}f{n_bytes[0]}").reshape(n_events, len(channels))
         return events.astype(events.dtype.newbyteorder("="), copy=False)
     raw = raw.reshape(n_events, sum(n_bytes))
-    dtype = np.float64 if any(channel.needs_float64 for channel in channels) else np.float32
-    events = np.empty((n_events, len(channels)), dtype=dtype)
+    events = np.empty((n_events, len(channels)), dtype=find_dtype(channels))
     starts = np.cumsum([0, *n_bytes])
     for first in range(0, n_events, BLOCK):
         block = slice(first, first + BLOCK)
         for j, channel in enumerate(channels):
             events[block, j] = channel.decode(raw[block, starts[j] : starts[j + 1]], order)
     return events
-
-
-def tabulate_channels(channels: list[Channel]) -> pd.DataFrame:
-    """Return a table of the channels: their marker, how they are stored, and whether that was converted."""
-    rows = [(c.marker, f"{c.datatype}{8 * c.n_bytes}", c.is_converted) for c in channels]
-    return pd.DataFrame(rows, columns=["marker", "stored", "converted"], index=[c.name for c in channels])
 
 
 def read_spillover(keywords: Keywords, names: list[str]) -> tuple[list[str], np.ndarray] | None:

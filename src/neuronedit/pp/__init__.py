@@ -3,9 +3,10 @@
 from .._check import guard
 from .._docs import share_docs
 from ._arcsinh import arcsinh, inverse_arcsinh
+from ._logicle import inverse_logicle, logicle
 from ._match_populations import match_populations
 
-__all__ = ["arcsinh", "inverse_arcsinh", "match_populations"]
+__all__ = ["arcsinh", "inverse_arcsinh", "inverse_logicle", "logicle", "match_populations"]
 
 share_docs(globals())
 guard(globals())

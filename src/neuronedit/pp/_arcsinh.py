@@ -47,8 +47,9 @@ def arcsinh(
     adata
         Cells by markers, raw intensities or ion counts.
     cofactor
-        One for all markers (all that are used, where ``var["used"]`` says so): 5 is usual for mass cytometry, about 150 for flow cytometry. Or a dict (or Series) marker ->
-        cofactor; markers that it does not name are left as they are. Values well below the cofactor stay nearly linear,
+        One for all markers (where ``var["used"]`` is there, for those that are used): 5 is usual for mass cytometry, about 150
+        for flow cytometry. Or a dict (or Series) marker -> cofactor; markers that it does not name are left as they are. Those
+        of a panel that :func:`neuronedit.io.read_fcs` has read are ``adata.var["cofactor"].dropna()``. Values well below the cofactor stay nearly linear,
         values well above it become logarithmic.
     %(transformed_layer)s
 
@@ -66,15 +67,17 @@ def arcsinh(
     cells, name = read_cells(adata, layer), describe_layer(layer)
     if _slots.cofactor(layer) in adata.var:
         raise ValueError(f"{name} is arcsinh-transformed already; undo it with ne.pp.inverse_arcsinh first.")
+    if _slots.logicle_parameters(layer)["T"] in adata.var:
+        raise ValueError(f"{name} is logicle-transformed already; undo it with ne.pp.inverse_logicle first.")
     cofactors = _cofactors(adata, cofactor)
-    _check_output(adata, cells, layer, key_added)
+    check_output(adata, cells, layer, key_added)
     check_finite(cells, layer, adata.obs_names, adata.var_names)
     _warn_of_transformed_values(cells, cofactors, name)
     into = layer if key_added is None else key_added
     transformed = _transform(cells.matrix, cofactors, lambda x, c: np.arcsinh(x / c))
     with writing(adata, copy) as adata:
         adata.var = adata.var.assign(**{_slots.cofactor(into): cofactors})
-        _write_layer(adata, into, transformed)
+        write_layer(adata, into, transformed)
     return adata if copy else None
 
 
@@ -125,25 +128,25 @@ def inverse_arcsinh(
             " without merge='same'; give cofactor=5, say."
         )
     cofactors = adata.var[column].to_numpy(dtype=float) if cofactor is None else _cofactors(adata, cofactor)
-    _check_output(adata, cells, layer, key_added)
+    check_output(adata, cells, layer, key_added)
     check_finite(cells, layer, adata.obs_names, adata.var_names)
     into = layer if key_added is None else key_added
     transformed = _transform(cells.matrix, cofactors, lambda x, c: np.sinh(x) * c)
     with writing(adata, copy) as adata:
         if into == layer:
             adata.var = adata.var.drop(columns=column, errors="ignore")
-        _write_layer(adata, into, transformed)
+        write_layer(adata, into, transformed)
     return adata if copy else None
 
 
-def _check_output(adata: AnnData, cells: CellReader, layer: str | None, key_added: str | None) -> None:
+def check_output(adata: AnnData, cells: CellReader, layer: str | None, key_added: str | None) -> None:
     """Refuse a layer that exists or that files cannot keep, and cells in a file: they would have to be written there."""
     if key_added is not None and key_added != layer:
         check_key(key_added)
         if key_added in adata.layers:
             raise ValueError(f"layers[{key_added!r}] exists; choose another key_added.")
-        if _slots.cofactor(key_added) in adata.var:
-            raise ValueError(f"var[{_slots.cofactor(key_added)!r}] exists; choose another key_added, or delete it.")
+        if there := [column for column in _slots.scale(key_added) if column in adata.var]:
+            raise ValueError(f"var[{there[0]!r}] exists; choose another key_added, or delete it.")
     if not cells.in_memory and not hasattr(cells.matrix, "map_blocks"):
         name = describe_layer(layer)
         raise ValueError(f"{name} is in a file (backed mode); transform it in memory, or as a dask array.")
@@ -191,7 +194,7 @@ def _transform(matrix: Any, cofactors: np.ndarray, function: Callable[[Any, Any]
     return result
 
 
-def _write_layer(adata: AnnData, layer: str | None, matrix: Any) -> None:
+def write_layer(adata: AnnData, layer: str | None, matrix: Any) -> None:
     """Write X or a layer. ``adata`` is no view any more: X of a view is its parent's."""
     if layer is None:
         adata.X = matrix
