@@ -32,8 +32,6 @@ def run_apply(screen: Screen, settings: Settings) -> Outcome:
     files = find_input(settings)
     goal = find_goal(settings, files)
     model: Any = ne.io.load_model(settings.model)
-    if settings.model.samefile(goal.path) if goal.path.exists() else False:
-        refuse(f"-o {goal.path} is the model; give another -o.")
     is_correction = any(find_tool(record) is Tool.CORRECT for record in model.uns.values())
     if not settings.query and not is_correction and not settings.all_cells:
         refuse(

@@ -17,9 +17,9 @@ from ._options import (
     population_options,
     run_options,
 )
-from ._output import check_file
+from ._output import check_table
 from ._screen import ExitCode, Outcome, Screen, to_records
-from ._verb import Settings, Verb, refuse
+from ._verb import Settings, Verb
 
 
 def run_compare(screen: Screen, settings: Settings) -> Outcome:
@@ -29,11 +29,7 @@ def run_compare(screen: Screen, settings: Settings) -> Outcome:
     # check and read
     files = find_input(settings)
     if settings.output is not None:
-        if settings.output.absolute() in [
-            path.absolute() for path in (*files.paths, settings.metadata, settings.panel) if path
-        ]:
-            refuse(f"{settings.output} is read; give another -o.")
-        check_file(settings.output, overwrite=settings.overwrite)
+        check_table(settings.output, files, settings)
     adata = files.read(settings, screen)
     groups = read_populations_of(adata, settings, "source", "target", "query", "truth")
     check_comparison(adata, settings, groups)

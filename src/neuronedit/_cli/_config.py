@@ -70,7 +70,7 @@ def _to_argument(parameter: click.Parameter, value: Any, path: Path) -> Any:
     if len(values) != 1 and not takes_several:
         raise click.UsageError(f"{path}: {parameter.name} is one value; there are {len(values)}.")
     if isinstance(parameter.type, click.Path):
-        values = [os.path.join(path.absolute().parent, one) for one in values]
+        values = [os.path.join(os.path.realpath(path.parent), one) for one in values]
     return values if takes_several else values[0]
 
 
@@ -99,6 +99,6 @@ def _to_yaml(value: Any, yaml_file: Path | None) -> Any:
         return [_to_yaml(one, yaml_file) for one in value]
     if yaml_file is None:
         return value
-    whole, folder = Path(value).absolute(), yaml_file.absolute().parent
+    whole, folder = Path(os.path.realpath(value)), os.path.realpath(yaml_file.parent)
     end = "/" if str(value).endswith("/") else ""
     return (str(whole.relative_to(folder)) if whole.is_relative_to(folder) else str(whole)) + end

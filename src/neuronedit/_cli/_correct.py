@@ -75,7 +75,7 @@ def read_correction(adata: Any, settings: Settings) -> dict[str, Any]:
     return {
         "batch_key": settings.batch_key,
         "control_key": settings.control_key,
-        "control": controls or None,
+        "control": controls[0] if len(controls) == 1 else tuple(controls) or None,
         "reference": read_value(adata, settings.batch_key, settings.reference),
         "sample_key": settings.sample_key,
         "bridge": read_bridge(adata, settings.batch_key, settings.bridge) or None,

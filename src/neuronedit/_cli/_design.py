@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ._input import list_used
 from ._verb import refuse
 
 
@@ -67,7 +68,7 @@ def check_edit(adata: Any, params: Mapping[str, Any], layer: str | None, setting
     lookup(ne.spaces.SPACES, settings.space, "space")
     how = {name: value for name, value in params.items() if name in ("axes",)}
     method = Edit.of(params["edit"] or "auto", rng=params["rng"], **how)
-    one_feature = adata[:, :1].copy()
+    one_feature = adata[:, list_used(adata)[:1]].copy()
     ne.tl.train(one_feature, space="identity", layer=layer, accelerator=params["accelerator"], progress_bar=False)
     space = TrainedSpace.read(one_feature, "neuronedit", None, params["accelerator"])
     Output.read(one_feature, space, settings.key_added, params["strength"], params["bounds"])

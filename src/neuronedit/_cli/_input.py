@@ -10,6 +10,7 @@ from typing import Any
 from ._screen import Screen
 from ._verb import refuse
 
+TABLES = ("metadata", "panel", "spillover")  # options of FCS files that name a table
 ZARR_MARKS = ("zarr.json", ".zgroup", ".zattrs")
 FCS_ENDINGS = (".fcs", ".fcs.gz")
 TRANSFORMED = "arcsinh"  # layer with the transformed values of FCS files, so that X stays as it was recorded
@@ -52,7 +53,7 @@ def find_input(settings: Any) -> InputFiles:
         if not os.access(path, os.R_OK):
             raise PermissionError(f"{path} may not be read.")
     found = InputFiles(paths, _find_kind(paths))
-    for name in ("metadata", "panel"):
+    for name in TABLES:
         path = getattr(settings, name)
         if path is not None and found.kind is not FileKind.FCS:
             refuse(f"--{name} is for FCS files; {paths[0]} is no FCS file.")
@@ -63,6 +64,12 @@ def find_input(settings: Any) -> InputFiles:
     if settings.layer is not None and found.kind is FileKind.FCS:
         refuse("--layer is for .h5ad and .zarr files; FCS files have no layers.")
     return found
+
+
+def list_besides(settings: Any) -> list[Path]:
+    """Return whatever is read besides the cells: tables and a model."""
+    named = [getattr(settings, name, None) for name in (*TABLES, "model")]
+    return [path for path in named if path is not None]
 
 
 def _find_kind(paths: Sequence[Path]) -> FileKind:
@@ -101,7 +108,11 @@ def _read_fcs(paths: Sequence[Path], settings: Any) -> Any:
     import neuronedit as ne
 
     files: Any = paths[0] if len(paths) == 1 else list(paths)
-    how: dict[str, Any] = {"metadata": settings.metadata, "panel": settings.panel, "compensate": settings.compensate}
+    how: dict[str, Any] = {
+        "metadata": settings.metadata,
+        "panel": settings.panel,
+        "compensate": settings.spillover or settings.compensate,
+    }
     return ne.io.read_fcs(files, **how)
 
 
@@ -136,6 +147,8 @@ def find_cofactors(adata: Any, cofactor: float | None, model: Any = None) -> dic
     from .._data.check import format_choices
 
     used = list_used(adata)
+    if not used:
+        refuse("none of the channels is used: name those to train on in --panel, with a class.")
     if cofactor is not None:
         return dict.fromkeys(used, cofactor)
     known = [] if model is None else [name for name in model.var if name.endswith("_arcsinh_cofactor")]

@@ -37,6 +37,7 @@ def input_options() -> list[click.Parameter]:
         cells_option("--metadata", type=FILE, metavar="CSV", help="Of FCS files: a table with one row a file; its columns become columns of obs."),
         cells_option("--panel", type=FILE, metavar="CSV", help="Of FCS files: a table with one row a channel: its marker, its class, its cofactor."),
         cells_option("--compensate", is_flag=True, help="Of FCS files: apply the spillover matrix that they hold."),
+        cells_option("--spillover", type=FILE, metavar="CSV", help="Of FCS files: apply this spillover matrix instead of theirs."),
         cells_option("--cofactor", type=click.FloatRange(min=0, min_open=True), metavar="X", help=(
             "First apply arcsinh(x / cofactor): 5 is usual for mass cytometry, 150 for flow cytometry. Of FCS files only to the channels "
             "that the panel uses; without it, the panel's column cofactor is taken.")),

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from ._config import format_config
-from ._input import TRANSFORMED, ZARR_MARKS, FileKind, InputFiles
+from ._input import TRANSFORMED, ZARR_MARKS, FileKind, InputFiles, list_besides
 from ._screen import Screen
 from ._verb import refuse
 
@@ -52,7 +52,7 @@ def find_goal(
     if kind is FileKind.FCS and not fcs:
         refuse(f"-o {name}: {settings.command.name} writes .h5ad files and .zarr stores; give such a name.")
     config = path / "neuronedit.yaml" if kind is FileKind.FCS else path.with_name(f"{path.stem}.neuronedit.yaml")
-    tables = [table for table in (settings.metadata, settings.panel) if table is not None]
+    tables = list_besides(settings)
     _check_replaced(path, kind, files, tables, settings.overwrite)
     written = [("-o", path)]
     if kind is not FileKind.FCS:
@@ -67,6 +67,13 @@ def find_goal(
         check_file(other, overwrite=settings.overwrite)
         written.append((label, other))
     return Goal(path, kind, config, settings.overwrite)
+
+
+def check_table(path: Path, files: InputFiles, settings: Any) -> None:
+    """Refuse a table that may not be written, or that is read."""
+    if any(_is_same(path, one) for one in (*files.paths, *list_besides(settings))):
+        refuse(f"{path} is read; give another -o.")
+    check_file(path, overwrite=settings.overwrite)
 
 
 def check_file(path: Path, *, overwrite: bool) -> None:
