@@ -74,8 +74,8 @@ def _to_argument(parameter: click.Parameter, value: Any, path: Path) -> Any:
     return values if takes_several else values[0]
 
 
-def format_config(command: click.Command, settings: Any, path: Path) -> str:
-    """Return the YAML that repeats a run, as it stands at a path."""
+def format_config(command: click.Command, settings: Any, path: Path, project: Path) -> str:
+    """Return the YAML that repeats a run, as it stands at a path; what lies in the project's folder is named relative to it."""
     from importlib.metadata import version
 
     import yaml
@@ -87,18 +87,18 @@ def format_config(command: click.Command, settings: Any, path: Path) -> str:
         value = getattr(settings, str(parameter.name), None)
         if parameter in written or parameter.name in NOT_WRITTEN or value is None or value == ():
             continue
-        content[name] = _to_yaml(value, path if isinstance(parameter.type, click.Path) else None)
+        content[name] = _to_yaml(value, (path.parent, project) if isinstance(parameter.type, click.Path) else None)
         written.append(parameter)
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
     return f"# Repeats the run that wrote what is beside it: neuronedit {command.name} --config {path.name}\n{text}"
 
 
-def _to_yaml(value: Any, yaml_file: Path | None) -> Any:
-    """Return a value for YAML; of a path, given its YAML file: relative if it is beside that or below, else absolute."""
+def _to_yaml(value: Any, folders: tuple[Path, Path] | None) -> Any:
+    """Return a value for YAML; of a path, given the folders of the YAML file and of the project: relative if it is in the project."""
     if isinstance(value, tuple | list):
-        return [_to_yaml(one, yaml_file) for one in value]
-    if yaml_file is None:
+        return [_to_yaml(one, folders) for one in value]
+    if folders is None:
         return value
-    whole, folder = Path(os.path.realpath(value)), os.path.realpath(yaml_file.parent)
+    whole, (own, project) = Path(os.path.realpath(value)), map(os.path.realpath, folders)
     end = "/" if str(value).endswith("/") else ""
-    return (str(whole.relative_to(folder)) if whole.is_relative_to(folder) else str(whole)) + end
+    return (os.path.relpath(whole, own) if whole.is_relative_to(project) else str(whole)) + end

@@ -34,7 +34,7 @@ class Goal:
 
         screen.step(f"Writing {self.path}.")
         WRITERS[self.kind](adata, self, settings)
-        text = format_config(settings.command, settings, self.config_path)
+        text = format_config(settings.command, settings, self.config_path, self.path.parent)
         with replacing(self.config_path) as temporary:
             temporary.write_text(text, encoding="utf-8")
         return [self.path, self.config_path]

@@ -20,10 +20,12 @@ def report_record(record: Any, *, n_fitted: int, expected: Any = ()) -> Outcome:
     rows = [] if alarms is None else to_records(alarms)
     n_alarms = sum(row["alarm"] == AlarmKind.NOT_GENERAL for row in rows)
     n_without = sum(value < MIN_EXPECTED for value in expected)  # NaN is not
-    code = ExitCode.ALARMS if rows else ExitCode.DONE
+    code, verdict = ExitCode.ALARMS if rows else ExitCode.DONE, str(record["verdict"])
     if not n_fitted or max(n_alarms, n_without) >= n_fitted:
         code = ExitCode.NOT_GENERAL
-    return Outcome(verdict=str(record["verdict"]), alarms=rows, exit_code=code)
+        if n_fitted and n_alarms < n_fitted:
+            verdict += f" Nothing generalizes: less than {MIN_EXPECTED} of the distance is expected to be closed."
+    return Outcome(verdict=verdict, alarms=rows, exit_code=code)
 
 
 def describe_edit(adata: Any, key: str) -> tuple[list[str], list[dict[str, Any]]]:
