@@ -1,5 +1,6 @@
 """The command line, verb by verb: exit codes, options, YAML, JSON, folders of FCS files, and what `--help` costs."""
 
+import inspect
 import json
 import os
 import shutil
@@ -35,7 +36,8 @@ def folder(tmp_path, cells, monkeypatch):
 
 def call(*arguments):
     """Run a command line; return its exit code, and what it wrote to stdout and stderr."""
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    before_8_2 = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
+    result = CliRunner(**before_8_2).invoke(cli, [str(argument) for argument in arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.stdout, result.stderr
 

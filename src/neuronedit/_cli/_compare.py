@@ -17,7 +17,7 @@ from ._options import (
     population_options,
     run_options,
 )
-from ._output import check_table
+from ._output import check_output_table
 from ._screen import ExitCode, Outcome, Screen, to_records
 from ._verb import Settings, Verb
 
@@ -29,7 +29,7 @@ def run_compare(screen: Screen, settings: Settings) -> Outcome:
     # check and read
     files = find_input(settings)
     if settings.output is not None:
-        check_table(settings.output, files, settings)
+        check_output_table(settings.output, files, settings)
     adata = files.read(settings, screen)
     groups = read_populations_of(adata, settings, "source", "target", "query", "truth")
     check_comparison(adata, settings, groups)

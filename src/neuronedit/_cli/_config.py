@@ -10,7 +10,7 @@ import click
 from ._screen import join_words
 
 ABOUT = ("command", "neuronedit")  # keys that are no arguments: the verb, and the version that wrote the file
-NOT_WRITTEN = ("config", "overwrite", "quiet", "json")  # what concerns one run alone
+OF_ONE_RUN = ("config", "overwrite", "quiet", "json")  # what concerns one run alone
 
 
 def load_config(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> None:
@@ -85,7 +85,7 @@ def format_config(command: click.Command, settings: Any, path: Path, project: Pa
     written: list[click.Parameter] = []  # some have two names
     for name, parameter in _name_parameters(command).items():
         value = getattr(settings, str(parameter.name), None)
-        if parameter in written or parameter.name in NOT_WRITTEN or value is None or value == ():
+        if parameter in written or parameter.name in OF_ONE_RUN or value is None or value == ():
             continue
         content[name] = _to_yaml(value, (path.parent, project) if isinstance(parameter.type, click.Path) else None)
         written.append(parameter)

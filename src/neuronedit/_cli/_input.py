@@ -10,7 +10,7 @@ from typing import Any
 from ._screen import Screen
 from ._verb import refuse
 
-TABLES = ("metadata", "panel", "spillover")  # options of FCS files that name a table
+TABLE_OPTIONS = ("metadata", "panel", "spillover")  # options of FCS files that name a table
 ZARR_MARKS = ("zarr.json", ".zgroup", ".zattrs")
 FCS_ENDINGS = (".fcs", ".fcs.gz")
 TRANSFORMED = "arcsinh"  # layer with the transformed values of FCS files, so that X stays as it was recorded
@@ -53,7 +53,7 @@ def find_input(settings: Any) -> InputFiles:
         if not os.access(path, os.R_OK):
             raise PermissionError(f"{path} may not be read.")
     found = InputFiles(paths, _find_kind(paths))
-    for name in TABLES:
+    for name in TABLE_OPTIONS:
         path = getattr(settings, name)
         if path is not None and found.kind is not FileKind.FCS:
             refuse(f"--{name} is for FCS files; {paths[0]} is no FCS file.")
@@ -68,7 +68,7 @@ def find_input(settings: Any) -> InputFiles:
 
 def list_besides(settings: Any) -> list[Path]:
     """Return whatever is read besides the cells: tables and a model."""
-    named = [getattr(settings, name, None) for name in (*TABLES, "model")]
+    named = [getattr(settings, name, None) for name in (*TABLE_OPTIONS, "model")]
     return [path for path in named if path is not None]
 
 

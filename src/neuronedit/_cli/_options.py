@@ -1,10 +1,12 @@
 """Options that several verbs share, written once, in the order in which a user needs them."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ._config import load_config
 from ._verb import SectionOption, option, run_option
@@ -24,6 +26,13 @@ class InputArgument(click.Argument):
     """What is read; it stands first in the help."""
 
     section = "Cells"
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> Any:
+        """Return the value; before click 8.2 an argument of several values was not looked up in the defaults."""
+        value, source = super().consume_value(ctx, opts)
+        if not value and (ctx.default_map or {}).get(self.name):
+            return (ctx.default_map or {})[self.name], ParameterSource.DEFAULT_MAP
+        return value, source
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
         """Return its row of the help."""

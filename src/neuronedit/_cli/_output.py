@@ -16,7 +16,7 @@ from ._input import TRANSFORMED, ZARR_MARKS, FileKind, InputFiles, list_besides
 from ._screen import Screen
 from ._verb import refuse
 
-ENDINGS = {".h5ad": FileKind.H5AD, ".zarr": FileKind.ZARR}
+KIND_OF_ENDING = {".h5ad": FileKind.H5AD, ".zarr": FileKind.ZARR}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def find_goal(
     ``others`` are the files that are written besides, with the options that name them. ``fcs=False``: the result is no events of files.
     """
     path, name = Path(settings.output), settings.output
-    kind = FileKind.FCS if name.endswith(("/", os.sep)) else ENDINGS.get(path.suffix.lower(), files.kind)
+    kind = FileKind.FCS if name.endswith(("/", os.sep)) else KIND_OF_ENDING.get(path.suffix.lower(), files.kind)
     if kind is FileKind.FCS and not fcs:
         refuse(f"-o {name}: {settings.command.name} writes .h5ad files and .zarr stores; give such a name.")
     config = path / "neuronedit.yaml" if kind is FileKind.FCS else path.with_name(f"{path.stem}.neuronedit.yaml")
@@ -69,7 +69,7 @@ def find_goal(
     return Goal(path, kind, config, settings.overwrite)
 
 
-def check_table(path: Path, files: InputFiles, settings: Any) -> None:
+def check_output_table(path: Path, files: InputFiles, settings: Any) -> None:
     """Refuse a table that may not be written, or that is read."""
     if any(_is_same(path, one) for one in (*files.paths, *list_besides(settings))):
         refuse(f"{path} is read; give another -o.")

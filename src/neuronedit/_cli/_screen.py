@@ -48,7 +48,7 @@ class Outcome:
         """Return it as one JSON object."""
         content = {"exit_code": int(self.exit_code), "verdict": self.verdict, "alarms": self.alarms}
         content |= {"tables": self.tables, "files": [str(path) for path in self.files]}
-        return json.dumps(simplify(content), ensure_ascii=False)
+        return json.dumps(to_json_value(content), ensure_ascii=False)
 
 
 @dataclass
@@ -136,18 +136,18 @@ def fail(message: Any, code: ExitCode, *, as_json: bool = False) -> int:
     return int(code)
 
 
-def simplify(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """Turn numbers of numpy, paths and collections into what JSON holds; NaN and infinity become null."""
     if isinstance(value, Mapping):
-        return {str(name): simplify(part) for name, part in value.items()}
+        return {str(name): to_json_value(part) for name, part in value.items()}
     if hasattr(value, "tolist"):
-        return simplify(value.tolist())
+        return to_json_value(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, Iterable):
-        return [simplify(part) for part in value]
+        return [to_json_value(part) for part in value]
     return str(value)
 
 

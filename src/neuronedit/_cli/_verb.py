@@ -88,11 +88,11 @@ class Commands(click.Group):
         """Return the verbs in the order in which they are needed."""
         return list(self.commands)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a verb."""
-        if not ctx.args and not getattr(ctx, "_protected_args", []):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments up to the verb."""
+        if not args:
             ctx.fail(f"No verb is given; there are {', '.join(self.commands)}.")
-        return super().invoke(ctx)
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find a verb; of one that does not exist name the nearest."""
