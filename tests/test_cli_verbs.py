@@ -551,6 +551,23 @@ def test_fcs_that_is_refused(study, arguments, words):
     assert code == 2 and words in err and err.count("\n") == 1 and names() == before
 
 
+def test_from_h5ad_to_fcs(study):
+    """A folder for FCS files may be made of an .h5ad file that remembers its files."""
+    ne.io.read_fcs("fcs", metadata="samples.csv", panel="panel.csv").write_h5ad("study.h5ad")
+    code, _, err = call("correct", "study.h5ad", *CONTROLS, "--cofactor", 5, *SMALL, "-o", "OUT/")
+    assert code in (0, ALARMS), err
+    assert call("correct", "fcs", *TABLES, *CONTROLS, "--cofactor", 5, *SMALL, "-o", "OUT2")[0] == code
+    a, b = (ne.io.read_fcs(folder).X for folder in ("OUT", "OUT2"))
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+    assert "output: ./" in Path("OUT/neuronedit.yaml").read_text()
+    assert call("correct", "--config", "OUT/neuronedit.yaml", "--overwrite")[0] == code
+
+
+def test_fcs_of_cells_that_are_from_none(folder):
+    code, out, err = call("correct", "cells.h5ad", *BATCHES, *SMALL, "-o", "OUT/")
+    assert code == 2 and "-o OUT/ is for FCS files, and the input is from none" in err and err.count("\n") == 1
+
+
 def test_inspect_fcs(study):
     code, out, err = call("inspect", "fcs", *TABLES, *CONTROLS, "--cofactor", 5, "--json")
     content = json.loads(out)
@@ -596,6 +613,16 @@ def test_in_a_process_of_its_own(folder):
     assert done.stdout.endswith("Wrote out.h5ad and out.neuronedit.yaml.\n") and "Traceback" not in done.stderr
     done = subprocess.run([*command, *arguments], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "neuronedit: out.h5ad exists; give another name, or --overwrite.\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has a disk that is always full")
+@pytest.mark.parametrize("arguments", [["--help"], ["edit", "--help"], ["--version"], ["inspect", "cells.h5ad"]])
+def test_output_that_nobody_can_take(folder, arguments):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "neuronedit._cli", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and done.stderr.splitlines()[-1] == "neuronedit: [Errno 28] No space left on device"
+    assert "Traceback" not in done.stderr
 
 
 def test_main_returns_the_code(capsys):

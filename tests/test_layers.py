@@ -124,7 +124,7 @@ ALLOWED = {
         "io",
     },
     "_cli": {"anndata", "click", "h5py", "matplotlib", "numpy", "pandas", "torch", "yaml", "neuronedit"}
-    | {"_data", "engine", "io", "tl"},
+    | {"_slots", "_data", "engine", "io", "tl"},
     "__init__": set(),
 }
 

@@ -38,6 +38,7 @@ def run_apply(screen: Screen, settings: Settings) -> Outcome:
             "--query is required: the cells to edit. --all-cells takes all, those that have changed already among them."
         )
     adata = files.read(settings, screen)
+    goal.check_cells(adata)
     takes_all = settings.all_cells or not settings.query
     query = adata.obs_names if takes_all else read_selector(adata, settings.groupby, settings.query, "--query")
     groupby = None if takes_all and not is_correction else settings.groupby

@@ -42,6 +42,7 @@ def run_correct(screen: Screen, settings: Settings) -> Outcome:
     files = find_input(settings)
     goal = find_goal(settings, files, [("--save-model", settings.save_model)])
     adata = files.read(settings, screen)
+    goal.check_cells(adata)
     asked = read_correction(adata, settings)
     check_correction(adata, asked, settings.strata)
     layer = transform_cells(adata, files, settings, screen)

@@ -38,6 +38,7 @@ def run_edit(screen: Screen, settings: Settings) -> Outcome:
     check_image(settings.biaxial)
     goal = find_goal(settings, files, [("--biaxial", settings.biaxial), ("--save-model", settings.save_model)])
     adata = files.read(settings, screen)
+    goal.check_cells(adata)
     check_features(adata, *filter(None, (settings.x, settings.y)))
     groups = read_populations_of(adata, settings, "source", "target", "query")
     params = edit_params(settings)

@@ -28,6 +28,14 @@ class Goal:
     config_path: Path
     overwrite: bool
 
+    def check_cells(self, adata: Any) -> None:
+        """Refuse to write FCS files of cells that were read from none."""
+        from .. import _slots
+
+        if self.kind is FileKind.FCS and not ({"file", "event"} <= set(adata.obs) and _slots.FCS in adata.uns):
+            needed = "obs['file'], obs['event'] and uns['fcs'], as ne.io.read_fcs leaves them"
+            refuse(f"-o {self.path}/ is for FCS files, and the input is from none: it lacks {needed}.")
+
     def write(self, adata: Any, settings: Any, screen: Screen) -> list[Path]:
         """Write the cells and the YAML that repeats the run; return what was written."""
         from ..io._atomic import replacing

@@ -131,6 +131,8 @@ class Commands(click.Group):
             return fail(error.format_message() + help_of, ExitCode.BAD_INPUT, as_json=as_json)
         except click.ClickException as error:
             return fail(error.format_message(), ExitCode.BAD_INPUT, as_json=as_json)
+        except OSError as error:  # of a help text
+            return fail(error, ExitCode.BAD_INPUT)
         return int(code or 0)
 
 
