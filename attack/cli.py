@@ -25,6 +25,7 @@ from common import Try
 HOW = ["--groupby", "group", "--source", "control_1", "--target", "control_2", "--query", "sample_1"]
 HOW += ["--space", "pca", "--edit", "percentile"]
 SECONDS = 60.0
+DONE = (0, 3, 4)  # exit codes of runs that have written their output; 4: the cells of one sample have no role
 
 
 @functools.cache
@@ -111,6 +112,11 @@ def judge_words(words: str) -> str:
     return "clear" if is_one else "raw"
 
 
+def list_left(folder: Path) -> list[str]:
+    """Return the names in a folder besides those that a run may leave with its output."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".neuronedit.yaml"))
+
+
 def is_whole(path: Path) -> bool:
     """Return whether a file is an AnnData that was edited."""
     import anndata
@@ -139,7 +145,7 @@ def bad(name: str) -> str:
         left = sorted(path.name for path in folder.iterdir() if path.name != "pipe.h5ad" or path.is_fifo())
         if found := look(folder):
             return found
-        if left != ["folder.h5ad", "half.h5ad", "in.h5ad", "pipe.h5ad", "words.h5ad"] or code == 0:
+        if left != ["folder.h5ad", "half.h5ad", "in.h5ad", "pipe.h5ad", "words.h5ad"] or code in DONE:
             return "silent"
         return "crash" if code < 0 else judge_words(words)
 
@@ -180,7 +186,7 @@ def measure() -> tuple[float, int]:
         (folder / "in.h5ad").write_bytes(example())
         start = time.perf_counter()
         code, words = run(call(folder))
-        assert code == 0 and is_whole(folder / "out.h5ad"), words
+        assert code in DONE and is_whole(folder / "out.h5ad"), words
         return time.perf_counter() - start, (folder / "out.h5ad").stat().st_size
 
 
@@ -195,11 +201,11 @@ def full_disk(share: float, overwrite: bool) -> str:
         )
         if found := look(folder, output):
             return found
-        if code == 0:
+        if code in DONE:
             return "right" if is_whole(folder / output) else "silent"
         if code < 0:
             return "crash"
-        return judge_words(words) if not [path for path in folder.iterdir() if path.name != "in.h5ad"] else "lost"
+        return judge_words(words) if list_left(folder) == ["in.h5ad"] else "lost"
 
 
 def killed(number: int, share: float) -> str:
@@ -211,11 +217,11 @@ def killed(number: int, share: float) -> str:
         if found := look(folder, "in.h5ad"):
             return found
         is_early = code == -number and not words  # before the command began
-        if number == signal.SIGINT and code != 0 and not is_early and judge_words(words) != "clear":
+        if number == signal.SIGINT and code not in DONE and not is_early and judge_words(words) != "clear":
             return "raw"
         again, _ = run(call(folder, "in.h5ad", "--overwrite"))
-        whole = again == 0 and is_whole(folder / "in.h5ad")
-        return "right" if whole and [path.name for path in folder.iterdir()] == ["in.h5ad"] else "lost"
+        whole = again in DONE and is_whole(folder / "in.h5ad")
+        return "right" if whole and list_left(folder) == ["in.h5ad"] else "lost"
 
 
 def kept(kind: str) -> str:
@@ -236,7 +242,7 @@ def kept(kind: str) -> str:
             after.st_gid,
         )
         is_link = kind != "a link" or (folder / name).is_symlink()
-        return "right" if code == 0 and same and is_link and is_whole(goal) else "lost"
+        return "right" if code in DONE and same and is_link and is_whole(goal) else "lost"
 
 
 KEPT = {

@@ -124,7 +124,8 @@ ALLOWED = {
         "_data",
         "io",
     },
-    "_cli": {"anndata", "h5py", "matplotlib", "numpy", "torch", "neuronedit", "_data", "io"},
+    "_cli": {"anndata", "click", "h5py", "matplotlib", "numpy", "pandas", "torch", "yaml", "neuronedit"}
+    | {"_slots", "_data", "engine", "io", "tl"},
     "__init__": set(),
 }
 

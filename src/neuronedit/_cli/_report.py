@@ -1,0 +1,39 @@
+"""How a run ended, from the record that a tool has left."""
+
+from typing import Any
+
+from ._screen import ExitCode, Outcome, to_records
+
+MIN_EXPECTED = 0.01  # share of the distance that is expected to be closed, below which nothing is
+
+MAX_FEATURES = 10  # that are listed
+
+
+def report_record(record: Any, *, n_fitted: int, expected: Any = ()) -> Outcome:
+    """Return the verdict and the alarms of a record, and the exit code that they lead to.
+
+    ``n_fitted`` changes were fitted, and of as many as were cross-validated ``expected`` says what share of the distance they close.
+    """
+    from ..engine.alarms import AlarmKind
+
+    alarms = record.get("alarms")
+    rows = [] if alarms is None else to_records(alarms)
+    n_alarms = sum(row["alarm"] == AlarmKind.NOT_GENERAL for row in rows)
+    n_without = sum(value < MIN_EXPECTED for value in expected)  # NaN is not
+    code, verdict = ExitCode.ALARMS if rows else ExitCode.DONE, str(record["verdict"])
+    if not n_fitted or max(n_alarms, n_without) >= n_fitted:
+        code = ExitCode.NOT_GENERAL
+        if n_fitted and n_alarms < n_fitted:
+            verdict += f" Nothing generalizes: less than {MIN_EXPECTED} of the distance is expected to be closed."
+    return Outcome(verdict=verdict, alarms=rows, exit_code=code)
+
+
+def describe_edit(adata: Any, key: str) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return what was done to cells, in sentences, and the features that moved most as rows."""
+    features, support = adata.uns[key]["features"], adata.obs[f"{key}_support"]
+    order = features["change"].abs().sort_values(ascending=False, kind="stable").index
+    moved = [f"{name} ({features.loc[name, 'change']:.2f})" for name in order[:5]]
+    sentences = [f"Edited {support.notna().sum():,} of {adata.n_obs:,} cells; mean support {support.mean():.2f}.",
+                 f"Means moved most: {', '.join(moved)}."]  # fmt: skip
+    columns = ["observed_change", "change", "beyond_observed", "wrong_direction"]
+    return sentences, to_records(features.loc[order[:MAX_FEATURES], columns], "feature")
