@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from ._config import format_config
-from ._input import TRANSFORMED, ZARR_MARKS, FileKind, InputFiles, list_besides
+from ._input import ZARR_MARKS, FileKind, InputFiles, list_besides
 from ._screen import Screen
 from ._verb import refuse
 
@@ -178,18 +178,10 @@ def _write_zarr(adata: Any, goal: Goal, settings: Any) -> None:
 
 
 def _write_fcs(adata: Any, goal: Goal, settings: Any) -> None:
-    """Write the changed events as FCS files, in the units in which they were recorded; what was not changed stays bit for bit."""
-    import numpy as np
-
+    """Write the changed events as FCS files, in the units in which they were recorded."""
     import neuronedit as ne
 
-    key = settings.key_added
-    if TRANSFORMED in adata.layers:
-        is_changed = np.asarray(adata.layers[key] != adata.layers[TRANSFORMED])
-        ne.pp.inverse_arcsinh(adata, layer=key)
-        adata.layers[key] = np.where(is_changed, adata.layers[key], adata.X).astype(adata.X.dtype)
-    files: Any = ne.io
-    files.write_fcs(adata, goal.path, layer=key, overwrite=goal.overwrite)
+    ne.io.write_fcs(adata, goal.path, layer=settings.key_added, overwrite=goal.overwrite)
 
 
 WRITERS = {FileKind.H5AD: _write_h5ad, FileKind.ZARR: _write_zarr, FileKind.FCS: _write_fcs}

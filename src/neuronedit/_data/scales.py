@@ -2,14 +2,29 @@
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from .. import _slots
 
-ToLinear = Callable[[np.ndarray], np.ndarray]
-"""Returns linear values from those of one feature."""
+
+@dataclass(frozen=True)
+class FeatureScale:
+    """The scale of one feature: to it from linear values, and back."""
+
+    transform: Callable[[np.ndarray], np.ndarray]
+    invert: Callable[[np.ndarray], np.ndarray]
+
+    def to_linear(self, values: np.ndarray, raw: np.ndarray | None = None) -> np.ndarray:
+        """Return linear values: the ``raw`` ones, to the bit, where values are still what these were transformed to."""
+        with np.errstate(over="ignore"):
+            linear = self.invert(values.astype(np.float64))
+        if raw is None:
+            return linear
+        is_same = self.transform(raw.astype(values.dtype)).astype(values.dtype) == values
+        return np.where(is_same, raw, linear)
 
 
 def to_logicle(values: np.ndarray, T: float, M: float, W: float, A: float) -> np.ndarray:
@@ -32,9 +47,9 @@ def check_flowutils() -> None:
         raise ImportError("the logicle scale needs flowutils: pip install 'neuronedit[fcs]'.")
 
 
-def read_scales(var: pd.DataFrame, layer: str | None) -> list[ToLinear | None]:
-    """Return how each feature of a layer becomes linear; `None` for those that are."""
-    scales: list[ToLinear | None] = [None] * len(var)
+def read_scales(var: pd.DataFrame, layer: str | None) -> list[FeatureScale | None]:
+    """Return the scale of each feature of a layer; `None` for those that are linear."""
+    scales: list[FeatureScale | None] = [None] * len(var)
     names = _slots.logicle_parameters(layer)
     if all(name in var for name in names.values()):
         parameters = var[list(names.values())].to_numpy(dtype=float)  # (n_features, 4)
@@ -42,17 +57,18 @@ def read_scales(var: pd.DataFrame, layer: str | None) -> list[ToLinear | None]:
         if len(used):
             check_flowutils()
         for j in used:
-            scales[j] = _make_from_logicle(parameters[j])
+            scales[j] = _make_logicle(parameters[j])
     if _slots.cofactor(layer) in var:
         cofactors = var[_slots.cofactor(layer)].to_numpy(dtype=float)
         for j in np.flatnonzero(~np.isnan(cofactors)):
-            scales[j] = _make_from_arcsinh(cofactors[j])
+            scales[j] = _make_arcsinh(cofactors[j])
     return scales
 
 
-def _make_from_logicle(parameters: np.ndarray) -> ToLinear:
-    return lambda values: from_logicle(values, *map(float, parameters))
+def _make_logicle(parameters: np.ndarray) -> FeatureScale:
+    T, M, W, A = map(float, parameters)
+    return FeatureScale(lambda x: to_logicle(x, T, M, W, A), lambda x: from_logicle(x, T, M, W, A))
 
 
-def _make_from_arcsinh(cofactor: float) -> ToLinear:
-    return lambda values: np.sinh(values) * cofactor
+def _make_arcsinh(cofactor: float) -> FeatureScale:
+    return FeatureScale(lambda x: np.arcsinh(x / x.dtype.type(cofactor)), lambda x: np.sinh(x) * cofactor)

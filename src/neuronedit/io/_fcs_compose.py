@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from .. import _slots
 from .._data.check import describe_layer, get_matrix
-from .._data.scales import ToLinear, read_scales
+from .._data.scales import FeatureScale, read_scales
 from ._fcs_record import FcsFile
 
 TYPES_OF_DOUBLES = ("D64", "I32", "I40", "I48", "I56", "I64")  # what may hold numbers that float32 does not
@@ -22,7 +22,8 @@ class FeatureValues:
 
     names: list[str]
     matrices: list[Any]  # X or the layer, of each feature; None where X is not there
-    scales: list[ToLinear | None]  # of each feature
+    scales: list[FeatureScale | None]  # of each feature
+    raw: list[Any]  # X, of each feature that is linear there and not in the layer; else None
     is_used: np.ndarray
     events: np.ndarray  # number of each cell in its file
     layer: str | None
@@ -39,31 +40,34 @@ class FeatureValues:
         of_layer, of_x = read_scales(adata.var, layer), read_scales(adata.var, None)
         matrices = [edited if is_edited else adata.X for is_edited in is_used]
         scales = [a if is_edited else b for a, b, is_edited in zip(of_layer, of_x, is_used, strict=True)]
-        return cls(list(map(str, adata.var_names)), matrices, scales, is_used, events, layer)
+        is_raw = [scale is not None and own is None for scale, own in zip(scales, of_x, strict=True)]
+        raw = [adata.X if own else None for own in is_raw]
+        return cls(list(map(str, adata.var_names)), matrices, scales, raw, is_used, events, layer)
 
     def find_features(self, file: FcsFile) -> list[int | None]:
         """Return which feature each channel of a file is; `None` where it is not among them."""
         places = {name: i for i, name in enumerate(self.names) if self.matrices[i] is not None}
         return [places.get(str(name)) if name else None for name in file.channels["feature"]]
 
-    def read_columns(self, features: Sequence[int], rows: np.ndarray) -> dict[int, np.ndarray]:
-        """Return the values of features as they are stored; each matrix is read once."""
-        blocks: dict[int, np.ndarray] = {}
+    def read_columns(self, features: Sequence[int], rows: np.ndarray) -> dict[int, tuple[np.ndarray, Any]]:
+        """Return the values of features as they are stored, and the raw ones, or None; each matrix is read once."""
+        blocks: dict[int, Any] = {id(None): None}
         for i in features:
-            if id(self.matrices[i]) not in blocks:
-                blocks[id(self.matrices[i])] = _read_rows(self.matrices[i], rows)
-        return {i: blocks[id(self.matrices[i])][:, i] for i in features}
+            for matrix in (self.matrices[i], self.raw[i]):
+                if id(matrix) not in blocks:
+                    blocks[id(matrix)] = _read_rows(matrix, rows)
+        raw = {i: blocks[id(self.raw[i])] for i in features}
+        return {i: (blocks[id(self.matrices[i])][:, i], None if raw[i] is None else raw[i][:, i]) for i in features}
 
-    def to_linear(self, i: int, values: np.ndarray, file: FcsFile) -> np.ndarray:
-        """Return the linear values of a feature; those that are raw stay what they are to the bit."""
+    def to_linear(self, i: int, values: np.ndarray, raw: np.ndarray | None, file: FcsFile) -> np.ndarray:
+        """Return the linear values of a feature; those that are raw, or were not edited, stay what they are to the bit."""
         bad = ~np.isfinite(values)
         if self.is_used[i] and bad.any():
             where = f"{describe_layer(self.layer)} has {int(bad.sum()):,} NaN or infinite values"
             channel = file.channels["channel"][list(file.channels["feature"]).index(self.names[i])]
             raise ValueError(f"{where} in {self.names[i]!r} ({channel}) of {file.name}; drop or impute them first.")
         scale = self.scales[i]
-        with np.errstate(over="ignore"):
-            return values if scale is None else scale(values.astype(np.float64))
+        return values if scale is None else scale.to_linear(values, raw)
 
 
 @dataclass
@@ -90,7 +94,7 @@ class Composed:
         for j, i in enumerate(features):
             if i is None:
                 continue
-            linear = values.to_linear(i, columns[i], file)
+            linear = values.to_linear(i, *columns[i], file)
             is_raw = not values.is_used[i] and values.scales[i] is None and j not in spilled
             if original is not None and is_raw and not np.array_equal(events[here, j], linear, equal_nan=True):
                 raise ValueError(f"{file.path} was changed: its {file.channels['channel'][j]!r} is not what was read.")
@@ -104,7 +108,7 @@ class Composed:
         # what the file holds
         written = [j for j, i in enumerate(features) if i is not None or original is not None]
         may_be_double = any(str(stored) in TYPES_OF_DOUBLES for stored in file.channels["stored"])
-        may_be_double &= any(column.dtype.itemsize > 4 for column in columns.values())
+        may_be_double &= any(column.dtype.itemsize > 4 for column, _ in columns.values())
         composed = cls(events[:, written], written)
         composed._set_type([str(file.channels["channel"][j]) for j in written], may_be_double)
         if mark:
