@@ -91,7 +91,7 @@ def test_an_error_in_the_midst_puts_back_what_was_there(monkeypatch):
     def fail(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr("neuronedit.pp._arcsinh._write_layer", fail)
+    monkeypatch.setattr("neuronedit.pp._arcsinh.write_layer", fail)
     with pytest.raises(MemoryError):
         ne.pp.arcsinh(adata)
     assert list(adata.var) == [] and np.array_equal(adata.X, before.X)
