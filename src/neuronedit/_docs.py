@@ -33,7 +33,7 @@ TEXTS = {
         """,
     "treatments": """
         adata
-            Cells by features, with a trained space.
+            Cells by features, with a trained space; :func:`neuronedit.tl.combine` trains one if there is none.
         groupby
             Column of ``obs`` with the treatments.
         control

@@ -332,6 +332,54 @@ def test_compensation_that_is_refused(folder, fcs, events):
         ne.io.read_fcs(folder, compensate="none.csv")
 
 
+PANEL = pd.DataFrame({"marker": ["CD19", "CD3"], "class": "lineage", "cofactor": [5.0, 150.0]})
+
+
+@pytest.mark.parametrize(
+    ("cofactor", "panel", "same_as"),
+    [(5, None, 5), (2.5, PANEL, 2.5), ("panel", PANEL, {"CD19": 5.0, "CD3": 150.0})],
+    ids=["one for all", "one for all, not the panel's", "the panel's"],
+)
+def test_a_cofactor_transforms_what_is_used(folder, tmp_path, cofactor, panel, same_as):
+    adata = ne.io.read_fcs(folder, panel=panel, cofactor=cofactor)
+    raw = ne.io.read_fcs(folder, panel=panel)
+    ne.pp.arcsinh(raw, same_as)
+    assert_equal(adata, raw)
+    ne.pp.inverse_arcsinh(adata)
+    with pytest.raises(ValueError, match="arcsinh-transformed already"):
+        ne.pp.arcsinh(raw, 5)
+    stored = ne.io.read_fcs(folder, panel=panel, cofactor=cofactor, write_to=tmp_path / "study.zarr")
+    assert np.array_equal(stored.X.compute(), raw.X) and stored.var["X_arcsinh_cofactor"].equals(
+        raw.var["X_arcsinh_cofactor"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"cofactor": 0}, "cofactor must be"),
+        ({"cofactor": "5"}, "cofactor must be"),
+        ({"cofactor": True}, "cofactor must be"),
+        ({"cofactor": "panel"}, "no panel with a column 'cofactor'"),
+        ({"cofactor": "panel", "panel": PANEL.drop(columns="cofactor")}, "no panel with a column 'cofactor'"),
+        ({"cofactor": "panel", "panel": PANEL.assign(cofactor=[5.0, np.nan])}, "the panel has none for 'CD3'"),
+        ({"cofactor": 5, "panel": PANEL.assign(**{"class": "none"})}, "no channel is used"),
+    ],
+    ids=["zero", "a word", "a truth value", "no panel", "no column", "no value", "nothing is used"],
+)
+def test_a_cofactor_that_is_refused(folder, more, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        ne.io.read_fcs(folder, **more)
+
+
+def test_what_was_transformed_is_written_linear(folder, tmp_path, events):
+    adata = ne.io.read_fcs(folder, cofactor=5)
+    [path, *_] = ne.io.write_fcs(adata, tmp_path / "same")
+    back = ne.io.read_fcs(path).X
+    np.testing.assert_allclose(back, events["a"], rtol=1e-5)
+    assert np.array_equal(back[:, [0, 3]], events["a"][:, [0, 3]])  # neither time nor DNA was transformed
+
+
 def test_into_a_store(folder, tmp_path, events, monkeypatch):
     pytest.importorskip("xarray")
     table = pd.DataFrame({"file": list("abc"), "batch": ["b1", "b2", "b2"], "age": [1.5, 2, 3]})

@@ -61,14 +61,15 @@ def read_scales(var: pd.DataFrame, layer: str | None) -> list[FeatureScale | Non
     if _slots.cofactor(layer) in var:
         cofactors = var[_slots.cofactor(layer)].to_numpy(dtype=float)
         for j in np.flatnonzero(~np.isnan(cofactors)):
-            scales[j] = _make_arcsinh(cofactors[j])
+            scales[j] = make_arcsinh(cofactors[j])
     return scales
+
+
+def make_arcsinh(cofactor: float) -> FeatureScale:
+    """Return the scale of ``arcsinh(x / cofactor)``, in the type of the values."""
+    return FeatureScale(lambda x: np.arcsinh(x / x.dtype.type(cofactor)), lambda x: np.sinh(x) * cofactor)
 
 
 def _make_logicle(parameters: np.ndarray) -> FeatureScale:
     T, M, W, A = map(float, parameters)
     return FeatureScale(lambda x: to_logicle(x, T, M, W, A), lambda x: from_logicle(x, T, M, W, A))
-
-
-def _make_arcsinh(cofactor: float) -> FeatureScale:
-    return FeatureScale(lambda x: np.arcsinh(x / x.dtype.type(cofactor)), lambda x: np.sinh(x) * cofactor)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .. import _slots
 from .._device import find_device
-from ..spaces import SPACES, FittedSpace
+from ..spaces import SPACES, FittedSpace, Identity
 from ..spaces._base import find_ruling
 from ..spaces._restore import restore
 from .check import check_same_features, describe_layer, find_used, format_choices, to_list
@@ -191,6 +191,16 @@ class TrainedSpace:
     name: str  # for errors
     cofactor: np.ndarray | None  # of the cells that are read, (n_features,)
     cell_names: Any
+    is_planned: bool = False  # it is yet to be trained
+
+    @classmethod
+    def plan(cls, adata: AnnData, key: str, layer: str | None, accelerator: str) -> Self:
+        """Return the space that is yet to be trained on the cells of ``adata``: all but its neurons is known."""
+        device, features = find_device(accelerator), find_used(adata)
+        cells, cofactor = read_cells(adata, layer, features), read_cofactor(adata, layer, features)
+        scale, name = Scale(layer, cofactor, None), f"the space in uns[{key!r}]"
+        where = cells, device, scale, name, cofactor, adata.obs_names
+        return cls([key], [], [Identity()], features, features, layer, *where, is_planned=True)
 
     @classmethod
     def read(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._check import FilePath, at_least
+from .._check import FilePath, Positive, at_least
 from ._fcs_data_set import read_data_set
 from ._fcs_sheets import read_metadata, read_panel
 from ._fcs_spillover import Spillover
@@ -24,18 +24,18 @@ def read_fcs(
     metadata: pd.DataFrame | FilePath | None = None,
     panel: pd.DataFrame | FilePath | None = None,
     compensate: bool | pd.DataFrame | FilePath = False,
+    cofactor: Positive | Literal["panel"] | None = None,
     write_to: FilePath | None = None,
     data_set: Annotated[int, at_least(1)] | None = None,
     offsets: Literal["auto", "header", "text"] = "auto",
     convert: bool = True,
 ) -> AnnData:
-    """Read the events of one FCS file, or of all files of a study (FCS 2.0, 3.0, 3.1 or 3.2), on the linear scale.
+    """Read the events of one FCS file, or of all files of a study (FCS 2.0, 3.0, 3.1 or 3.2).
 
     Examples
     --------
     >>> import neuronedit as ne
-    >>> adata = ne.io.read_fcs("study/", metadata="files.csv", panel="panel.csv")  # doctest: +SKIP
-    >>> ne.pp.arcsinh(adata, adata.var["cofactor"].dropna())  # doctest: +SKIP
+    >>> adata = ne.io.read_fcs("study/", metadata="files.csv", panel="panel.csv", cofactor=5)  # doctest: +SKIP
     >>> adata = ne.io.read_fcs("sample.fcs")  # doctest: +SKIP
     >>> adata.uns["fcs"]["keywords"].set_index("keyword").loc["$DATE", "value"]  # doctest: +SKIP
     '05-OCT-2025'
@@ -55,6 +55,9 @@ def read_fcs(
     compensate
         `True`: take the spillover out by the matrix that each file has. Or a matrix for all files, as a table or a CSV file: a
         row for each signal, a column for each channel it is seen in, both named by channels.
+    cofactor
+        Transform the channels that are used to ``arcsinh(x / cofactor)``, as :func:`neuronedit.pp.arcsinh` does: one number for all (5
+        is usual for mass cytometry, about 150 for flow cytometry), or "panel": those of the panel. `None`: linear values.
     write_to
         Write into a new zarr store at this path, a file at a time, and return it opened from there: for events that are too
         many for memory. Needs the extra ``dask``.
@@ -73,7 +76,7 @@ def read_fcs(
 
     - ``var_names``: the marker, where there is one and no other channel has it, else the channel.
     - ``var``: ``channel`` ($PnN); ``marker`` (of the panel, else $PnS); ``class``; ``used``, whether it is a marker to train on;
-      ``cofactor``, if the panel has it. Not used are channels without a marker, time, event length, scatter, DNA, barcodes,
+      ``cofactor``, if the panel has it, and ``X_arcsinh_cofactor``, if X was transformed. Not used are channels without a marker, time, event length, scatter, DNA, barcodes,
       beads, dead cell stains, and the heights and widths of pulses, unless the panel gives them a class.
     - ``obs``: ``file``; ``event``, its number in the file from 0; the columns of the metadata.
     - ``uns["fcs"]``: tables of the ``files``, of all their ``keywords``, of their ``channels`` (which feature each is, and how
@@ -86,7 +89,7 @@ def read_fcs(
     ------
     ValueError
         When a file is no FCS file, is cut or damaged, or can be read in two ways; a file has no row or a row no file; a marker
-        is not in all files; a matrix is missing or singular. The error names the file, what is wrong, and what to do.
+        is not in all files; a matrix is missing or singular; the panel has no cofactor for a channel. The error names the file, what is wrong, and what to do.
     OSError
         When a file is not there, or cannot be read; ``write_to`` exists.
     ImportError
@@ -104,5 +107,5 @@ def read_fcs(
     # what the files hold, and how their channels match
     options: dict[str, Any] = {"offsets": offsets, "convert": bool(convert)}
     data_sets = {file.name: read_data_set(file, data_set=data_set, **options) for file in files}
-    study = make_study(data_sets, table, markers, matrix, options)
+    study = make_study(data_sets, table, markers, matrix, cofactor, options)
     return read_study(study) if store is None else write_study(study, store)

@@ -14,6 +14,7 @@ from anndata import AnnData
 
 from .. import _slots
 from .._data.check import format_choices
+from .._data.scales import make_arcsinh
 from ._fcs_channels import Feature, FileChannel, match_channels, name_features
 from ._fcs_data_set import FcsDataSet
 from ._fcs_sheets import get_stem
@@ -34,6 +35,9 @@ class Study:
     is_compensated: bool
     metadata: pd.DataFrame  # a row a file
     options: dict[str, Any]  # how the files were read
+    cofactors: "np.ndarray | None" = (
+        None  # (n_features,): of arcsinh, NaN where a feature has none; None: linear values
+    )
 
     @property
     def n_events(self) -> int:
@@ -66,7 +70,11 @@ class Study:
             spillover = self.spillovers[name]
             spillover.remove(events, [channels.index(channel) for channel in spillover.channels])
         places = [feature.places[name] for feature in self.features]
-        return events if places == list(range(events.shape[1])) else events[:, places]
+        events = events if places == list(range(events.shape[1])) else events[:, places]
+        if self.cofactors is not None:
+            for j in np.flatnonzero(~np.isnan(self.cofactors)):
+                events[:, j] = make_arcsinh(self.cofactors[j]).transform(events[:, j])
+        return events
 
     def name_events(self, name: str) -> list[str]:
         """Return the names of the events of a file."""
@@ -97,6 +105,8 @@ class Study:
         }
         if self.options["has_cofactors"]:
             columns["cofactor"] = np.array([feature.cofactor for feature in self.features], dtype=float)
+        if self.cofactors is not None:
+            columns[_slots.cofactor(None)] = self.cofactors
         return pd.DataFrame(columns, index=self.names)
 
     def make_record(self) -> dict[str, Any]:
@@ -173,6 +183,7 @@ def make_study(
     metadata: pd.DataFrame,
     panel: pd.DataFrame | None,
     compensate: "bool | Spillover",
+    cofactor: "float | str | None",
     options: dict[str, Any],
 ) -> Study:
     """Match the channels of files, once it is known that they can be read together."""
@@ -193,7 +204,8 @@ def make_study(
         logger.warning("No channel has a marker, so that none is used; panel= names those that are.")
     options = options | {"has_cofactors": panel is not None and "cofactor" in panel}
     is_compensated = compensate is not False
-    return Study(data_sets, shared, spillovers, is_compensated, metadata, options)
+    cofactors = _find_cofactors(shared, cofactor, panel)
+    return Study(data_sets, shared, spillovers, is_compensated, metadata, options, cofactors)
 
 
 def read_study(study: Study) -> AnnData:
@@ -210,6 +222,25 @@ def read_study(study: Study) -> AnnData:
     names = [event for name in study.data_sets for event in study.name_events(name)]
     obs = pd.DataFrame({name: make() for name, make in study.make_obs_columns().items()}, index=names)
     return AnnData(events, obs=obs, var=study.make_var(), uns={_slots.FCS: study.make_record()})
+
+
+def _find_cofactors(
+    features: Sequence[Feature], cofactor: "float | str | None", panel: pd.DataFrame | None
+) -> "np.ndarray | None":
+    """Return the cofactor of each feature, NaN where it is not used; `None` where values stay linear."""
+    if cofactor is None:
+        return None
+    used = {name: one for name, one in zip(name_features(features), features, strict=True) if one.is_used}
+    if not used:
+        raise ValueError(f"cofactor={cofactor!r}, but no channel is used: name those that are in panel=, with a class.")
+    if cofactor != "panel":
+        return np.array([float(cofactor) if one.is_used else np.nan for one in features])
+    if panel is None or "cofactor" not in panel:
+        raise ValueError("cofactor='panel', but no panel with a column 'cofactor' is given.")
+    if missing := [name for name, one in used.items() if np.isnan(one.cofactor)]:
+        text = f"cofactor='panel', but the panel has none for {format_choices(missing)}"
+        raise ValueError(f"{text}: complete it, or give one number for all.")
+    return np.array([one.cofactor if one.is_used else np.nan for one in features], dtype=float)
 
 
 def _find_spillovers(data_sets: dict[str, FcsDataSet], compensate: "bool | Spillover") -> dict[str, Spillover]:

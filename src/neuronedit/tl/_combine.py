@@ -27,6 +27,7 @@ from ..engine.report import feature_table, find_alarms, write_verdict
 from ..metrics import energy_distance
 from ._edit import EditName
 from ._progress import show_progress
+from ._space import find_space, training_planned
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ def combine(
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata)
     method = Edit.of(edit, rng=rng, **edit_params)
-    space = TrainedSpace.read(adata, key, layer, accelerator)
+    space = find_space(adata, key, layer, accelerator, must_exist=method.neurons is not None)
     rows = read_treatments(adata, groupby, control, effects)
     designs = read_orders(adata, rows, control, effects, strata=strata, paired_by=method.paired_by)
     layers = {effect: f"{key_added}_{effect}" for effect in effects}
@@ -124,51 +125,49 @@ def combine(
     output = Output.read(adata, space, key_added, strength, bounds, tool=Tool.COMBINE, layers=written)
     space.check_cells()
 
-    # compute: each combination in each order
-    predictions, reports, alarms = {}, {}, check_scale(space.scale.find_ruling(space.features))
-    with computing():
-        for order, design in tqdm(designs.items(), unit="order", disable=not show_progress(progress_bar)):
-            predictions[order], reports[order], found = _predict_order(method, space, design, output, order)
-            alarms += found
-    few = rows[control][subsample(len(rows[control]), MAX_CELLS_FOR_AGREEMENT)]
-    untreated = space.cells[few].numpy()
-    agreements, sentences = {}, []
-    for a, b in itertools.combinations(effects, 2):
-        one, other = (space.cells.pick(predictions[order].layers[0]) for order in ((a, b), (b, a)))
-        name, agreement = name_combination(a, b), _measure_agreement(one, other, untreated)
-        agreements[name], text = agreement, f"{name}: the two orders agree to {agreement:.2f}"
-        if not agreement >= MIN_AGREEMENT:
-            text += "; the effects do not add up, and neither order is to be trusted"
-            alarms.append(Alarm(AlarmKind.ORDERS, f"{text}."))
-        else:
-            sentences.append(f"{text}.")
-    alarms = sort_alarms(alarms)
-    verdict = " ".join([say_alarms(alarms), *sentences]).strip()
-    logger.log(logging.WARNING if alarms else logging.INFO, "%s", verdict)
+    how: dict[str, Any] = {"accelerator": accelerator, "rng": rng, "progress_bar": progress_bar}
+    with training_planned(adata, space, **how) as (adata, space):
+        # compute: each combination in each order
+        predictions, reports, alarms = {}, {}, check_scale(space.scale.find_ruling(space.features))
+        with computing():
+            for order, design in tqdm(designs.items(), unit="order", disable=not show_progress(progress_bar)):
+                predictions[order], reports[order], found = _predict_order(method, space, design, output, order)
+                alarms += found
+        agreements, sentences, disagreements = _compare_orders(effects, predictions, space, rows[control])
+        alarms += disagreements
+        alarms = sort_alarms(alarms)
+        verdict = " ".join([say_alarms(alarms), *sentences]).strip()
+        logger.log(logging.WARNING if alarms else logging.INFO, "%s", verdict)
 
-    # write
-    config = {"groupby": groupby, "control": control, "effects": list(effects), "edit": method.name, "strata": strata}
-    config |= {"edit_params": method.params, "strength": strength, "bounds": bounds, "layer": space.layer}
-    orders = [{"from": str(given), "effect": str(effect)} | reports[given, effect] for given, effect in designs]
-    content = {
-        "combinations": pd.DataFrame({"agreement": agreements}),
-        "orders": pd.DataFrame(orders, index=[name_order(*order) for order in designs]),
-        "alarms": tabulate_alarms(alarms),
-        "verdict": verdict,
-        "layers": np.array(list(layers.values()) if as_layers else [], dtype=str),
-    }
-    record = Record(key_added, Tool.COMBINE, config | {"key": space.keys, "rng": rng}, content)
-    if not as_layers:
-        return _stack_predictions(adata, groupby, rows, predictions, record)
-    with writing(adata):
-        for effect, name in layers.items():
-            adata.layers[name] = space.cells.dense_copy()
-            for given in effects:
-                if given != effect:
-                    adata.layers[name][rows[given]] = predictions[given, effect].layers[0]
-            copy_cofactor(adata, space.layer, name)
-        record.write(adata)
-    return None
+        # write
+        config = {
+            "groupby": groupby,
+            "control": control,
+            "effects": list(effects),
+            "edit": method.name,
+            "strata": strata,
+        }
+        config |= {"edit_params": method.params, "strength": strength, "bounds": bounds, "layer": space.layer}
+        orders = [{"from": str(given), "effect": str(effect)} | reports[given, effect] for given, effect in designs]
+        content = {
+            "combinations": pd.DataFrame({"agreement": agreements}),
+            "orders": pd.DataFrame(orders, index=[name_order(*order) for order in designs]),
+            "alarms": tabulate_alarms(alarms),
+            "verdict": verdict,
+            "layers": np.array(list(layers.values()) if as_layers else [], dtype=str),
+        }
+        record = Record(key_added, Tool.COMBINE, config | {"key": space.keys, "rng": rng}, content)
+        if not as_layers:
+            return _stack_predictions(adata, groupby, rows, predictions, record)
+        with writing(adata):
+            for effect, name in layers.items():
+                adata.layers[name] = space.cells.dense_copy()
+                for given in effects:
+                    if given != effect:
+                        adata.layers[name][rows[given]] = predictions[given, effect].layers[0]
+                copy_cofactor(adata, space.layer, name)
+            record.write(adata)
+        return None
 
 
 def read_orders(
@@ -205,6 +204,24 @@ def _predict_order(
     alarms = find_alarms(fitted, summary)
     row["verdict"] = write_verdict(fitted.summary, features, summary, alarms)
     return edited, row, [replace(alarm, text=f"{name_order(*order)}: {alarm.text}") for alarm in alarms]
+
+
+def _compare_orders(
+    effects: Sequence[Any], predictions: Mapping[Any, EditedLayers], space: TrainedSpace, control: np.ndarray
+) -> tuple[dict[str, float], list[str], list[Alarm]]:
+    """Return how well the two orders of each combination agree, by its name; in words where they do, else as an alarm."""
+    untreated = space.cells[control[subsample(len(control), MAX_CELLS_FOR_AGREEMENT)]].numpy()
+    agreements, sentences, alarms = {}, [], []
+    for a, b in itertools.combinations(effects, 2):
+        one, other = (space.cells.pick(predictions[order].layers[0]) for order in ((a, b), (b, a)))
+        name, agreement = name_combination(a, b), _measure_agreement(one, other, untreated)
+        agreements[name], text = agreement, f"{name}: the two orders agree to {agreement:.2f}"
+        if agreement >= MIN_AGREEMENT:
+            sentences.append(f"{text}.")
+        else:
+            text += "; the effects do not add up, and neither order is to be trusted"
+            alarms.append(Alarm(AlarmKind.ORDERS, f"{text}."))
+    return agreements, sentences, alarms
 
 
 def _measure_agreement(one: np.ndarray, other: np.ndarray, control: np.ndarray) -> float:

@@ -29,6 +29,7 @@ from ..metrics import energy_distance, gap_closed
 from ..metrics._coverage import Coverage, coverage
 from ._edit import EditName
 from ._progress import show_progress
+from ._space import find_space, training_planned
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def correct(
     Parameters
     ----------
     adata
-        Cells by features, with a trained space.
+        Cells by features. If :func:`neuronedit.tl.train` was not called before, it is called now, with its defaults.
     batch_key
         Column of ``obs`` with the batches.
     control_key
@@ -164,7 +165,7 @@ def correct(
     method = Edit.of(edit, rng=rng, **edit_params)
     if method.paired_by is not None:
         raise TypeError("'paired_by' is not a parameter of ne.tl.correct: every batch has one control.")
-    space = TrainedSpace.read(adata, key, layer, accelerator)
+    space = find_space(adata, key, layer, accelerator, must_exist=method.neurons is not None)
     output = Output.read(adata, space, key_added, strength, bounds, tool=Tool.CORRECT)
     asked: dict[str, Any] = {"control_key": control_key, "control": control, "reference": reference}
     asked |= {"bridge": bridge or {}, "held_out_controls": held_out_controls, "strata": strata}
@@ -174,37 +175,41 @@ def correct(
     method.check(space)
     space.check_cells()
 
-    # compute
-    with computing():
-        edited = EditedLayers.of([space.cells.dense_copy()], space.n_neurons)
-        encode_others(space.space, space.cells, np.zeros(adata.n_obs, dtype=bool), edited, space.device)
-        corrected = CellReader(edited.layers[0], space.cells.order)
-        checked = check_controls(space, corrections)
-        with tqdm(unit="fit", disable=not show_progress(progress_bar)) as bar:
-            fitted, reports = _correct_all(corrections, checked, method, space, edited, output, samples, reference, bar)
-    scores = _score_held_out(space.cells, corrected, corrections, held_out)
+    how: dict[str, Any] = {"accelerator": accelerator, "rng": rng, "progress_bar": progress_bar, "copy": copy}
+    with training_planned(adata, space, **how) as (adata, space):
+        # compute
+        with computing():
+            edited = EditedLayers.of([space.cells.dense_copy()], space.n_neurons)
+            encode_others(space.space, space.cells, np.zeros(adata.n_obs, dtype=bool), edited, space.device)
+            corrected = CellReader(edited.layers[0], space.cells.order)
+            checked = check_controls(space, corrections)
+            with tqdm(unit="fit", disable=not show_progress(progress_bar)) as bar:
+                fitted, reports = _correct_all(
+                    corrections, checked, method, space, edited, output, samples, reference, bar
+                )
+        scores = _score_held_out(space.cells, corrected, corrections, held_out)
 
-    # report
-    tables = _make_tables(reports, space.names)
-    alarms = [*check_scale(space.scale.find_ruling(space.features)), *checked.alarms]
-    alarms = sort_alarms([*alarms, *(alarm for report in reports for alarm in report.alarms)])
-    verdict = _summarize_batches(tables["batches"], tables["samples"], scores, alarms)
-    logger.log(logging.WARNING if alarms or tables["samples"]["flagged"].any() else logging.INFO, "%s", verdict)
+        # report
+        tables = _make_tables(reports, space.names)
+        alarms = [*check_scale(space.scale.find_ruling(space.features)), *checked.alarms]
+        alarms = sort_alarms([*alarms, *(alarm for report in reports for alarm in report.alarms)])
+        verdict = _summarize_batches(tables["batches"], tables["samples"], scores, alarms)
+        logger.log(logging.WARNING if alarms or tables["samples"]["flagged"].any() else logging.INFO, "%s", verdict)
 
-    # write
-    config = {"batch_key": batch_key, **asked, "sample_key": sample_key, "edit": method.name, "strength": strength}
-    config |= {"edit_params": method.params, "bounds": bounds, "layer": space.layer, "key": space.keys, "rng": rng}
-    by_batch = {one.batch: fitted[one.like] for one in corrections if one.like in fitted}
-    content = (
-        {**tables, "verdict": verdict, "alarms": tabulate_alarms(alarms)}
-        | output.to_uns()
-        | pack_edits(by_batch, space, strength)
-    )
-    content |= {"held_out": scores} if held_out.any() else {}
-    with writing(adata, copy) as adata:
-        edited.write(adata, key_added, output.layers, space.layer)
-        Record(key_added, Tool.CORRECT, config, content).write(adata)
-    return adata if copy else None
+        # write
+        config = {"batch_key": batch_key, **asked, "sample_key": sample_key, "edit": method.name, "strength": strength}
+        config |= {"edit_params": method.params, "bounds": bounds, "layer": space.layer, "key": space.keys, "rng": rng}
+        by_batch = {one.batch: fitted[one.like] for one in corrections if one.like in fitted}
+        content = (
+            {**tables, "verdict": verdict, "alarms": tabulate_alarms(alarms)}
+            | output.to_uns()
+            | pack_edits(by_batch, space, strength)
+        )
+        content |= {"held_out": scores} if held_out.any() else {}
+        with writing(adata, copy) as adata:
+            edited.write(adata, key_added, output.layers, space.layer)
+            Record(key_added, Tool.CORRECT, config, content).write(adata)
+        return adata if copy else None
 
 
 @dataclass(frozen=True)

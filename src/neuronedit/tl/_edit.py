@@ -11,12 +11,12 @@ from .._data.check import Selector, open_adata
 from .._data.design import Design
 from .._data.output import Output
 from .._data.record import Record, Tool
-from .._data.space import TrainedSpace
 from ..engine.alarms import check_roles, check_scale
 from ..engine.apply import computing
 from ..engine.fit import Edit, pack_edits
 from ..engine.report import ensemble_to_uns
 from ..engine.write import write_edit
+from ._space import find_space, training_planned
 
 EditName = Literal["auto", "paper", "percentile", "shift", "affine", "gaussian_ot", "local", "transport"]
 
@@ -59,7 +59,8 @@ def edit(
     Parameters
     ----------
     adata
-        Cells by features, with a space that :func:`neuronedit.tl.train` has trained. Of a MuData pass one modality.
+        Cells by features. If :func:`neuronedit.tl.train` was not called before, it is called now, with its defaults. Of a MuData
+        pass one modality.
     %(groupby)s
     source, target
         The populations between which the change was observed: a value or list of values of ``groupby``, or a dict of obs
@@ -174,23 +175,32 @@ def edit(
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
     method = Edit.of(edit, rng=rng, **edit_params)
-    space = TrainedSpace.read(adata, key, layer, accelerator)
+    must_exist = method.neurons is not None or write_to is not None
+    space = find_space(adata, key, layer, accelerator, must_exist=must_exist)
     output = Output.read(adata, space, key_added, strength, bounds, write_to, copy=copy, path=True)
     populations: dict[str, Any] = {"source": source, "target": target, "query": query}
     design = Design.read(adata, groupby, **populations, strata=strata, paired_by=method.paired_by)
     method.check(space)
     space.check_cells()
 
-    # compute
-    with computing():
-        fitted = method.fit(space, design)
+    how: dict[str, Any] = {"accelerator": accelerator, "rng": rng, "copy": copy}
+    with training_planned(adata, space, **how) as (adata, space):
+        # compute
+        with computing():
+            fitted = method.fit(space, design)
 
-    # write
-    config = {"groupby": groupby, **populations, "edit": method.name, "strata": strata, "edit_params": method.params}
-    config |= {"strength": strength, "bounds": bounds, "layer": space.layer, "key": space.keys, "rng": rng}
-    content = {"n_cells": design.n_cells} | pack_edits({"edit": fitted}, space, output.strength)
-    if fitted.ensemble is not None:
-        content["ensemble"] = ensemble_to_uns(fitted.ensemble)
-    record = Record(key_added, Tool.EDIT, config, content)
-    alarms = [*check_scale(space.scale.find_ruling(space.features)), *check_roles(adata.n_obs, design)]
-    return write_edit(adata, space, fitted, design.query, output, record, alarms=alarms, copy=copy)
+        # write
+        config = {
+            "groupby": groupby,
+            **populations,
+            "edit": method.name,
+            "strata": strata,
+            "edit_params": method.params,
+        }
+        config |= {"strength": strength, "bounds": bounds, "layer": space.layer, "key": space.keys, "rng": rng}
+        content = {"n_cells": design.n_cells} | pack_edits({"edit": fitted}, space, output.strength)
+        if fitted.ensemble is not None:
+            content["ensemble"] = ensemble_to_uns(fitted.ensemble)
+        record = Record(key_added, Tool.EDIT, config, content)
+        alarms = [*check_scale(space.scale.find_ruling(space.features)), *check_roles(adata.n_obs, design)]
+        return write_edit(adata, space, fitted, design.query, output, record, alarms=alarms, copy=copy)
