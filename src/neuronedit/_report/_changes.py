@@ -1,0 +1,174 @@
+"""What changed in each marker of each batch, whether the controls show it, and who holds which cells."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .._data.record import Tool
+from ..metrics import energy_distance
+from ._cells import CellSample, order_roles
+from ._study import Study
+
+MIN_SHARE_OF_LARGEST = 0.05  # of the largest change, below which a marker counts as unchanged
+MOSTLY_SHOWN = 0.8  # share of an applied change that controls show, from which they show it
+N_SHADES = 4
+MIN_END_OF_OUTSIDE = 0.05  # share of cells outside that is shaded darkest, at least: the usual 1 % is never dark
+N_ROWS_FIRST = 20  # of the table of changes that are shown at once
+MAX_ROWS_OF_CHANGES = 200  # of the table of changes
+MAX_CELLS_FOR_DISTANCE = 1_000  # between which distances are measured
+WORDS_OF_SIDES = {
+    Tool.CORRECT: ("the controls", "batch"),
+    Tool.EDIT: ("source and target", "cells"),
+    Tool.COMBINE: ("the cells under one treatment", "prediction"),
+    Tool.COMPARE: ("source and target", "method"),
+}
+"""Who shows the change, and what stands in the columns of the table."""
+
+
+@dataclass(frozen=True)
+class Shade:
+    """A number of the heat map as text, and the class of its colour."""
+
+    text: str
+    css: str
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """A batch and marker of the heat map: the applied change, the share of it that the controls show, cells outside them."""
+
+    applied: Shade
+    share: Shade
+    outside: Shade
+    title: str
+
+
+def tabulate_changes(study: Study, sample: CellSample) -> pd.DataFrame:
+    """Return one row for each batch and marker: what the controls show, what was applied, and in words whether they agree."""
+    table = study.content.get("features")
+    if table is None or not len(table):
+        table = estimate_changes(study, sample)
+    elif "feature" not in table:
+        table = table.rename_axis("feature").reset_index().assign(batch="query")
+    if table.empty:
+        return table
+    table = table.astype({"batch": str, "feature": str}).reset_index(drop=True)
+    smallest = MIN_SHARE_OF_LARGEST * table["change"].abs().max()
+    table["share"] = share_shown(table["observed_change"], table["change"], smallest)
+    table["words"] = [_describe_agreement(row) for row in table.to_dict("records")]
+    return table
+
+
+def share_shown(observed: "pd.Series[Any]", applied: "pd.Series[Any]", smallest: float) -> "pd.Series[Any]":
+    """Return how much of an applied change was observed in the same direction, from 0 to 1; NaN where next to nothing changed."""
+    ratio = (observed / applied.where(applied.abs() > 0)).clip(0, 1)
+    return ratio.where(applied.abs() >= smallest)
+
+
+def _describe_agreement(row: dict[str, Any]) -> str:
+    """Say whether the controls show what was applied to a marker."""
+    words = "next to no change"
+    if not np.isnan(row["share"]):
+        share = row["share"]
+        words = "yes" if share >= MOSTLY_SHOWN else f"in part ({share:.0%})" if share >= 0.2 else "hardly"
+    if row.get("beyond_observed", False):
+        words = "no: it moved further, or the other way" if words != "yes" else "yes, and the controls moved further"
+    if row.get("wrong_direction", False):
+        words += "; wrong direction in held-out folds"
+    return words
+
+
+def estimate_changes(study: Study, sample: CellSample) -> pd.DataFrame:
+    """Return the changes of the means in the cells that were drawn, where a tool has recorded none."""
+    config, roles = study.config, sample.labels["role"].to_numpy()
+
+    def mean(role: str, state: str) -> np.ndarray:
+        """Return the mean of each marker in the cells of a role."""
+        cells = sample.values[state][roles == role]
+        cells = cells[~np.isnan(cells).any(axis=1)]
+        return cells.mean(axis=0) if len(cells) else np.full(len(sample.features), np.nan)
+
+    first = study.states[0]
+    changes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    if study.tool is Tool.COMPARE:
+        observed = mean("target", first) - mean("source", first)
+        changes = {state: (observed, mean("query", state) - mean("query", first)) for state in study.states[1:]}
+    elif study.tool is Tool.COMBINE and len(study.states) > 1:
+        effects, control = [str(effect) for effect in config["effects"]], f"{config['control']} (control)"
+        written = dict(zip(effects, study.states[1:], strict=False)) if "before" in study.states else {}
+        for given in effects:
+            for effect in effects:
+                if given == effect:
+                    continue
+                order = f"{effect} on {given}"
+                after = mean(given, written[effect]) if written else mean(f"{order} (predicted)", "predicted")
+                changes[order] = (mean(effect, first) - mean(control, first), after - mean(given, first))
+    tables = [
+        pd.DataFrame({"batch": name, "feature": sample.features, "observed_change": observed, "change": applied})
+        for name, (observed, applied) in changes.items()
+    ]
+    return pd.concat(tables, ignore_index=True).dropna() if tables else pd.DataFrame()
+
+
+def make_heat_map(changes: pd.DataFrame, ranked: Sequence[str]) -> tuple[list[str], list[tuple[str, list[HeatCell]]]]:
+    """Return the columns of the heat map, and a row for each marker, those that change most first."""
+    batches = sorted(changes["batch"].unique(), key=order_roles)
+    largest = max(float(changes["change"].abs().quantile(0.98)), 1e-12)
+    outside = changes.get("outside_control", pd.Series(np.nan, index=changes.index))
+    end = max(MIN_END_OF_OUTSIDE, float(np.nan_to_num(outside.max())))
+    rows_of = {(row["batch"], row["feature"]): row for row in changes.to_dict("records")}
+    return batches, [
+        (feature, [_shade_cell(rows_of.get((batch, feature)), largest, end) for batch in batches]) for feature in ranked
+    ]
+
+
+def _shade_cell(row: dict[str, Any] | None, largest: float, end: float) -> HeatCell:
+    """Return the three numbers of a batch and marker with their shades."""
+    nothing = Shade("", "none")
+    if row is None:
+        return HeatCell(nothing, nothing, nothing, "not changed")
+    value, share, outside = row["change"], row["share"], row.get("outside_control", np.nan)
+    level = min(N_SHADES, int(np.ceil(N_SHADES * abs(value) / largest))) if abs(value) >= 0.05 * largest else 0
+    applied = Shade(f"{value:+.2f}".replace("-", "−"), f"{'up' if value > 0 else 'down'}{level}" if level else "flat")
+    shown = Shade("–", "none")
+    if not np.isnan(share):
+        shown = Shade(f"{share:.0%}", f"share{int(np.ceil(N_SHADES * share))}")
+    beyond = nothing
+    if not np.isnan(outside):
+        beyond = Shade(f"{outside:.1%}", f"out{min(N_SHADES, int(N_SHADES * outside / end))}")
+    title = f"{row['feature']}, {row['batch']}: applied {value:+.2f}, observed {row['observed_change']:+.2f}"
+    return HeatCell(applied, shown, beyond, f"{title}; {row['words']}")
+
+
+def tabulate_composition(study: Study, sample: CellSample) -> tuple[list[str], list[tuple[str, list[float]]]]:
+    """Return the groups of cells, and for each population its share of each group."""
+    labels = sample.labels
+    if study.tool is Tool.COMPARE:
+        labels = labels[labels["role"].isin(["source", "target", "query", "truth"])]
+    groups = labels["role"]
+    if study.tool is Tool.CORRECT:
+        groups = labels["batch"] + ": " + labels["role"] + "s"
+    shares = pd.crosstab(labels["population"], groups, normalize="columns")
+    order = list(dict.fromkeys(labels["population"].value_counts().index))
+    names = sorted(shares, key=lambda name: (name.rpartition(": ")[0], order_roles(name.rpartition(": ")[2])))
+    return names, [(str(one), [float(shares.loc[one, name]) for name in names]) for one in order]
+
+
+def measure_controls(study: Study, sample: CellSample, rng: int) -> list[tuple[str, float, float]]:
+    """Return for each batch the distance of its controls from those of all other batches, before and after."""
+    if study.tool is not Tool.CORRECT or study.states != ["before", "after"]:
+        return []
+    batches = sample.labels["batch"].to_numpy()
+    is_control = (sample.labels["role"] == "control").to_numpy()
+    generator, rows = np.random.default_rng(rng), []
+    for batch in sorted(set(batches[is_control])):
+        own, others = (np.flatnonzero(is_control & mask) for mask in (batches == batch, batches != batch))
+        if min(len(own), len(others)) < 2:
+            continue
+        own, others = (generator.permutation(index)[:MAX_CELLS_FOR_DISTANCE] for index in (own, others))
+        before, after = (energy_distance(sample.values[s][own], sample.values[s][others]) for s in study.states)
+        rows.append((str(batch), float(before), float(after)))
+    return rows
