@@ -21,21 +21,21 @@ class Level(StrEnum):
 
     GOOD = "Good"
     NOTE = "Note"
-    LOOK = "Look"
+    CHECK = "Check"
     SERIOUS = "Serious"
 
 
 LEVEL_OF_ALARM = {
-    AlarmKind.SCALE: Level.LOOK,
+    AlarmKind.SCALE: Level.CHECK,
     AlarmKind.CONTROL: Level.SERIOUS,
-    AlarmKind.COMPOSITION: Level.LOOK,
-    AlarmKind.OUTSIDE: Level.LOOK,
+    AlarmKind.COMPOSITION: Level.CHECK,
+    AlarmKind.OUTSIDE: Level.CHECK,
     AlarmKind.NOT_GENERAL: Level.SERIOUS,
     AlarmKind.ORDERS: Level.SERIOUS,
-    AlarmKind.LEFT_ALONE: Level.LOOK,
+    AlarmKind.LEFT_ALONE: Level.CHECK,
     AlarmKind.NO_ROLE: Level.NOTE,
-    FLAGGED: Level.LOOK,
-    FAILED: Level.LOOK,
+    FLAGGED: Level.CHECK,
+    FAILED: Level.CHECK,
 }
 
 ADVICE = {
@@ -43,7 +43,7 @@ ADVICE = {
     "it, or transform it as the others are, and run again.",
     AlarmKind.CONTROL: "Look at the control of that batch in the biaxial plots, marker by marker. Was the panel stained in it, and are "
     "two channels swapped? Measure the control again, or leave it out and bridge the batch.",
-    AlarmKind.COMPOSITION: "Compare the compositions below. Where cell types are labelled, name their column as strata; else check that "
+    AlarmKind.COMPOSITION: "Compare the compositions in this report. Where cell types are labelled, name their column as strata; else check that "
     "populations were matched as you would gate them.",
     AlarmKind.OUTSIDE: "Do not rest a conclusion on cells that lie outside the controls: report them apart, or measure a control that "
     "holds such cells.",
@@ -55,7 +55,7 @@ ADVICE = {
     AlarmKind.NO_ROLE: "Check that this is what was meant: cells without a role are unchanged in the new layer.",
     FLAGGED: "These samples hold other cells than their controls show. Check whether the disease or the treatment explains it, and read "
     "their correction with care.",
-    FAILED: "Read the error of the method in the table of scores; the other methods are not affected.",
+    FAILED: "Read the error of the method that failed; the other methods are not affected.",
 }
 """What to do about each kind of alarm."""
 
@@ -67,7 +67,7 @@ ALWAYS = {
     ],
     Tool.EDIT: [
         "Look at the biaxial plots of the markers that you care about: is the edited query plausible beside the target?",
-        "See in the table below which markers moved further than source and target show, and leave those out of conclusions.",
+        "See in the table of changes which markers moved further than source and target show, and leave those out of conclusions.",
         "Run ne.tl.bootstrap(adata) to see how much depends on the cells that were measured.",
     ],
     Tool.COMBINE: [
@@ -95,13 +95,10 @@ def list_alarms(study: Study) -> list[Statement]:
     """Return the alarms, the most serious first, each once."""
     table = study.content.get("alarms")
     rows = [] if table is None else table.to_dict("records")
-    statements = [Statement(LEVEL_OF_ALARM.get(row["alarm"], Level.LOOK), row["text"], row["alarm"]) for row in rows]
+    statements = [Statement(LEVEL_OF_ALARM.get(row["alarm"], Level.CHECK), row["text"], row["alarm"]) for row in rows]
     samples = study.content.get("samples")
     if samples is not None and len(samples) and samples["flagged"].any():
-        for row in samples[samples["flagged"]].to_dict("records"):
-            text = f"{row['sample']} ({row['batch']}) differs in composition from its controls"
-            text += f" {row['composition']:.1f} times as far as these from each other: {row['lacking']}."
-            statements.append(Statement(LEVEL_OF_ALARM[FLAGGED], text, FLAGGED))
+        statements.append(Statement(LEVEL_OF_ALARM[FLAGGED], _describe_flagged(samples), FLAGGED))
     if study.scores is not None:
         failed = study.scores[study.scores["error"].fillna("") != ""].drop_duplicates("method")
         for row in failed.to_dict("records"):
@@ -109,6 +106,16 @@ def list_alarms(study: Study) -> list[Statement]:
             statements.append(Statement(LEVEL_OF_ALARM[FAILED], text, FAILED))
     order = list(Level)[::-1]
     return sorted(dict.fromkeys(statements), key=lambda one: order.index(one.level))
+
+
+def _describe_flagged(samples: pd.DataFrame) -> str:
+    """Say how many samples differ from their controls, and how the one that differs most does."""
+    flagged = samples[samples["flagged"]].sort_values("composition", ascending=False, kind="stable")
+    first = flagged.iloc[0]
+    differ = "sample differs" if len(flagged) == 1 else "samples differ"
+    text = f"{len(flagged)} of {len(samples)} {differ} in composition from the controls of the batch by more than these from each other"
+    far = f"{first['sample']} ({first['batch']}), {first['composition']:.1f} times as far: {first['lacking']}"
+    return f"{text}. The furthest is {far}. All are in the table of samples below."
 
 
 def write_lines(study: Study, alarms: list[Statement]) -> list[Statement]:
@@ -120,21 +127,27 @@ def write_lines(study: Study, alarms: list[Statement]) -> list[Statement]:
         Tool.COMPARE: _judge_comparison,
     }[study.tool](study)
     if any(alarm.kind == AlarmKind.NOT_GENERAL for alarm in alarms) and expected.level is Level.GOOD:
-        expected = Statement(Level.LOOK, expected.text)
-    n_serious = sum(alarm.level is Level.SERIOUS for alarm in alarms)
-    last = Statement(Level.GOOD, "No alarm was raised.")
-    if alarms:
-        text = "1 alarm was raised" if len(alarms) == 1 else f"{len(alarms)} alarms were raised"
-        serious = f", {n_serious} of them serious" if n_serious else ", none of them serious"
-        last = Statement(alarms[0].level, f"{text}{serious}: read {'it' if len(alarms) == 1 else 'them'} first.")
-    return [done, expected, last]
+        expected = Statement(Level.CHECK, expected.text)
+    return [done, expected, _count_alarms(alarms)]
+
+
+def _count_alarms(alarms: list[Statement]) -> Statement:
+    """Say how many alarms there are, and how serious they are; notes are none."""
+    n_notes = sum(alarm.level is Level.NOTE for alarm in alarms)
+    n_serious, n = sum(alarm.level is Level.SERIOUS for alarm in alarms), len(alarms) - n_notes
+    if not n:
+        return Statement(Level.GOOD, f"No alarm was raised{'; there is a note' * bool(n_notes)}.")
+    if n == 1:
+        return Statement(alarms[0].level, f"One {'serious ' * n_serious}alarm was raised: read it first.")
+    serious = f"{n_serious} of them serious" if n_serious else "none of them serious"
+    return Statement(alarms[0].level, f"{n} alarms were raised, {serious}: read them first.")
 
 
 def _judge_share(values: "np.ndarray", text: str) -> Statement:
     """Return a sentence on shares of the distance that are closed."""
     low, high = float(values.min()), float(values.max())
     shares = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
-    level = Level.GOOD if low >= GOOD_SHARE else Level.LOOK if low > 0 else Level.SERIOUS
+    level = Level.GOOD if low >= GOOD_SHARE else Level.CHECK if low > 0 else Level.SERIOUS
     return Statement(level, text.format(shares=shares))
 
 
@@ -150,7 +163,7 @@ def _judge_edit(study: Study) -> tuple[Statement, Statement]:
         return Statement(Level.NOTE, done), Statement(Level.NOTE, text)
     if ensemble is None or str(ensemble["fold_kind"]) == "none":
         text = "Nothing was cross-validated: how far the change holds in the query is not known from these cells."
-        return Statement(Level.NOTE, done), Statement(Level.LOOK, text)
+        return Statement(Level.NOTE, done), Statement(Level.CHECK, text)
     interval = f"{float(ensemble['expected_low']):.2f} to {min(float(ensemble['expected_high']), 1):.2f} in 4 of 5 cases"
     text = f"By cross-validation {{shares}} of the distance to the truth is expected to be closed ({interval})."
     return Statement(Level.GOOD, done), _judge_share(np.array([float(ensemble["expected"])]), text)
@@ -170,7 +183,7 @@ def _judge_correction(study: Study) -> tuple[Statement, Statement]:
     n_wanted = len(batches) - int((batches["status"] == BatchStatus.REFERENCE).sum())
     which = f"All {n_wanted}" if n_corrected == n_wanted else f"{n_corrected} of {n_wanted}"
     done = Statement(
-        Level.GOOD if n_corrected == n_wanted else Level.LOOK,
+        Level.GOOD if n_corrected == n_wanted else Level.CHECK,
         f"{which} batches were corrected by their controls to {goal}.",
     )
     held_out = study.content.get("held_out")
@@ -182,7 +195,7 @@ def _judge_correction(study: Study) -> tuple[Statement, Statement]:
         text = "By cross-validation on the controls, {shares} of the distance is expected to be closed in the samples."
         return done, _judge_share(expected, text)
     text = "Nothing was held out: how far the correction holds in the samples is not known from these cells."
-    return done, Statement(Level.LOOK, text)
+    return done, Statement(Level.CHECK, text)
 
 
 def _judge_combination(study: Study) -> tuple[Statement, Statement]:
@@ -195,7 +208,7 @@ def _judge_combination(study: Study) -> tuple[Statement, Statement]:
     expected = pd.to_numeric(orders["expected"]).dropna().to_numpy()
     level = Level.GOOD if low >= GOOD_SHARE else Level.SERIOUS
     if not len(expected):
-        return Statement(Level.GOOD, done), Statement(Level.LOOK, f"{text}; nothing was cross-validated.")
+        return Statement(Level.GOOD, done), Statement(Level.CHECK, f"{text}; nothing was cross-validated.")
     judged = _judge_share(expected, f"{text}; by cross-validation each effect alone closes {{shares}} of its distance.")
     worst = max(level, judged.level, key=list(Level).index)
     return Statement(Level.GOOD, done), Statement(worst, judged.text)
@@ -206,7 +219,7 @@ def _judge_comparison(study: Study) -> tuple[Statement, Statement]:
     if table is None:
         n = len(study.states) - 1
         done = f"{n} method{'s' * (n != 1)} predicted the query after the change."
-        return Statement(Level.NOTE, done), Statement(Level.LOOK, "Their scores were not kept with the cells.")
+        return Statement(Level.NOTE, done), Statement(Level.CHECK, "Their scores were not kept with the cells.")
     metric = list_levels(table["metric"])[0]
     means = table[table["metric"] == metric].groupby("method", observed=True)["value"].mean()
     means = means.reindex(list_levels(table["method"]))

@@ -11,16 +11,16 @@ def make_plots(n_plots: int) -> dict[str, Any]:
     """Return the documents and roots of one or two empty scatter plots, as bokeh's script embeds them."""
     from bokeh.document import Document
     from bokeh.embed.util import standalone_docs_json_and_render_items
-    from bokeh.models import BoxZoomTool, ColumnDataSource, PanTool, Range1d, ResetTool, SaveTool, WheelZoomTool
+    from bokeh.models import BoxZoomTool, ColumnDataSource, PanTool, Range1d, ResetTool, WheelZoomTool
     from bokeh.plotting import figure
 
     document, plots = Document(), []
     x_range, y_range = Range1d(0, 1, name="x"), Range1d(0, 1, name="y")
     for side in SIDES[:n_plots]:
-        tools = [PanTool(), BoxZoomTool(), WheelZoomTool(), SaveTool(), ResetTool()]
+        tools = [PanTool(), BoxZoomTool(), WheelZoomTool(), ResetTool()]
         plot = figure(
             name=f"plot-{side}", x_range=x_range, y_range=y_range, tools=tools, sizing_mode="stretch_width",
-            aspect_ratio=1.15, min_border=4, toolbar_location="above", background_fill_color=None, border_fill_color=None,
+            aspect_ratio=1.15, min_border=4, toolbar_location="right",
         )  # fmt: skip
         plot.toolbar.logo = None
         plot.toolbar.active_drag = tools[1]

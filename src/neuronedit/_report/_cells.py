@@ -19,6 +19,8 @@ MAX_VALUES_SHOWN = 1_200_000  # 2 bytes each, and a third more as text: 3 MB
 MAX_FEATURES_SHOWN = 40  # a panel of mass cytometry; of genes, those that change most
 MAX_CELLS_TO_RANK = 2_000  # on which features are ranked where no table of them was recorded
 N_POPULATIONS = 8  # that are found where none are labelled
+ROLES_IN_ORDER = ["control", "held-out control", "sample", "source", "target", "truth", "query"]
+ENDS_IN_ORDER = [" (control)", "", " (measured)", " (predicted)"]  # of treatments
 MISSING = 65_535  # in packed values: a cell that a state does not show
 LEVELS = 65_534
 
@@ -106,24 +108,33 @@ def find_populations(states: list[np.ndarray], features: list[str], rng: int) ->
     return np.array([names[int(code)] for code in codes], dtype=object)
 
 
-def pack_cells(study: Study, sample: CellSample) -> str:
+def pack_cells(study: Study, sample: CellSample, rng: int) -> str:
     """Return the cells that are shown one by one as JSON, which can stand in a page."""
-    shown = sample.is_shown
+    shown = np.random.default_rng(rng).permutation(np.flatnonzero(sample.is_shown))  # so that no batch hides another
     values = {state: cells[shown] for state, cells in sample.values.items()}
     stacked = np.stack(list(values.values()))  # (n_states, n_cells, n_features)
     low, high = np.nanmin(stacked, axis=(0, 1)), np.nanmax(stacked, axis=(0, 1))
     step = np.where(high > low, high - low, 1) / LEVELS
     content: dict[str, Any] = {
-        "n": int(shown.sum()),
+        "n": len(shown),
         "features": sample.features,
         "low": [float(f"{value:.6g}") for value in low],
         "step": [float(f"{value:.6g}") for value in step],
+        "unit": describe_unit(study),
         "first": [sample.ranked[0], sample.ranked[min(1, len(sample.ranked) - 1)]],
         "states": study.states,
         "values": {state: _pack_values(cells, low, step) for state, cells in values.items()},
         "columns": [_pack_labels(sample.labels, name, title, shown) for name, title in list_columns(study, sample)],
     }
     return to_script(content)
+
+
+def describe_unit(study: Study) -> str:
+    """Return how values were transformed, for the names of axes; "" where it is not known."""
+    cofactors = study.scale.get("arcsinh")
+    if cofactors:
+        return f"arcsinh, cofactor {cofactors[0]:g}" if len(cofactors) == 1 else "arcsinh"
+    return next(iter(study.scale), "")
 
 
 def list_columns(study: Study, sample: CellSample) -> list[tuple[str, str]]:
@@ -152,8 +163,10 @@ def _pack_labels(labels: pd.DataFrame, name: str, title: str, shown: np.ndarray)
 
 def order_roles(name: str) -> tuple[int, str]:
     """Sort roles as they are read, source before target and query, and other names by the alphabet."""
-    roles = ["control", "held-out control", "sample", "source", "target", "truth", "query"]
-    return (roles.index(name) if name in roles else len(roles), name)
+    if name in ROLES_IN_ORDER:
+        return (ROLES_IN_ORDER.index(name), name)
+    ends = [i for i, end in enumerate(ENDS_IN_ORDER) if end and name.endswith(end)]
+    return (len(ROLES_IN_ORDER) + (ends[0] if ends else ENDS_IN_ORDER.index("")), name)
 
 
 def to_script(content: Any) -> str:

@@ -70,12 +70,14 @@ def share_shown(observed: "pd.Series[Any]", applied: "pd.Series[Any]", smallest:
 
 def _describe_agreement(row: dict[str, Any]) -> str:
     """Say whether the controls show what was applied to a marker."""
-    words = "next to no change"
-    if not np.isnan(row["share"]):
-        share = row["share"]
-        words = "yes" if share >= MOSTLY_SHOWN else f"in part ({share:.0%})" if share >= 0.2 else "hardly"
-    if row.get("beyond_observed", False):
-        words = "no: it moved further, or the other way" if words != "yes" else "yes, and the controls moved further"
+    share, is_beyond = row["share"], bool(row.get("beyond_observed", False))
+    if np.isnan(share):
+        words = "next to no change"
+    elif row["change"] * row["observed_change"] <= 0:
+        words = "no: the other way" if is_beyond or "beyond_observed" not in row else "no, within the noise"
+    else:
+        words = "yes" if share >= MOSTLY_SHOWN else f"in part ({share:.0%})"
+        words += ": it moved further" * is_beyond
     if row.get("wrong_direction", False):
         words += "; wrong direction in held-out folds"
     return words
@@ -116,7 +118,8 @@ def estimate_changes(study: Study, sample: CellSample) -> pd.DataFrame:
 def make_heat_map(changes: pd.DataFrame, ranked: Sequence[str]) -> tuple[list[str], list[tuple[str, list[HeatCell]]]]:
     """Return the columns of the heat map, and a row for each marker, those that change most first."""
     batches = sorted(changes["batch"].unique(), key=order_roles)
-    largest = max(float(changes["change"].abs().quantile(0.98)), 1e-12)
+    shown = changes[changes["feature"].isin(ranked)]
+    largest = max(float(shown["change"].abs().quantile(0.98)), 1e-12)
     outside = changes.get("outside_control", pd.Series(np.nan, index=changes.index))
     end = max(MIN_END_OF_OUTSIDE, float(np.nan_to_num(outside.max())))
     rows_of = {(row["batch"], row["feature"]): row for row in changes.to_dict("records")}

@@ -72,9 +72,14 @@ def estimate_densities(study: Study, sample: CellSample) -> Densities:
                 if group in colors and len(values) >= MIN_CELLS:
                     curves.append(Curve(group, colors[group], role, _draw(values, grid)))
             rows.append((state, curves))
-        panels.append(DensityPanel(feature, rows, f"{low:.3g}", f"{high:.3g}"))
+        panels.append(DensityPanel(feature, rows, _format(low), _format(high)))
     choices = sorted(roles.unique(), key=order_roles) if by_batch else []
     return Densities(panels, list(colors.items()), choices, states)
+
+
+def _format(value: float) -> str:
+    """Write the end of an axis."""
+    return f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−")
 
 
 def _find_limits(states: list[np.ndarray]) -> tuple[float, float]:

@@ -162,7 +162,7 @@ def write_call(study: Study) -> str:
     for name, value in config.items():
         if name in KEYS_OF_RUN and value is not None:
             arguments.append(repr(value))
-        elif name in defaults and name not in KEYS_OF_RUN and not _is_default(value, defaults[name]):
+        elif name in defaults and name not in (*KEYS_OF_RUN, "edit_params") and not _is_default(value, defaults[name]):
             arguments.append(f"{name}={value!r}")
     arguments += [f"{name}={value!r}" for name, value in (config.get("edit_params") or {}).items() if value is not None]
     if study.tool is Tool.COMBINE and "before" in study.states:

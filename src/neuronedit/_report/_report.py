@@ -12,8 +12,9 @@ from anndata import AnnData
 
 from .._check import FilePath, Seed
 from .._data.record import Tool
+from ..engine.alarms import AlarmKind
 from ..io._atomic import check_goal, replacing
-from ._advice import FAILED, list_advice, list_alarms, list_levels, write_lines
+from ._advice import FAILED, Statement, list_advice, list_alarms, list_levels, write_lines
 from ._biaxial import SIDES, make_plots, read_library
 from ._cells import CellSample, draw_cells, list_columns, order_roles, pack_cells, to_script
 from ._changes import (
@@ -164,6 +165,7 @@ def render(study: Study, sample: CellSample | None, command: Mapping[str, Any] |
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["percent"] = lambda share: f"{share:.0%}" if share == 0 or share >= 0.095 else f"{share:.1%}"
+    environment.filters |= {"signed": format_signed, "number": format_two_digits}
     environment.filters["list_with"] = lambda value, more: (value, more)
     here = files("neuronedit") / "_report"
     alarms = list_alarms(study)
@@ -185,19 +187,20 @@ def render(study: Study, sample: CellSample | None, command: Mapping[str, Any] |
         "scores": tabulate_scores(study),
         "score_figures": draw_scores(study),
         "cross_validation": draw_cross_validation(study),
+        "folds": list_folds(study),
         "given": describe_given(study),
         "features": study.features,
         "Tool": {tool.name: tool for tool in Tool},
     }
     if sample is not None:
-        content |= describe_cells(study, sample, rng)
+        content |= describe_cells(study, sample, alarms, rng)
         script = (here / "report.js").read_text(encoding="utf-8")
-        content |= {"library": read_library(), "script": script, "cells": pack_cells(study, sample),
+        content |= {"library": read_library(), "script": script, "cells": pack_cells(study, sample, rng),
                     "plots": to_script(make_plots(min(2, len(study.states))))}  # fmt: skip
     return environment.get_template("report.html").render(content)
 
 
-def describe_cells(study: Study, sample: CellSample, rng: int) -> dict[str, Any]:
+def describe_cells(study: Study, sample: CellSample, alarms: list[Statement], rng: int) -> dict[str, Any]:
     """Return what the page shows of the cells that were drawn."""
     changes = tabulate_changes(study, sample)
     content: dict[str, Any] = {"changes": [], "heat": None, "sides": WORDS_OF_SIDES[study.tool]}
@@ -209,12 +212,14 @@ def describe_cells(study: Study, sample: CellSample, rng: int) -> dict[str, Any]
         content["has_outside"] = bool(changes.get("outside_control", pd.Series([np.nan])).notna().any())
     groups, populations = tabulate_composition(study, sample)
     return content | {
+        "differs": any(alarm.kind == AlarmKind.COMPOSITION for alarm in alarms),
         "densities": estimate_densities(study, sample),
         "density_size": (WIDTH, HEIGHT),
         "n_first": N_FIRST,
         "n_rows_first": N_ROWS_FIRST,
         "groups": groups,
         "populations": populations,
+        "largest_share": max(max(shares) for _, shares in populations),
         "controls": measure_controls(study, sample, rng),
         "coverage": [*draw_coverage(study), *draw_support(study, sample)],
         "shift": draw_marker_shift(study),
@@ -242,6 +247,25 @@ def describe_given(study: Study) -> dict[str, Any]:
         if table is not None:
             given[name] = [(str(index), row) for index, row in zip(table.index, table.to_dict("records"), strict=True)]
     return given
+
+
+def format_signed(value: float) -> str:
+    """Write a change with its sign, a minus as wide as a plus."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def format_two_digits(value: float) -> str:
+    """Write a number; a dash where there is none."""
+    return "–" if value != value else f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
+
+
+def list_folds(study: Study) -> list[tuple[str, float, float]]:
+    """Return the folds of an ensemble: their names, their weights, and what the ensemble closed in each."""
+    ensemble = study.content.get("ensemble")
+    if ensemble is None or not len(ensemble["ensemble_scores"]):
+        return []
+    columns = (ensemble[name] for name in ("folds", "fold_weights", "ensemble_scores"))
+    return [(str(name), float(weight), float(closed)) for name, weight, closed in zip(*columns, strict=True)]
 
 
 def key_figures(study: Study, sample: CellSample | None, alarms: list[Any]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@
     return numbers;
   };
   const cells = read("cells"), plots = read("plots");
-  const n = cells.n;
+  const n = cells.n, unit = cells.unit ? ` (${cells.unit})` : "";
   const values = {};
   for (const state of cells.states) values[state] = unpack(cells.values[state]);
   for (const column of cells.columns) column.codes = unpack(column.codes);
@@ -41,7 +41,7 @@
     const column = cells.columns[Number(byId("color").value)], colors = colorsOf(column);
     const isWanted = i => filters.every(menu => menu.value === "all" || cells.columns[menu.dataset.column].codes[i] === Number(menu.value));
     const counts = new Array(column.names.length).fill(0);
-    let drawn = 0;
+    const drawn = [];
     [cells.states[0], rightState()].forEach((state, side) => {
       const model = models[side];
       if (!model || state === null) return;
@@ -54,10 +54,10 @@
         data.color.push(colors[column.codes[i]]);
         counts[column.codes[i]] += side === 0 || cells.columns.length && values[cells.states[0]][x * n + i] === MISSING ? 1 : 0;
       }
-      drawn = Math.max(drawn, data.x.length);
+      drawn.push(data.x.length);
       model.source.data = data;
-      model.plot.below[0].axis_label = cells.features[x];
-      model.plot.left[0].axis_label = cells.features[y];
+      model.plot.below[0].axis_label = cells.features[x] + unit;
+      model.plot.left[0].axis_label = cells.features[y] + unit;
       byId(`title-${model.side}`).textContent = state[0].toUpperCase() + state.slice(1);
       byId(`plot-${model.side}`).setAttribute("aria-label",
         `Biaxial plot, ${state}: ${cells.features[x]} on the x axis, ${cells.features[y]} on the y axis, ${data.x.length} cells coloured by ${column.title}`);
@@ -70,7 +70,7 @@
       item.append(dot, `${name} (${counts[i].toLocaleString("en")})`);
       return [item];
     }));
-    byId("shown").textContent = `${drawn.toLocaleString("en")} of ${n.toLocaleString("en")} cells are drawn.`;
+    byId("shown").textContent = `Drawn: ${drawn.map(number => number.toLocaleString("en")).join(" cells on the left, ")} cells${drawn.length > 1 ? " on the right" : ""}.`;
   }
 
   let shown = "";
@@ -86,8 +86,9 @@
 
   function paint() {
     const [ink, soft, line] = [css("--ink"), css("--soft"), css("--line")];
+    const ground = css("--ground");
     for (const {plot} of models) {
-      plot.outline_line_color = line;
+      plot.setv({outline_line_color: line, border_fill_color: ground, background_fill_color: ground});
       for (const axis of [...plot.below, ...plot.left]) {
         axis.setv({axis_label_text_color: ink, major_label_text_color: soft, axis_line_color: soft, major_tick_line_color: soft,
           minor_tick_line_color: null, axis_label_text_font: "system-ui", major_label_text_font: "system-ui",
