@@ -135,15 +135,22 @@ def _shade_cell(row: dict[str, Any] | None, largest: float, end: float) -> HeatC
         return HeatCell(nothing, nothing, nothing, "not changed")
     value, share, outside = row["change"], row["share"], row.get("outside_control", np.nan)
     level = min(N_SHADES, int(np.ceil(N_SHADES * abs(value) / largest))) if abs(value) >= 0.05 * largest else 0
-    applied = Shade(f"{value:+.2f}".replace("-", "−"), f"{'up' if value > 0 else 'down'}{level}" if level else "flat")
+    applied = Shade(format_signed(value), f"{'up' if value > 0 else 'down'}{level}" if level else "flat")
     shown = Shade("–", "none")
     if not np.isnan(share):
         shown = Shade(f"{share:.0%}", f"share{int(np.ceil(N_SHADES * share))}")
     beyond = nothing
     if not np.isnan(outside):
         beyond = Shade(f"{outside:.1%}", f"out{min(N_SHADES, int(N_SHADES * outside / end))}")
-    title = f"{row['feature']}, {row['batch']}: applied {value:+.2f}, observed {row['observed_change']:+.2f}"
+    title = f"{row['feature']}, {row['batch']}: applied {format_signed(value)}"
+    title += f", observed {format_signed(row['observed_change'])}"
     return HeatCell(applied, shown, beyond, f"{title}; {row['words']}")
+
+
+def format_signed(value: float) -> str:
+    """Write a change with its sign, a minus as wide as a plus; no sign where it is rounded to nothing."""
+    text = f"{value:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
 
 
 def tabulate_composition(study: Study, sample: CellSample) -> tuple[list[str], list[tuple[str, list[float]]]]:

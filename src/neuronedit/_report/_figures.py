@@ -17,12 +17,12 @@ from ._cells import CellSample
 from ._study import Study
 
 MAX_BYTES_OF_DRAWING = 400_000  # beyond which a figure is an image of points: it has too many shapes
-MIN_WIDTH = 520  # in points of the page, at which a figure can be read: on a narrow screen it scrolls in its box
+PIXELS_PER_INCH = 92  # of a figure in the page: its words are then as large as those around it
 
 
 @dataclass(frozen=True)
 class Figure:
-    """An image as a data address, with its alternative text, its caption, and its width in points of the page."""
+    """An image as a data address, with its alternative text, its caption, and its width in pixels of the page."""
 
     address: str
     alt: str
@@ -57,9 +57,9 @@ def draw_figure(draw: Callable[[], Any], alt: str, caption: str) -> Figure:
         if len(buffer.getvalue()) > MAX_BYTES_OF_DRAWING:
             buffer, kind = io.BytesIO(), "png"
             figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight", facecolor="white")
-        width = int(figure.get_size_inches()[0] * 80)
+        width = int(figure.get_size_inches()[0] * PIXELS_PER_INCH)
     address = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return Figure(address, alt, caption, max(width, MIN_WIDTH))
+    return Figure(address, alt, caption, width)
 
 
 def rebuild_cells(study: Study) -> AnnData:

@@ -14,13 +14,14 @@ from .._check import FilePath, Seed
 from .._data.record import Tool
 from ..engine.alarms import AlarmKind
 from ..io._atomic import check_goal, replacing
-from ._advice import FAILED, Statement, list_advice, list_alarms, list_levels, write_lines
+from ._advice import FAILED, Level, Statement, list_advice, list_alarms, list_levels, write_lines
 from ._biaxial import SIDES, make_plots, read_library
 from ._cells import CellSample, draw_cells, list_columns, order_roles, pack_cells, to_script
 from ._changes import (
     MAX_ROWS_OF_CHANGES,
     N_ROWS_FIRST,
     WORDS_OF_SIDES,
+    format_signed,
     make_heat_map,
     measure_controls,
     tabulate_changes,
@@ -249,11 +250,6 @@ def describe_given(study: Study) -> dict[str, Any]:
     return given
 
 
-def format_signed(value: float) -> str:
-    """Write a change with its sign, a minus as wide as a plus."""
-    return f"{value:+.2f}".replace("-", "−")
-
-
 def format_two_digits(value: float) -> str:
     """Write a number; a dash where there is none."""
     return "–" if value != value else f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
@@ -268,7 +264,7 @@ def list_folds(study: Study) -> list[tuple[str, float, float]]:
     return [(str(name), float(weight), float(closed)) for name, weight, closed in zip(*columns, strict=True)]
 
 
-def key_figures(study: Study, sample: CellSample | None, alarms: list[Any]) -> list[tuple[str, str]]:
+def key_figures(study: Study, sample: CellSample | None, alarms: list[Statement]) -> list[tuple[str, str]]:
     """Return a few numbers with what they are."""
     numbers: list[tuple[str, str]] = []
     if sample is not None:
@@ -287,7 +283,8 @@ def key_figures(study: Study, sample: CellSample | None, alarms: list[Any]) -> l
     if study.scores is not None:
         numbers.append((str(study.scores["method"].nunique()), "methods"))
         numbers.append((str(study.scores["metric"].nunique()), "metrics"))
-    return [*numbers, (str(len(alarms)), "alarm" if len(alarms) == 1 else "alarms")]
+    n_alarms = sum(alarm.level is not Level.NOTE for alarm in alarms)
+    return [*numbers, (str(n_alarms), "alarm" if n_alarms == 1 else "alarms")]
 
 
 def tabulate_scores(study: Study) -> dict[str, Any]:

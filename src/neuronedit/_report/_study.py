@@ -240,8 +240,10 @@ def _read_comparison(cells: Sequence[AnnData], record: Record, populations: str)
     (adata,), config = cells, record.config
     roles = _label_roles(adata, config["groupby"], {role: config[role] for role in ("source", "target", "truth", "query")})
     layers = {"before": config["layer"]} | {name.removeprefix(f"{record.key}_"): name for name in record.layers}
-    batch = _find_batch_column(config)
-    return [_make_part(adata, roles, {"batch": batch, "population": populations}, layers)], list(layers)
+    scores, batch = _read_scores(record), _find_batch_column(config)
+    ranked = [] if scores is None else [str(name) for name in scores["method"].cat.categories]
+    states = sorted(layers, key=lambda name: (ranked.index(name) if name in ranked else -1))  # the best one first
+    return [_make_part(adata, roles, {"batch": batch, "population": populations}, layers)], states
 
 
 READERS: dict[Tool, Callable[[Sequence[AnnData], Record, str], tuple[list[Part], list[str]]]] = {

@@ -25,12 +25,13 @@
   const right = byId("state");
   const rightState = () => cells.states.length < 2 ? null : right ? cells.states[Number(right.value) + 1] : cells.states[1];
 
-  // colours, of the page's own palette: light or dark
-  const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  // colours of the page: the light ones are the document's, the dark ones the body's
+  let printing = false;
+  const css = name => getComputedStyle(printing ? document.documentElement : document.body).getPropertyValue(name).trim();
   const colorsOf = column => {
     const k = column.names.length;
     if (k <= COLORS) return column.names.map((_, i) => css(`--c${i}`));
-    const light = matchMedia("(prefers-color-scheme: dark)").matches ? 68 : 46;
+    const light = !printing && matchMedia("(prefers-color-scheme: dark)").matches ? 68 : 46;
     return column.names.map((_, i) => `hsl(${Math.round(360 * i / k)} 70% ${i % 2 ? light : light - 12}%)`);
   };
 
@@ -54,7 +55,7 @@
         data.color.push(colors[column.codes[i]]);
         counts[column.codes[i]] += side === 0 || cells.columns.length && values[cells.states[0]][x * n + i] === MISSING ? 1 : 0;
       }
-      drawn.push(data.x.length);
+      drawn.push(`${data.x.length.toLocaleString("en")} cells ${state}`);
       model.source.data = data;
       model.plot.below[0].axis_label = cells.features[x] + unit;
       model.plot.left[0].axis_label = cells.features[y] + unit;
@@ -70,7 +71,7 @@
       item.append(dot, `${name} (${counts[i].toLocaleString("en")})`);
       return [item];
     }));
-    byId("shown").textContent = `Drawn: ${drawn.map(number => number.toLocaleString("en")).join(" cells on the left, ")} cells${drawn.length > 1 ? " on the right" : ""}.`;
+    byId("shown").textContent = `Drawn: ${drawn.join(", ")}.`;
   }
 
   let shown = "";
@@ -88,6 +89,7 @@
     const [ink, soft, line] = [css("--ink"), css("--soft"), css("--line")];
     const ground = css("--ground");
     for (const {plot} of models) {
+      if ("border_line_color" in plot) plot.border_line_color = null;
       plot.setv({outline_line_color: line, border_fill_color: ground, background_fill_color: ground});
       for (const axis of [...plot.below, ...plot.left]) {
         axis.setv({axis_label_text_color: ink, major_label_text_color: soft, axis_line_color: soft, major_tick_line_color: soft,
@@ -97,6 +99,15 @@
       for (const grid of plot.center) grid.setv({grid_line_color: line, grid_line_alpha: 0.5});
     }
     draw();
+  }
+
+  // on paper a picture takes the place of each plot, which keeps the size that it has on the screen
+  function copyForPrint() {
+    for (const {side, plot} of models) {
+      const view = Bokeh.index.get_by_id(plot.id), image = byId(`printed-${side}`);
+      image.src = view.export("png", true).canvas.toDataURL();
+      image.alt = byId(`plot-${side}`).getAttribute("aria-label");
+    }
   }
 
   Bokeh.logger?.set_level?.("warn");
@@ -122,7 +133,8 @@
     paint();
     document.documentElement.dataset.ready = "yes";
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
-    matchMedia("print").addEventListener("change", paint);
+    addEventListener("beforeprint", () => { printing = true; paint(); copyForPrint(); });
+    addEventListener("afterprint", () => { printing = false; paint(); });
   };
   wait();
 })();
