@@ -1,7 +1,6 @@
 """Apply a fitted edit to cells, a block at a time."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,18 +12,10 @@ from .. import _slots
 from .._data.output import Output, copy_cofactor
 from .._data.reader import MAX_NEURONS_KEPT, CellReader, chunks
 from .._data.record import find_own_layers
-from .._device import fast_matmul
 from .._types import EditedCells
 from .fit import FittedEdit
 from .outcomes import EDIT_FAILED, SPACE_FAILED, check_edited, check_values
 from .report import EditSummary
-
-
-@contextmanager
-def computing() -> Iterator[None]:
-    """Compute without gradients, and with fast products of float32 matrices."""
-    with fast_matmul(), torch.no_grad():
-        yield
 
 
 @dataclass(frozen=True)

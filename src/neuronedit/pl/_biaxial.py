@@ -69,6 +69,8 @@ def biaxial(
     groups = list(column.cat.categories if groups is None else groups)
     numbers = column.cat.set_categories(groups).cat.codes.to_numpy()  # -1 for cells that are not drawn
     shown = np.flatnonzero(numbers >= 0)
+    if not len(shown):
+        raise ValueError(f"no cell has a value in obs[{groupby!r}] that is drawn; adata has {adata.n_obs:,} cells.")
     colors = get_colors(adata, groupby, groups, palette)
     cells = [(get_values(adata, layer, names=(x, y))[shown], numbers[shown]) for layer in layers]
 

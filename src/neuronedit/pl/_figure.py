@@ -53,6 +53,10 @@ def get_values(adata: AnnData, layer: str | None, rows: Any = slice(None), names
     values = np.asarray(values.toarray() if sparse.issparse(values) else values)
     if values.dtype.kind not in "fiub":
         raise TypeError(f"{describe_layer(layer)} has dtype {values.dtype}; it must hold real numbers.")
+    if not values.size:
+        raise ValueError(
+            f"{describe_layer(layer)} has no values of what is to be drawn: {values.shape[0]} cells by {values.shape[1]} features."
+        )
     if not np.isfinite(values).all():
         raise ValueError(f"{describe_layer(layer)} has NaN or infinite values in what is to be drawn.")
     return values

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from anndata import AnnData
 
 from .. import _slots
@@ -18,7 +19,7 @@ from .._data.output import Output
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
 from .._data.undo import writing
-from ..engine.apply import EditedLayers, apply_edit, computing, encode_others
+from ..engine.apply import EditedLayers, apply_edit, encode_others
 from ..engine.fit import FittedEdit, unpack_edits
 from ..engine.report import write_verdict
 from ..engine.write import write_edit
@@ -177,7 +178,7 @@ def _correct_batches(
     """Correct the cells of each batch as it was corrected then, those of the reference stay; return them and the report."""
     tables, sentences = [], []
     is_edited = np.zeros(adata.n_obs, dtype=bool)
-    with computing():
+    with torch.no_grad():
         edited = EditedLayers.of([space.cells.dense_copy()], space.n_neurons)
         for batch, rows in batches.items():
             if batch not in edits:

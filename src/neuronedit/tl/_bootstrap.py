@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from anndata import AnnData
 
 from .. import _slots
@@ -13,7 +14,6 @@ from .._data.design import Design
 from .._data.record import Record, find_own_layers
 from .._data.space import TrainedSpace, check_space_ids
 from .._data.undo import writing
-from ..engine.apply import computing
 from ..engine.fit import Edit, resample_edit
 from ..engine.report import combine_errors
 
@@ -101,7 +101,7 @@ def bootstrap(
     space.check_cells()
 
     # compute
-    with computing():
+    with torch.no_grad():
         fitted = method.fit(space, design)
         recorded = record.content["features"]["observed_change"].loc[space.features].to_numpy()
         quantiles = np.asarray(space.scale.quantiles, dtype=float)

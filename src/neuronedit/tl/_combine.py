@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
 from tqdm.auto import tqdm
 
@@ -21,7 +22,7 @@ from .._data.space import TrainedSpace
 from .._data.undo import writing
 from .._subsample import subsample
 from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
-from ..engine.apply import EditedLayers, apply_edit, computing
+from ..engine.apply import EditedLayers, apply_edit
 from ..engine.fit import Edit
 from ..engine.report import feature_table, find_alarms, write_verdict
 from ..metrics import energy_distance
@@ -129,7 +130,7 @@ def combine(
     with training_planned(adata, space, **how) as (adata, space):
         # compute: each combination in each order
         predictions, reports, alarms = {}, {}, check_scale(space.scale.find_ruling(space.features))
-        with computing():
+        with torch.no_grad():
             for order, design in tqdm(designs.items(), unit="order", disable=not show_progress(progress_bar)):
                 predictions[order], reports[order], found = _predict_order(method, space, design, output, order)
                 alarms += found

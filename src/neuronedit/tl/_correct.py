@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
 from tqdm.auto import tqdm
 
@@ -21,7 +22,7 @@ from .._data.space import TrainedSpace
 from .._data.undo import writing
 from .._subsample import subsample
 from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
-from ..engine.apply import EditedLayers, apply_edit, computing, encode_others
+from ..engine.apply import EditedLayers, apply_edit, encode_others
 from ..engine.controls import CheckedControls, aim_at, average_controls, check_controls
 from ..engine.fit import Edit, FittedEdit, pack_edits
 from ..engine.report import MAX_SHARE_OUTSIDE, EditSummary, feature_table, write_verdict
@@ -178,7 +179,7 @@ def correct(
     how: dict[str, Any] = {"accelerator": accelerator, "rng": rng, "progress_bar": progress_bar, "copy": copy}
     with training_planned(adata, space, **how) as (adata, space):
         # compute
-        with computing():
+        with torch.no_grad():
             edited = EditedLayers.of([space.cells.dense_copy()], space.n_neurons)
             encode_others(space.space, space.cells, np.zeros(adata.n_obs, dtype=bool), edited, space.device)
             corrected = CellReader(edited.layers[0], space.cells.order)

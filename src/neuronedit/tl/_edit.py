@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import torch
 from anndata import AnnData
 
 from .. import _slots
@@ -12,7 +13,6 @@ from .._data.design import Design
 from .._data.output import Output
 from .._data.record import Record, Tool
 from ..engine.alarms import check_roles, check_scale
-from ..engine.apply import computing
 from ..engine.fit import Edit, pack_edits
 from ..engine.report import ensemble_to_uns
 from ..engine.write import write_edit
@@ -186,7 +186,7 @@ def edit(
     how: dict[str, Any] = {"accelerator": accelerator, "rng": rng, "copy": copy}
     with training_planned(adata, space, **how) as (adata, space):
         # compute
-        with computing():
+        with torch.no_grad():
             fitted = method.fit(space, design)
 
         # write

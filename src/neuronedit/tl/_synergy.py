@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
 
 from .. import _slots
@@ -14,7 +15,6 @@ from .._data.check import open_adata, select_cells
 from .._data.design import MIN_CELLS, read_treatments
 from .._data.record import Record, Tool, check_free
 from .._data.space import TrainedSpace
-from ..engine.apply import computing
 from ..engine.fit import Edit
 from ..engine.report import list_names
 from ._combine import read_orders
@@ -149,7 +149,7 @@ def synergy(
     # compute
     generator = np.random.default_rng(rng)
     few = {name: np.sort(generator.permutation(of_name)[:MAX_CELLS_FOR_MEANS]) for name, of_name in rows.items()}
-    with computing():
+    with torch.no_grad():
         cells = dict(zip(few, space.read_cells(*few.values()), strict=True))
         designs = read_orders(adata, few, control, effects, **labels)
         fitted = {order: method.fit(space, design) for order, design in designs.items()}
