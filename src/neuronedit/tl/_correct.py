@@ -97,7 +97,7 @@ def correct(
         Column of ``obs`` with the samples, controls and others. Where the controls of two batches are the same samples, by their
         names, they hold the same kinds of cells in the same numbers, and edits are fitted to all of them; else a difference in
         composition is looked for, and allowed for. With three or more controls in a batch the composition of each sample is
-        compared with theirs.
+        compared with theirs. `None`: of cells that :func:`neuronedit.io.read_fcs` has read, each file is a sample.
     bridge
         For batches without a control, which else are left alone, batch -> what takes its place. Another batch,
         ``{"b3": "b2"}``: its cells move as those of that batch do. Or cells that were measured in this batch and in others,
@@ -170,6 +170,8 @@ def correct(
     output = Output.read(adata, space, key_added, strength, bounds, tool=Tool.CORRECT)
     asked: dict[str, Any] = {"control_key": control_key, "control": control, "reference": reference}
     asked |= {"bridge": bridge or {}, "held_out_controls": held_out_controls, "strata": strata}
+    if sample_key is None and _slots.FCS in adata.uns and "file" in adata.obs:
+        sample_key = "file"
     samples = None if sample_key is None else get_labels(adata, sample_key).astype(str).to_numpy()
     corrections, held_out = read_batches(adata, batch_key, **asked, samples=samples)
     samples = np.full(adata.n_obs, "all samples") if samples is None else samples
