@@ -21,6 +21,7 @@ ALLOWED = {
     "_energy": {"torch"},
     "_networks": {"torch"},
     "_maps": {"torch", "_types"},
+    "_progress": {"tqdm"},
     # tensors or arrays in and out: no AnnData
     "spaces": {"numpy", "torch", "tqdm", "_types", "_blocks", "_device", "_check", "_docs", "_networks"},
     "edits": {
@@ -37,6 +38,7 @@ ALLOWED = {
         "spaces",
     },
     "ensemble": {
+        "_progress",
         "_device",
         "numpy",
         "scipy",
@@ -87,6 +89,7 @@ ALLOWED = {
         "spaces",
     },
     "engine": {
+        "_progress",
         "anndata",
         "numpy",
         "pandas",
@@ -105,6 +108,7 @@ ALLOWED = {
     "io": {"anndata", "numpy", "pandas", "safetensors", "xarray", "zarr", "_slots", "_data", "_check", "_docs"},
     # what users call
     "pp": {
+        "_progress",
         "_device",
         "anndata",
         "numpy",
@@ -119,6 +123,7 @@ ALLOWED = {
         "metrics",
     },
     "tl": {
+        "_progress",
         "anndata",
         "numpy",
         "pandas",
@@ -150,7 +155,7 @@ ALLOWED = {
         "_data",
         "io",
     },
-    "_cli": {"anndata", "click", "h5py", "matplotlib", "numpy", "pandas", "torch", "yaml", "neuronedit"}
+    "_cli": {"_progress", "anndata", "click", "h5py", "matplotlib", "numpy", "pandas", "torch", "yaml", "neuronedit"}
     | {"_slots", "_data", "engine", "io", "tl"},
     "__init__": set(),
 }

@@ -6,7 +6,10 @@ none; NaN and infinity are no numbers unless `NOT_FINITE` says so; complex numbe
 
 import enum
 import inspect
+import linecache
+import os
 import sys
+import traceback
 import types
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -112,6 +115,9 @@ CellArray = Annotated[np.ndarray, CELLS]
 TwoCellArray = Annotated[np.ndarray, TWO_CELLS]
 
 
+PACKAGE = os.path.dirname(__file__)
+FULL_TRACEBACK = "NEURONEDIT_FULL_TRACEBACK"  # environment variable: errors of bad input keep theirs
+
 Context = Callable[[], AbstractContextManager[Any]]
 
 
@@ -162,10 +168,25 @@ def check_calls(function: Callable[..., Any], within: Context = nullcontext) -> 
                 _refuse(name, value, fault, kinds[name])
         if together.cells:
             _check_together(dict(zip(names, args, strict=False)) | kwargs, together)
-        with within():
-            return function(*args, **kwargs)
+        try:
+            with within():
+                return function(*args, **kwargs)
+        except (KeyError, TypeError, ValueError) as error:
+            __tracebackhide__ = True  # of IPython and pytest
+            if not _is_raised_here(error):
+                raise
+            raise error.with_traceback(None)  # noqa: B904 (the same one: its text says all)
 
     return checked
+
+
+def _is_raised_here(error: BaseException) -> bool:
+    """Return whether an error is one of ours, with a text for users, unless all of its traceback is asked for."""
+    if FULL_TRACEBACK in os.environ or error.__traceback__ is None:
+        return False
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    file = frame.f_code.co_filename
+    return file.startswith(PACKAGE) and linecache.getline(file, line).lstrip().startswith("raise ")
 
 
 def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:

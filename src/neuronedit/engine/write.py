@@ -11,6 +11,7 @@ from .._data.output import Output
 from .._data.record import Record
 from .._data.space import TrainedSpace
 from .._data.undo import writing
+from .._progress import tell
 from .alarms import Alarm, tabulate_alarms
 from .apply import EditedLayers, apply_edit, encode_others
 from .fit import FittedEdit
@@ -71,6 +72,6 @@ def _report(
     features = feature_table(space.features, fitted, summary).loc[space.names]
     found = find_alarms(fitted, summary, alarms)
     verdict = write_verdict(fitted.summary, features, summary, found)
-    logger.log(logging.WARNING if found else logging.INFO, "%s", verdict)
+    tell(logger, verdict, is_alarm=bool(found))
     record.content.update({"n_clipped": summary.n_clipped, "features": features, "verdict": verdict})
     record.content["alarms"] = tabulate_alarms(found)

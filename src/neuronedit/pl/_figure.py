@@ -129,10 +129,24 @@ def get_colors(adata: AnnData, groupby: str, groups: Sequence[Any], palette: Any
     return {group: to_hex(color) for group, color in zip(groups, colors, strict=False)}
 
 
+class Panels(list[Axes]):
+    """The Axes of several panels. A notebook shows the figure that they are in, and does not print them."""
+
+    def _ipython_display_(self) -> None:
+        _print_nothing()
+
+
+def _print_nothing() -> None:
+    """Stand for what a notebook would print of a value."""
+
+
 def finish(axes: Sequence[Axes], *, show: bool | None, return_fig: bool) -> Any:
-    """Show the figure where it was asked for; return the figure, the only Axes, or all of them."""
+    """Show the figure where it was asked for; return the figure, the only Axes, or all of them. None of them prints in a notebook."""
     if show:
         plt.show()
     if return_fig:
         return axes[0].figure
-    return axes[0] if len(axes) == 1 else list(axes)
+    if len(axes) > 1:
+        return Panels(axes)
+    vars(axes[0])["_ipython_display_"] = _print_nothing
+    return axes[0]

@@ -19,6 +19,7 @@ from .._data.output import Output
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
 from .._data.undo import writing
+from .._progress import shows_progress
 from ..engine.apply import EditedLayers, apply_edit, encode_others
 from ..engine.fit import FittedEdit, unpack_edits
 from ..engine.report import write_verdict
@@ -29,6 +30,7 @@ from ._correct import batch_features, stack_features
 logger = logging.getLogger(__name__)
 
 
+@shows_progress
 def apply(
     adata: AnnData,
     model: AnnData | FilePath,
@@ -42,6 +44,7 @@ def apply(
     key_added: str = _slots.EDITED,
     write_to: FilePath | None = None,
     accelerator: str = "auto",
+    progress_bar: bool | None = None,
     copy: bool = False,
 ) -> AnnData | None:
     """Apply an edit, or a batch correction, that was fitted before on other cells: nothing is trained or fitted.
@@ -79,6 +82,7 @@ def apply(
     write_to
         Write an edit into a zarr store, as in :func:`neuronedit.tl.edit`. Not for batch corrections.
     %(accelerator)s
+    %(progress_bar)s
     %(copy)s
 
     Returns

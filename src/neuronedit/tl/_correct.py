@@ -20,6 +20,7 @@ from .._data.reader import CellReader
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
 from .._data.undo import writing
+from .._progress import is_shown, shows_progress, tell
 from .._subsample import subsample
 from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
 from ..engine.apply import EditedLayers, apply_edit, encode_others
@@ -29,7 +30,6 @@ from ..engine.report import MAX_SHARE_OUTSIDE, EditSummary, feature_table, write
 from ..metrics import energy_distance, gap_closed
 from ..metrics._coverage import Coverage, coverage
 from ._edit import EditName
-from ._progress import show_progress
 from ._space import find_space, training_planned
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ BATCH_COLUMNS = ["status", "how", "n_controls", "n_samples", *UNKNOWN]
 SAMPLE_COLUMNS = ["batch", "sample", "n_cells", "outside", "composition", "flagged", "lacking"]
 
 
+@shows_progress
 def correct(
     adata: AnnData,
     batch_key: str,
@@ -186,7 +187,7 @@ def correct(
             encode_others(space.space, space.cells, np.zeros(adata.n_obs, dtype=bool), edited, space.device)
             corrected = CellReader(edited.layers[0], space.cells.order)
             checked = check_controls(space, corrections)
-            with tqdm(unit="fit", disable=not show_progress(progress_bar)) as bar:
+            with tqdm(desc="correcting", unit="fit", disable=not is_shown()) as bar:
                 fitted, reports = _correct_all(
                     corrections, checked, method, space, edited, output, samples, reference, bar
                 )
@@ -197,7 +198,7 @@ def correct(
         alarms = [*check_scale(space.scale.find_ruling(space.features)), *checked.alarms]
         alarms = sort_alarms([*alarms, *(alarm for report in reports for alarm in report.alarms)])
         verdict = _summarize_batches(tables["batches"], tables["samples"], scores, alarms)
-        logger.log(logging.WARNING if alarms or tables["samples"]["flagged"].any() else logging.INFO, "%s", verdict)
+        tell(logger, verdict, is_alarm=bool(alarms) or tables["samples"]["flagged"].any())
 
         # write
         config = {"batch_key": batch_key, **asked, "sample_key": sample_key, "edit": method.name, "strength": strength}

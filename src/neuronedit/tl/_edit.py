@@ -12,6 +12,7 @@ from .._data.check import Selector, open_adata
 from .._data.design import Design
 from .._data.output import Output
 from .._data.record import Record, Tool
+from .._progress import shows_progress
 from ..engine.alarms import check_roles, check_scale
 from ..engine.fit import Edit, pack_edits
 from ..engine.report import ensemble_to_uns
@@ -21,6 +22,7 @@ from ._space import find_space, training_planned
 EditName = Literal["auto", "paper", "percentile", "shift", "affine", "gaussian_ot", "local", "transport"]
 
 
+@shows_progress
 def edit(
     adata: AnnData,
     groupby: str | None = None,
