@@ -23,21 +23,21 @@ MIN_LIKENESS = 0.7  # of the name that was meant: twice the letters in common, a
 
 
 def format_choices(names: Any, max_shown: int = MAX_NAMES_SHOWN, *, near: Any = None) -> str:
-    """List names for an error, the first few of them; before all others the one that ``near`` may be a slip of."""
+    """List names for an error, the first few of them, and the one that ``near`` may be a slip of."""
     names = [name.item() if isinstance(name, np.generic) else name for name in names]
     if not names:
         return "none"
     more = f", ... ({len(names)} in all)" if len(names) > max_shown else ""
-    nearest = [] if near is None else _find_nearest(near, names)
-    texts = [f"{name!r} (did you mean this?)" for name in nearest]
-    texts += [repr(name) for name in names[: max_shown + 1] if name not in nearest]
-    return ", ".join(texts[:max_shown]) + more
+    nearest = None if near is None else _find_nearest(near, names)
+    hint = "" if nearest is None else f" (did you mean {nearest}?)"
+    return ", ".join(map(repr, names[:max_shown])) + more + hint
 
 
-def _find_nearest(name: Any, names: Sequence[Any]) -> list[Any]:
+def _find_nearest(name: Any, names: Sequence[Any]) -> str | None:
     """Return the name, if any, that another one may be a slip of: letters that are lost, swapped or of the other case."""
     folded = {str(one).casefold(): one for one in reversed(names[:MAX_NAMES_COMPARED])}
-    return [folded[text] for text in get_close_matches(str(name).casefold(), folded, n=1, cutoff=MIN_LIKENESS)]
+    found = get_close_matches(str(name).casefold(), folded, n=1, cutoff=MIN_LIKENESS)
+    return repr(folded[found[0]]) if found else None
 
 
 def describe_layer(layer: str | None) -> str:
