@@ -29,7 +29,7 @@ ifdef DATA
 		$(if $(QUERY),--query '$(QUERY)') $(if $(COFACTOR),--cofactor $(COFACTOR)) --overwrite -o demo/edited.h5ad --biaxial demo/biaxial.png \
 		|| case $$? in 3|4) ;; *) exit 2 ;; esac # 3 and 4: done, and the verdict says what to look at
 else
-	$(BIN)/neuronedit demo --output demo || case $$? in 3|4) ;; *) exit 2 ;; esac
+	$(BIN)/neuronedit demo --output demo
 endif
 
 test: $(VENV)/test.stamp

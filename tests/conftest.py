@@ -9,6 +9,7 @@ import torch
 import neuronedit as ne
 
 matplotlib.use("agg")
+os.environ["NEURONEDIT_FULL_TRACEBACK"] = "1"
 torch.set_num_threads(1)
 
 SMALL = {"widths": (24, 6), "max_epochs": 2}

@@ -199,7 +199,7 @@ def test_edit_with_columns_instead_of_groupby(folder):
         "out.h5ad",
     ]
     code, out, err = call(*arguments)
-    assert code == ALARMS, err
+    assert code == 0, err
     assert "Edited 150 of 600 cells" in out and Path("a.png").exists()
 
 
@@ -369,7 +369,7 @@ def test_json(folder):
     code, out, _ = call("edit", "cells.h5ad", *POPULATIONS, *SMALL, "-o", "a.h5ad", "--json")
     content = json.loads(out)
     assert list(content) == ["exit_code", "verdict", "alarms", "tables", "files"]
-    assert content["exit_code"] == code == ALARMS and content["files"] == ["a.h5ad", "a.neuronedit.yaml"]
+    assert content["exit_code"] == code == 0 and content["files"] == ["a.h5ad", "a.neuronedit.yaml"]
     assert content["alarms"][0]["alarm"] == "no role" and len(content["tables"]["features"]) == 10
     for arguments in (["edit", "none.h5ad", *POPULATIONS, "-o", "b.h5ad", "--json"], ["edit", "--json"]):
         code, out, err = call(*arguments)
@@ -379,7 +379,7 @@ def test_json(folder):
 
 def test_threads_and_accelerator(folder):
     more = ["--threads", 1, "--accelerator", "cpu"]
-    assert call("edit", "cells.h5ad", *POPULATIONS, *SMALL, *more, "-o", "a.h5ad")[0] == ALARMS
+    assert call("edit", "cells.h5ad", *POPULATIONS, *SMALL, *more, "-o", "a.h5ad")[0] == 0
 
 
 @pytest.mark.parametrize("verb", ["correct", "edit"])
@@ -609,7 +609,7 @@ def test_in_a_process_of_its_own(folder):
     command = command if command[0] else [sys.executable, "-m", "neuronedit._cli", "edit"]
     arguments = ["cells.h5ad", *POPULATIONS, *SMALL, "-o", "out.h5ad", "--threads", "1"]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True)
-    assert done.returncode == ALARMS, done.stderr
+    assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("Wrote out.h5ad and out.neuronedit.yaml.\n") and "Traceback" not in done.stderr
     done = subprocess.run([*command, *arguments], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "neuronedit: out.h5ad exists; give another name, or --overwrite.\n")

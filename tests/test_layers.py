@@ -21,10 +21,25 @@ ALLOWED = {
     "_energy": {"torch"},
     "_networks": {"torch"},
     "_maps": {"torch", "_types"},
+    "_progress": {"tqdm"},
     # tensors or arrays in and out: no AnnData
     "spaces": {"numpy", "torch", "tqdm", "_types", "_blocks", "_device", "_check", "_docs", "_networks"},
-    "edits": {"numpy", "scipy", "torch", "_types", "_maps", "_check", "_docs", "_energy", "_subsample", "spaces"},
+    "edits": {
+        "_device",
+        "numpy",
+        "scipy",
+        "torch",
+        "_types",
+        "_maps",
+        "_check",
+        "_docs",
+        "_energy",
+        "_subsample",
+        "spaces",
+    },
     "ensemble": {
+        "_progress",
+        "_device",
         "numpy",
         "scipy",
         "sklearn",
@@ -74,6 +89,7 @@ ALLOWED = {
         "spaces",
     },
     "engine": {
+        "_progress",
         "anndata",
         "numpy",
         "pandas",
@@ -91,8 +107,23 @@ ALLOWED = {
     | {"_data", "edits", "ensemble", "metrics", "spaces"},
     "io": {"anndata", "numpy", "pandas", "safetensors", "xarray", "zarr", "_slots", "_data", "_check", "_docs"},
     # what users call
-    "pp": {"anndata", "numpy", "pandas", "scipy", "torch", "_slots", "_check", "_docs", "_data", "ensemble", "metrics"},
+    "pp": {
+        "_progress",
+        "_device",
+        "anndata",
+        "numpy",
+        "pandas",
+        "scipy",
+        "torch",
+        "_slots",
+        "_check",
+        "_docs",
+        "_data",
+        "ensemble",
+        "metrics",
+    },
     "tl": {
+        "_progress",
         "anndata",
         "numpy",
         "pandas",
@@ -124,7 +155,7 @@ ALLOWED = {
         "_data",
         "io",
     },
-    "_cli": {"anndata", "click", "h5py", "matplotlib", "numpy", "pandas", "torch", "yaml", "neuronedit"}
+    "_cli": {"_progress", "anndata", "click", "h5py", "matplotlib", "numpy", "pandas", "torch", "yaml", "neuronedit"}
     | {"_slots", "_data", "engine", "io", "tl"},
     "__init__": set(),
 }

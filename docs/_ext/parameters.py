@@ -5,6 +5,9 @@ import re
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Annotated, get_args, get_origin
+
+from sphinx_autodoc_typehints import format_annotation
 
 FIELD = re.compile(r"^:param (?P<name>[^:]+):(?P<text>.*)$")
 DOCUMENTED = re.findall(r"^   (\w+\.\w+)$", (Path(__file__).parents[1] / "api.md").read_text(), flags=re.MULTILINE)
@@ -33,6 +36,8 @@ class FormatType:
     """Write a class by its short name; it is a link where this site has a page for it. Its pickle is kept between builds."""
 
     def __call__(self, annotation, config):
+        if get_origin(annotation) is Annotated:  # what values are checked by; the text of a parameter says its limits
+            return format_annotation(get_args(annotation)[0], config)
         if not inspect.isclass(annotation) or annotation.__module__ in OF_PYTHON:
             return None
         if annotation in public_names():

@@ -6,9 +6,13 @@ none; NaN and infinity are no numbers unless `NOT_FINITE` says so; complex numbe
 
 import enum
 import inspect
+import linecache
+import os
 import sys
+import traceback
 import types
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, wraps
 from os import PathLike
@@ -111,38 +115,47 @@ CellArray = Annotated[np.ndarray, CELLS]
 TwoCellArray = Annotated[np.ndarray, TWO_CELLS]
 
 
-def guard(room: dict[str, Any]) -> None:
-    """Make all functions and constructors that a room offers check their arguments: in the room, its tables and its modules."""
+PACKAGE = os.path.dirname(__file__)
+FULL_TRACEBACK = "NEURONEDIT_FULL_TRACEBACK"  # environment variable: errors of bad input keep theirs
+
+Context = Callable[[], AbstractContextManager[Any]]
+
+
+def guard(room: dict[str, Any], within: Context = nullcontext) -> None:
+    """Make all functions and constructors that a room offers check their arguments: in the room, its tables and its modules.
+
+    They run ``within`` a context.
+    """
     for name in room["__all__"]:
         thing = room[name]
         module = getattr(thing, "__module__", "")
         if not module.startswith(room["__name__"]):  # of a room below
             continue
         if inspect.isclass(thing) and not issubclass(thing, enum.Enum | BaseException):
-            _guard_class(thing)
+            _guard_class(thing, within)
         elif inspect.isfunction(thing):
-            room[name] = checked = check_calls(thing)
+            room[name] = checked = check_calls(thing, within)
             setattr(sys.modules[module], thing.__name__, checked)  # where pickle looks
             for table in room.values():
                 if isinstance(table, dict):
                     table.update({row: checked for row, value in table.items() if value is thing})
 
 
-def _guard_class(kind: type) -> None:
+def _guard_class(kind: type, within: Context) -> None:
     """Make the constructor of a class, and its class methods that make an object, check their arguments."""
     constructor = "__new__" if issubclass(kind, tuple) else "__init__"
     make = vars(kind).get(constructor)
     if isinstance(make, staticmethod):  # of a named tuple
-        setattr(kind, constructor, staticmethod(check_calls(make.__func__)))
+        setattr(kind, constructor, staticmethod(check_calls(make.__func__, within)))
     elif inspect.isfunction(make):
-        setattr(kind, constructor, check_calls(make))
+        setattr(kind, constructor, check_calls(make, within))
     for name, method in list(vars(kind).items()):
         if isinstance(method, classmethod) and name in ("fit", "of"):
-            setattr(kind, name, classmethod(check_calls(method.__func__)))
+            setattr(kind, name, classmethod(check_calls(method.__func__, within)))
 
 
-def check_calls(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that checks its arguments first; its types are looked at in its first call."""
+def check_calls(function: Callable[..., Any], within: Context = nullcontext) -> Callable[..., Any]:
+    """Return a function that checks its arguments first; its types are looked at in its first call. It runs ``within`` a context."""
 
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -155,9 +168,25 @@ def check_calls(function: Callable[..., Any]) -> Callable[..., Any]:
                 _refuse(name, value, fault, kinds[name])
         if together.cells:
             _check_together(dict(zip(names, args, strict=False)) | kwargs, together)
-        return function(*args, **kwargs)
+        try:
+            with within():
+                return function(*args, **kwargs)
+        except (KeyError, TypeError, ValueError) as error:
+            __tracebackhide__ = True  # of IPython and pytest
+            if not _is_raised_here(error):
+                raise
+            raise error.with_traceback(None)  # noqa: B904 (the same one: its text says all)
 
     return checked
+
+
+def _is_raised_here(error: BaseException) -> bool:
+    """Return whether an error is one of ours, with a text for users, unless all of its traceback is asked for."""
+    if FULL_TRACEBACK in os.environ or error.__traceback__ is None:
+        return False
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    file = frame.f_code.co_filename
+    return file.startswith(PACKAGE) and linecache.getline(file, line).lstrip().startswith("raise ")
 
 
 def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:

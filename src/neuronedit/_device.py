@@ -56,8 +56,9 @@ _FAST_MATMUL = _FastMatmul()
 def fast_matmul() -> Iterator[None]:
     """Compute float32 matrix products on the CPU with oneDNN, where it still computes in float32.
 
-    With AMX it would round to bfloat16. Torch's setting is that of all threads, so it is restored when the last thread leaves;
-    on a GPU it would allow TF32.
+    With AMX it would round to bfloat16. On a GPU it would allow TF32. Torch's setting is that of all threads, so it is restored when
+    the last thread leaves; and all public functions that compute are within it, as another thread may be at any moment: else
+    their last bits would depend on it.
     """
     has_entered = _FAST_MATMUL.enter()
     try:

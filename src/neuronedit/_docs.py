@@ -53,7 +53,7 @@ TEXTS = {
         rng
             Seed of all that is drawn at random.
         progress_bar
-            Show one. `None`: in terminals and notebooks.
+            Show one, and print the verdict if nothing collects the log. `None`: in terminals and notebooks.
         """,
     "layer": """
         layer
@@ -65,7 +65,7 @@ TEXTS = {
         """,
     "progress_bar": """
         progress_bar
-            Show one. `None`: in terminals and notebooks.
+            Show one, and print the verdict if nothing collects the log. `None`: in terminals and notebooks.
         """,
     "rng": """
         rng
@@ -207,7 +207,7 @@ def share_docs(room: dict[str, Any]) -> None:
         if getattr(thing, "__module__", "").startswith(room["__name__"]):  # not of a room below
             methods = list(vars(thing).values()) if isclass(thing) else []
             functions = [getattr(method, "__func__", None) for method in methods]  # of class methods
-            for documented in (thing, *methods, *functions):
+            for documented in (thing, getattr(thing, "__wrapped__", None), *methods, *functions):
                 doc = getattr(documented, "__doc__", None)  # python -OO has none
                 if doc and "%(" in doc:
                     documented.__doc__ = re.sub(r"^([ ]*)%\((\w+)\)s$", _text, doc, flags=re.MULTILINE)

@@ -139,3 +139,10 @@ def test_bad_input(adata, name):
     with pytest.raises((KeyError, ValueError), match=message):
         draw(adata, **arguments)
     assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("empty", [lambda adata: adata[:0], lambda adata: adata[:0].copy()], ids=["a view", "a copy"])
+def test_no_cells(adata, empty):
+    with pytest.raises(ValueError, match="no cell has a value|has no values"):
+        draw(empty(adata))
+    assert not plt.get_fignums()

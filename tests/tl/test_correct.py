@@ -383,3 +383,17 @@ def test_bad_input(name):
     with pytest.raises((KeyError, TypeError, ValueError), match=message):
         ne.tl.correct(adata, **{"batch_key": "batch"} | HOW | arguments)
     assert set(adata.layers) == set(before.layers) and set(adata.uns) == set(before.uns)
+
+
+def test_files_of_fcs_are_samples():
+    adata = ne.datasets.simulate_batches(n_cells=120)
+    ne.tl.train(adata, space="identity")
+    adata.obs["file"] = pd.Categorical([f"{group}_{i % 4}.fcs" for i, group in enumerate(adata.obs["group"])])
+    options = {"control_key": "role", "reference": "batch_2", "edit": "percentile"}
+    ne.tl.correct(adata, "batch", **options)
+    assert list(adata.uns["corrected"]["samples"]["sample"]) == ["all samples"]
+    adata.uns["fcs"] = {}
+    ne.tl.correct(adata, "batch", **options)
+    samples = adata.uns["corrected"]["samples"]
+    assert list(samples["sample"]) == [f"sample_1_{i}.fcs" for i in range(4)]
+    assert samples["composition"].notna().all()

@@ -103,7 +103,7 @@ DESIGN = [
     design_option("--control-key", required=True, metavar="COLUMN", help="Column that says which cells are controls: the same material in every batch."),
     design_option("--control", multiple=True, metavar="VALUE", help="Value that marks controls; may be given several times.  [default: control, or True in a column of truth values]"),
     design_option("--reference", metavar="BATCH", help="The batch to which all others are corrected.  [default: the mean of all batches]"),
-    design_option("--sample-key", metavar="COLUMN", help="Column with the samples: says which controls are the same samples, and whose composition to compare."),
+    design_option("--sample-key", metavar="COLUMN", help="Column with the samples: says which controls are the same samples, and whose composition to compare.  [default: the file, of FCS files]"),
     design_option("--bridge", multiple=True, metavar="BATCH=OTHER", help="For a batch without a control: another batch that it moves like, or BATCH=COLUMN=VALUE for cells that other batches have as well."),
     design_option("--held-out-control", multiple=True, metavar="COLUMN=VALUE", help="Controls that are not used but scored."),
 ]  # fmt: skip

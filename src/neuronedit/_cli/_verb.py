@@ -43,11 +43,13 @@ class Verb(click.Command):
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the verb; every error that has a reason becomes a `Failure`."""
+        from .._progress import showing_progress
+
         settings = Settings(**ctx.params, command=self)
         screen = Screen(ctx.params.get("quiet", False), ctx.params.get("json", False))
         try:
             set_threads(ctx.params.get("threads"))
-            with screen.showing_log():
+            with screen.showing_log(), showing_progress(screen.has_bars):
                 assert self.callback is not None
                 outcome = self.callback(screen, settings)
             screen.finish(outcome)

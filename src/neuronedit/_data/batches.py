@@ -132,7 +132,8 @@ def _check_batches(
     for given, argument in (([] if reference is None else [reference], "reference"), (bridge, "bridge")):
         for name in given:
             if name not in names:
-                raise ValueError(f"{argument}: {name!r} is not in obs[{batch_key!r}]; it has {format_choices(names)}.")
+                there = format_choices(names, near=name)
+                raise ValueError(f"{argument}: {name!r} is not in obs[{batch_key!r}]; it has {there}.")
     if reference is not None and n_controls[reference] < MIN_CELLS:
         raise ValueError(f"the reference {reference!r} has {n_controls[reference]} control cells; it needs at least 2.")
     if sum(n >= MIN_CELLS for n in n_controls.values()) < 2:

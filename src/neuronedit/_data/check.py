@@ -1,6 +1,7 @@
 """Messages: what is refused before any work. Errors say what was given and what exists."""
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any
 
@@ -17,15 +18,26 @@ Selector = Hashable | Collection[Any] | Mapping[str, Any]
 
 RESERVED = ("_index", "zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")  # names that files use themselves
 MAX_NAMES_SHOWN = 12  # names that an error lists, so that it stays one paragraph
+MAX_NAMES_COMPARED = 20_000  # with one that is not there, to find what was meant
+MIN_LIKENESS = 0.7  # of the name that was meant: twice the letters in common, as a share of those of both
 
 
-def format_choices(names: Any, max_shown: int = MAX_NAMES_SHOWN) -> str:
-    """List names for an error, the first few of them."""
-    texts = [repr(name.item() if isinstance(name, np.generic) else name) for name in names]
-    if not texts:
+def format_choices(names: Any, max_shown: int = MAX_NAMES_SHOWN, *, near: Any = None) -> str:
+    """List names for an error, the first few of them, and the one that ``near`` may be a slip of."""
+    names = [name.item() if isinstance(name, np.generic) else name for name in names]
+    if not names:
         return "none"
-    more = f", ... ({len(texts)} in all)" if len(texts) > max_shown else ""
-    return ", ".join(texts[:max_shown]) + more
+    more = f", ... ({len(names)} in all)" if len(names) > max_shown else ""
+    nearest = None if near is None else _find_nearest(near, names)
+    hint = "" if nearest is None else f" (did you mean {nearest}?)"
+    return ", ".join(map(repr, names[:max_shown])) + more + hint
+
+
+def _find_nearest(name: Any, names: Sequence[Any]) -> str | None:
+    """Return the name, if any, that another one may be a slip of: letters that are lost, swapped or of the other case."""
+    folded = {str(one).casefold(): one for one in reversed(names[:MAX_NAMES_COMPARED])}
+    found = get_close_matches(str(name).casefold(), folded, n=1, cutoff=MIN_LIKENESS)
+    return repr(folded[found[0]]) if found else None
 
 
 def describe_layer(layer: str | None) -> str:
@@ -70,7 +82,7 @@ def get_matrix(adata: AnnData, layer: str | None) -> Any:
     """Return X or a layer."""
     names = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X among the layers, as None
     if layer is not None and layer not in names:
-        raise KeyError(f"{layer!r} is not in adata.layers; it has {format_choices(names)}.")
+        raise KeyError(f"{layer!r} is not in adata.layers; it has {format_choices(names, near=layer)}.")
     matrix = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
         raise ValueError(f"adata.X is empty; name a layer: it has {format_choices(names)}.")
@@ -109,7 +121,7 @@ def get_column(adata: AnnData, column: str, argument: str = "") -> "pd.Series[An
         return adata.obs[column]
     hint = "" if len(adata.obs.columns) else "; columns of a MuData's own obs reach its modalities by mdata.push_obs()"
     start = f"{argument}: " if argument else ""
-    raise KeyError(f"{start}{column!r} is not in adata.obs; it has {format_choices(adata.obs)}{hint}.")
+    raise KeyError(f"{start}{column!r} is not in adata.obs; it has {format_choices(adata.obs, near=column)}{hint}.")
 
 
 def get_labels(adata: AnnData, column: str) -> "pd.Series[Any]":
@@ -135,7 +147,8 @@ def select_cells(adata: AnnData, groupby: str | None, selector: Selector, role: 
         present = labels.unique()
         for value in values:
             if value is pd.NA or not any(label == value for label in present):
-                raise ValueError(f"{role}: {value!r} is not in obs[{column!r}]; it has {format_choices(present)}.")
+                there = format_choices(present, near=value)
+                raise ValueError(f"{role}: {value!r} is not in obs[{column!r}]; it has {there}.")
         mask &= labels.isin(values).to_numpy()
     if not mask.any():
         raise ValueError(f"{role}: no cell has {' and '.join(f'{c}={v!r}' for c, v in selector.items())} at once.")
@@ -160,7 +173,7 @@ def check_features(adata: AnnData, *names: str) -> None:
     check_unique(adata)
     for name in names:
         if name not in adata.var_names:
-            raise KeyError(f"{name!r} is not in adata.var_names; it has {format_choices(adata.var_names)}.")
+            raise KeyError(f"{name!r} is not in adata.var_names; it has {format_choices(adata.var_names, near=name)}.")
 
 
 def find_used(adata: AnnData) -> list[str]:
@@ -208,7 +221,9 @@ def lookup(table: Mapping[str, Any], choice: Any, argument: str) -> Any:
     if callable(choice):
         return choice
     if not isinstance(choice, str) or choice not in table:
-        raise ValueError(f"{argument}={choice!r} is not known; choose {format_choices(table)} or give a function.")
+        raise ValueError(
+            f"{argument}={choice!r} is not known; choose {format_choices(table, near=choice)} or give a function."
+        )
     return table[choice]
 
 
@@ -224,7 +239,7 @@ def check_parameters(
     names = [parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY] + [*besides]
     for name in given:
         if name not in names and not takes_any:
-            raise TypeError(f"{name!r} is not a parameter of {what}; it has {format_choices(names)}.")
+            raise TypeError(f"{name!r} is not a parameter of {what}; it has {format_choices(names, near=name)}.")
     check_arguments(function, given)
 
 

@@ -7,6 +7,7 @@ by the name of a parameter: ``cells`` to train on (source, target and query toge
 from collections.abc import Callable
 
 from .._check import guard
+from .._device import fast_matmul
 from .._docs import share_docs
 from .._types import Map
 from ..edits import affine, gaussian_ot, percentile, shift
@@ -60,4 +61,4 @@ __all__ = [
 ]  # fmt: skip
 
 share_docs(globals())
-guard(globals())
+guard(globals(), within=fast_matmul)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from .._device import fast_matmul
 from .._networks import FILTERS, check_image_shape, check_trained, dense, image_coder
 
 HIDDEN_WIDTHS = (500, 250, 50, 250, 500)  # of generators and discriminators, as published
@@ -77,7 +76,7 @@ def train_in_turn(
         for network in (discriminator, generator)
     )
     history: dict[str, list[float]] = {"step": [], "discriminator_loss": [], "generator_loss": []}
-    with fast_matmul(), torch.enable_grad():
+    with torch.enable_grad():
         for step in range(n_steps):
             s, t = next(source_batches), next(target_batches)
             rate = lr * min(1.0, 2 * (1 - step / n_steps))

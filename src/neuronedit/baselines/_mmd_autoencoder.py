@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from .._check import Count, NotNegative, Positive, Seed
-from .._device import fast_matmul
 from .._networks import FILTERS, check_image_shape, check_trained, dense, image_coder
 from .._types import CellTensor
 from ._adversarial import TrainedMap, iterate_batches, standardize
@@ -70,7 +69,7 @@ def mmd_autoencoder(
     optimizer = torch.optim.Adam(net.parameters(), lr=lr)
     source_batches, target_batches = (iterate_batches(cells, batch_size, torch_rng) for cells in (source, target))
     history: dict[str, list[float]] = {"step": [], "reconstruction_loss": [], "mmd": []}
-    with fast_matmul(), torch.enable_grad():
+    with torch.enable_grad():
         for step in range(n_steps):
             s, t = next(source_batches), next(target_batches)
             z_s, z_t = encoder(s), encoder(t)  # (batch_size, n_neurons)

@@ -5,13 +5,14 @@ from .._docs import share_docs
 from ._celeba import celeba
 from ._cmu import cmu_faces
 from ._cytof import bodenmiller_4stim, cytonorm_volunteers, imubac_krieg
+from ._fetch import fetch
 from ._images import simulate_images
 from ._norman import norman_doubles
 from ._r_packages import kang_counts, sachs_icam2_inhibitors
 from ._simulate import simulate_batches, simulate_combination
 
 __all__ = [
-    "bodenmiller_4stim", "celeba", "cmu_faces", "cytonorm_volunteers", "imubac_krieg", "kang_counts",
+    "bodenmiller_4stim", "celeba", "cmu_faces", "cytonorm_volunteers", "fetch", "imubac_krieg", "kang_counts",
     "norman_doubles", "sachs_icam2_inhibitors", "simulate_batches", "simulate_combination", "simulate_images",
 ]  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,39 @@ from anndata import AnnData
 
 def origin(dataset: str) -> dict[str, Any]:
     """Return repository, commit, folder and files (name -> sha256) of a data set, its citation, and how to transform it."""
-    return json.loads(files(__package__).joinpath("origins.json").read_text())[dataset]
+    known = json.loads(files(__package__).joinpath("origins.json").read_text())
+    if dataset not in known:
+        raise ValueError(f"{dataset!r} is no public data set; choose {', '.join(map(repr, known))}.")
+    return known[dataset]
 
 
-def fetch(dataset: str) -> Iterator[Path]:
-    """Yield the paths of a data set's files, in the order of their names.
+def fetch(dataset: str) -> list[Path]:
+    """Download the public files of a data set, once, and return their paths in the order of their names.
 
-    They are cached where the operating system keeps caches. With the environment variable ``NEURONEDIT_DATA_DIR`` they are
-    taken from ``$NEURONEDIT_DATA_DIR/origin/<dataset>/`` instead.
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> paths = ne.datasets.fetch("imubac_krieg")  # doctest: +SKIP
+    >>> paths[0].name  # doctest: +SKIP
+    'Data23_Panel3_base_HD1.fcs'
+
+    Parameters
+    ----------
+    dataset
+        The name of its loader: "bodenmiller_4stim", "cytonorm_volunteers", "imubac_krieg", "sachs_icam2_inhibitors", "kang_counts",
+        "norman_doubles" or "cmu_faces".
+
+    Returns
+    -------
+    The files as they were published, each checked by its SHA-256. They are kept where the operating system keeps caches; with the
+    environment variable ``NEURONEDIT_DATA_DIR`` they are taken from ``$NEURONEDIT_DATA_DIR/origin/<dataset>/`` instead.
+
+    Raises
+    ------
+    ValueError
+        When there is no such data set, or a file is not what was published.
+    OSError
+        When a file cannot be downloaded.
     """
     source = origin(dataset)
     local = os.environ.get("NEURONEDIT_DATA_DIR")
@@ -31,7 +56,7 @@ def fetch(dataset: str) -> Iterator[Path]:
         base_url=f"https://raw.githubusercontent.com/{source['repository']}/{source['commit']}/{source['folder']}/",
         registry=source["files"],
     )
-    yield from (Path(store.fetch(name)) for name in sorted(source["files"]))
+    return [Path(store.fetch(name)) for name in sorted(source["files"])]
 
 
 def assemble(dataset: str, samples: Sequence[AnnData], obs: pd.DataFrame, var: pd.DataFrame) -> AnnData:

@@ -42,7 +42,7 @@ def simulate_batches(
     n_cells
         Cells of each of the four populations.
     n_markers
-        At least 16; more than 35 are numbered.
+        At least 32; more than 35 are numbered.
     batch_effect
         Size of the batch effect; 0 switches it off.
     %(rng)s

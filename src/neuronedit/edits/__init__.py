@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._check import guard
+from .._device import fast_matmul
 from .._docs import share_docs
 from .._maps import Average, Bounded, Compose, Identity, OnNeurons, Scaled, WithNeurons
 from .._types import InSpace, Map, Method
@@ -67,4 +68,4 @@ __all__ = [
 ]  # fmt: skip
 
 share_docs(globals())
-guard(globals())
+guard(globals(), within=fast_matmul)

@@ -1,7 +1,6 @@
 """Apply a fitted edit to cells, a block at a time."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,18 +12,11 @@ from .. import _slots
 from .._data.output import Output, copy_cofactor
 from .._data.reader import MAX_NEURONS_KEPT, CellReader, chunks
 from .._data.record import find_own_layers
-from .._device import fast_matmul
+from .._progress import track
 from .._types import EditedCells
 from .fit import FittedEdit
 from .outcomes import EDIT_FAILED, SPACE_FAILED, check_edited, check_values
 from .report import EditSummary
-
-
-@contextmanager
-def computing() -> Iterator[None]:
-    """Compute without gradients, and with fast products of float32 matrices."""
-    with fast_matmul(), torch.no_grad():
-        yield
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,8 @@ def apply_edit(
     low, high = output.bounds
     sums, n_clipped = np.zeros((3, cells.shape[1])), 0  # of the cells before, of their squares, of the cells after
     width = max(cells.shape[1], fitted.n_neurons)
-    for part, part_into in zip(chunks(rows, width), chunks(into, width), strict=True):
+    parts = list(zip(chunks(rows, width), chunks(into, width), strict=True))
+    for part, part_into in track(parts, "editing", "block"):
         before = cells[part]
         for strength, layer, (first, *others) in zip(output.strengths, edited.layers, by_strength, strict=True):
             x, neurons, neurons_edited = first.apply(before.to(device))

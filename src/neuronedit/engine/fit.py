@@ -21,6 +21,7 @@ from .._data.reader import CellReader, chunks
 from .._data.record import Record, Tool, check_fitted, digest_fitted
 from .._data.space import Scale, TrainedSpace, check_space_ids
 from .._maps import OnNeurons, Scaled, WithNeurons
+from .._progress import track
 from .._subsample import subsample
 from .._types import InSpace, Space
 from ..edits import AXES, EDITS, Populations, by_pairing, by_strata, on_all, percentile
@@ -379,7 +380,7 @@ def resample_edit(
     generator = np.random.default_rng(rng)
     mean_so_far, squares = np.zeros((2, len(query), cells.shape[1]), dtype=np.float32)
     means = []
-    for i in range(n):
+    for i in track(range(n), "bootstrap", "resample"):
         fit = fitted.fits[i % len(fitted.fits)]  # the spaces take turns
         cell_map = scale_map(fit.refit(_resample(generator, fit.populations)), strength)
         total = np.zeros(cells.shape[1])

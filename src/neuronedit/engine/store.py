@@ -32,7 +32,7 @@ from .._data.record import Record, digest
 from .._data.space import TrainedSpace
 from .._data.store_files import Progress, StoreFiles, digest_cells
 from .._data.work_folder import WorkFolder, explain_os_errors
-from .apply import EditedLayers, apply_edit, computing, encode_others
+from .apply import EditedLayers, apply_edit, encode_others
 from .fit import FittedEdit
 from .report import EditSummary
 
@@ -240,7 +240,7 @@ def _edit_block(
 ) -> tuple[EditedLayers, EditSummary | None, str]:
     """Edit a block of cells where they are in the query, and return what they were, too: it may run anywhere."""
     cells = CellReader(block, order)
-    with computing():
+    with torch.no_grad():
         edited = EditedLayers.of([cells.dense_copy() for _ in output.layers], fitted.n_neurons)
         before = digest_cells(edited.layers[0])
         rows, summary = np.flatnonzero(is_query), None

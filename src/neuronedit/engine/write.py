@@ -4,14 +4,16 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from anndata import AnnData
 
 from .._data.output import Output
 from .._data.record import Record
 from .._data.space import TrainedSpace
 from .._data.undo import writing
+from .._progress import tell
 from .alarms import Alarm, tabulate_alarms
-from .apply import EditedLayers, apply_edit, computing, encode_others
+from .apply import EditedLayers, apply_edit, encode_others
 from .fit import FittedEdit
 from .report import EditSummary, feature_table, find_alarms, write_verdict
 from .store import EditStore
@@ -40,14 +42,14 @@ def write_edit(
 
     # into a store
     if output.write_to is not None:
-        with computing(), EditStore.open(adata, space, fitted, is_query, output, record) as store:
+        with torch.no_grad(), EditStore.open(adata, space, fitted, is_query, output, record) as store:
             summary = store.write(space, is_query, fitted)
             _report(adata, space, fitted, summary, record, alarms)
             store.finish(record)
         return None
 
     # into memory
-    with computing():
+    with torch.no_grad():
         edited = EditedLayers.of([space.cells.dense_copy() for _ in output.layers], fitted.n_neurons)
         summary = apply_edit(fitted, space.cells, query, edited, space.device, output)
         encode_others(space.space, space.cells, is_query, edited, space.device)
@@ -70,6 +72,6 @@ def _report(
     features = feature_table(space.features, fitted, summary).loc[space.names]
     found = find_alarms(fitted, summary, alarms)
     verdict = write_verdict(fitted.summary, features, summary, found)
-    logger.log(logging.WARNING if found else logging.INFO, "%s", verdict)
+    tell(logger, verdict, is_alarm=bool(found))
     record.content.update({"n_clipped": summary.n_clipped, "features": features, "verdict": verdict})
     record.content["alarms"] = tabulate_alarms(found)

@@ -4,6 +4,7 @@ Stacking finds the weights with which candidates predict strata best from the ot
 """
 
 from .._check import guard
+from .._device import fast_matmul
 from .._docs import share_docs
 from ._candidates import CANDIDATES, Candidate, Prior
 from ._cross_validate import Composition, Ensemble, cross_validate
@@ -23,4 +24,4 @@ __all__ = [
 ]
 
 share_docs(globals())
-guard(globals())
+guard(globals(), within=fast_matmul)

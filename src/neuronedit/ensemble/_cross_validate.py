@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from html import escape
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from .._check import NumberOrInfinity, Seed
 from .._energy import energy
 from .._maps import Average, Scaled
+from .._progress import track
 from .._subsample import subsample
 from .._types import CellTensor, Map, Space
 from ..edits import Populations
@@ -111,6 +113,15 @@ class Ensemble:
         more = ", …" if np.count_nonzero(self.weights) > len(best) else ""
         expected = "" if np.isnan(self.expected) else f", expected={self.expected:.2f} ± {self.expected_se:.2f}"
         return f"Ensemble({self.fold_kind}: {names}{more}; strength={self.strength:.2g}{expected}, {len(self.folds)} folds)"
+
+    def _repr_html_(self) -> str:
+        """Show the candidates that count, with their weights and what they close in held-out folds, in a notebook."""
+        shown = [j for j in np.argsort(-self.weights) if self.weights[j] > 0]
+        closed = self.scores[shown] @ self.fold_weights if self.folds else np.full(len(shown), np.nan)
+        cells = [(self.candidates[j], f"{self.weights[j]:.2f}", f"{x:.2f}") for j, x in zip(shown, closed, strict=True)]
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in cells)
+        names = "<th>candidate</th><th>weight</th><th>closes of held-out folds</th>"
+        return f"<div>{escape(repr(self))}<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
 def cross_validate(
@@ -298,7 +309,7 @@ def predict_folds(
     encoded = encode_in_spaces(spaces, few)
     n_scored = max(100, min(MAX_CELLS_PER_FOLD, MAX_VALUES_PER_FOLD // few.source.shape[1]))
     folds = []
-    for fold, weight in zip(held_out, weights, strict=True):
+    for fold, weight in track(zip(held_out, weights, strict=True), "cross-validation", "fold", len(held_out)):
         own, others = few.subset(fold.source, fold.target), (~fold.source, ~fold.target)
         if fold.is_half:  # its truth has the composition of its query
             balanced = balance(*(as_labelings(labels)[0] for labels in (own.source_strata, own.target_strata)))

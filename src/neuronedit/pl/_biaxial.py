@@ -65,10 +65,13 @@ def biaxial(
     column = get_column(adata, groupby).astype("category").cat.remove_unused_categories()
     for group in groups or []:
         if group not in column.cat.categories:
-            raise ValueError(f"{group!r} is not in obs[{groupby!r}]; it has {format_choices(column.cat.categories)}.")
+            there = format_choices(column.cat.categories, near=group)
+            raise ValueError(f"{group!r} is not in obs[{groupby!r}]; it has {there}.")
     groups = list(column.cat.categories if groups is None else groups)
     numbers = column.cat.set_categories(groups).cat.codes.to_numpy()  # -1 for cells that are not drawn
     shown = np.flatnonzero(numbers >= 0)
+    if not len(shown):
+        raise ValueError(f"no cell has a value in obs[{groupby!r}] that is drawn; adata has {adata.n_obs:,} cells.")
     colors = get_colors(adata, groupby, groups, palette)
     cells = [(get_values(adata, layer, names=(x, y))[shown], numbers[shown]) for layer in layers]
 

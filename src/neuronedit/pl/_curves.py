@@ -197,7 +197,7 @@ def _read_neurons(populations: EditedPopulations) -> tuple[dict[str, np.ndarray]
     slots = (_slots.neurons(model), _slots.neurons_edited(record.key))
     for slot in slots:
         if slot not in adata.obsm:
-            raise KeyError(f"{slot!r} is not in adata.obsm; it has {format_choices(adata.obsm)}.")
+            raise KeyError(f"{slot!r} is not in adata.obsm; it has {format_choices(adata.obsm, near=slot)}.")
     if model not in adata.uns:
         raise KeyError(f"uns[{model!r}] holds no trained space; call ne.tl.train and ne.tl.edit again.")
     check_same_space(adata, record)

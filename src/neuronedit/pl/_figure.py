@@ -53,6 +53,10 @@ def get_values(adata: AnnData, layer: str | None, rows: Any = slice(None), names
     values = np.asarray(values.toarray() if sparse.issparse(values) else values)
     if values.dtype.kind not in "fiub":
         raise TypeError(f"{describe_layer(layer)} has dtype {values.dtype}; it must hold real numbers.")
+    if not values.size:
+        raise ValueError(
+            f"{describe_layer(layer)} has no values of what is to be drawn: {values.shape[0]} cells by {values.shape[1]} features."
+        )
     if not np.isfinite(values).all():
         raise ValueError(f"{describe_layer(layer)} has NaN or infinite values in what is to be drawn.")
     return values
@@ -125,10 +129,24 @@ def get_colors(adata: AnnData, groupby: str, groups: Sequence[Any], palette: Any
     return {group: to_hex(color) for group, color in zip(groups, colors, strict=False)}
 
 
+class Panels(list[Axes]):
+    """The Axes of several panels. A notebook shows the figure that they are in, and does not print them."""
+
+    def _ipython_display_(self) -> None:
+        _print_nothing()
+
+
+def _print_nothing() -> None:
+    """Stand for what a notebook would print of a value."""
+
+
 def finish(axes: Sequence[Axes], *, show: bool | None, return_fig: bool) -> Any:
-    """Show the figure where it was asked for; return the figure, the only Axes, or all of them."""
+    """Show the figure where it was asked for; return the figure, the only Axes, or all of them. None of them prints in a notebook."""
     if show:
         plt.show()
     if return_fig:
         return axes[0].figure
-    return axes[0] if len(axes) == 1 else list(axes)
+    if len(axes) > 1:
+        return Panels(axes)
+    vars(axes[0])["_ipython_display_"] = _print_nothing
+    return axes[0]

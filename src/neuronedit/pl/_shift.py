@@ -123,7 +123,7 @@ def _read_embedding(populations: EditedPopulations, basis: Any) -> tuple[dict[st
     obsm, (before, after) = populations.adata.obsm, basis
     for name in basis:
         if name not in obsm:
-            raise KeyError(f"{name!r} is not in adata.obsm; it has {format_choices(obsm)}.")
+            raise KeyError(f"{name!r} is not in adata.obsm; it has {format_choices(obsm, near=name)}.")
         if np.ndim(obsm[name]) != 2 or np.shape(obsm[name])[1] < 2:
             raise ValueError(f"obsm[{name!r}] has the shape {np.shape(obsm[name])}; two columns are drawn.")
     names = dict.fromkeys(ROLES, before) | {"edited": after}

@@ -26,6 +26,7 @@ from .._data.check import (
 from .._data.reader import CellReader, check_finite, read_cells
 from .._data.record import Tool, check_free
 from .._data.undo import writing
+from .._progress import shows_progress, tell
 from ..ensemble._matching import MIN_CELLS_TO_MATCH, N_POPULATIONS, VARIATION_WIDTH, Matching
 from ..metrics._coverage import name_cluster
 
@@ -38,6 +39,7 @@ MAX_NAMED = 3  # groups, and populations without a partner, in the verdict
 Groups = Mapping[str, np.ndarray]  # row numbers of the cells of each
 
 
+@shows_progress
 def match_populations(
     adata: AnnData,
     groupby: str,
@@ -149,7 +151,7 @@ def match_populations(
     # report
     tables = _tabulate_matching(matched, groups, reference)
     verdict, is_warning = _summarize_matching(tables, reference)
-    logger.log(logging.WARNING if is_warning else logging.INFO, "%s", verdict)
+    tell(logger, verdict, is_alarm=is_warning)
 
     # write
     config = {"groupby": groupby, "reference": reference, "n_populations": numbers, "layer": layer, "rng": rng}
@@ -194,7 +196,8 @@ def _read_groups(adata: AnnData, groupby: str, reference: Any) -> tuple[Groups, 
     if reference is None:
         return groups, max(groups, key=lambda name: len(groups[name]))  # of several, the first
     if str(reference) not in groups:
-        raise ValueError(f"reference: {reference!r} is not in obs[{groupby!r}]; it has {format_choices(groups)}.")
+        there = format_choices(groups, near=reference)
+        raise ValueError(f"reference: {reference!r} is not in obs[{groupby!r}]; it has {there}.")
     return groups, str(reference)
 
 

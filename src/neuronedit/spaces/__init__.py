@@ -9,6 +9,7 @@ gets the value of ``uns["image_shape"]``.
 from typing import Any
 
 from .._check import guard
+from .._device import fast_matmul
 from .._docs import share_docs
 from ._autoencoder import Autoencoder
 from ._base import FittedSpace
@@ -24,4 +25,4 @@ __all__ = [
 ]  # fmt: skip
 
 share_docs(globals())
-guard(globals())
+guard(globals(), within=fast_matmul)

@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 
 from .._blocks import CellSource
 from .._check import CELLS, Count, Seed
+from .._device import fast_matmul
 from .._networks import apply_dense, dense
 from ._base import ScaledSpace
 from ._dense_backward import dense_backward
@@ -56,10 +57,12 @@ class Autoencoder(ScaledSpace):
         )
         return space
 
+    @fast_matmul()
     def encode(self, x: Tensor, /) -> Tensor:
         """Return the activations of the narrowest layer, after its LeakyReLU."""
         return apply_dense(self.encoder, self.standardize(x))
 
+    @fast_matmul()
     def decode(self, z: Tensor, /) -> Tensor:
         """Return the cells that these activations stand for."""
         return apply_dense(self.decoder, z) * self.scale + self.center

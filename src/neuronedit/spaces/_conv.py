@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .._blocks import CellSource
 from .._check import CELLS, Count, Seed
+from .._device import fast_matmul
 from .._networks import FILTERS, check_image_shape, image_coder
 from ._base import ScaledSpace
 from ._train import Training, train
@@ -64,10 +65,12 @@ class Conv(ScaledSpace):
         space.history = train(space, space.reconstruction_loss, cells, training)
         return space
 
+    @fast_matmul()
     def encode(self, x: Tensor, /) -> Tensor:
         """Return the activations of the internal layer, after its LeakyReLU, ``(n_images, n_neurons)``."""
         return torch.cat([self.encoder(self.standardize(block)) for block in x.split(IMAGES_PER_BLOCK)])
 
+    @fast_matmul()
     def decode(self, z: Tensor, /) -> Tensor:
         """Return the images that these activations stand for."""
         return torch.cat([self.decoder(block) for block in z.split(IMAGES_PER_BLOCK)]) * self.scale + self.center

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .._blocks import CellSource, block_size
 from .._check import CELLS, Count
+from .._device import fast_matmul
 from ._base import FittedSpace, moments
 from ._train import Training
 
@@ -69,10 +70,12 @@ class PCA(FittedSpace):
         space.components.copy_(vectors * largest.sign())
         return space.to(cells[:1].device)
 
+    @fast_matmul()
     def encode(self, x: Tensor, /) -> Tensor:
         """Project cells on the components."""
         return (x - self.mean) @ self.components
 
+    @fast_matmul()
     def decode(self, z: Tensor, /) -> Tensor:
         """Return the cells that the components span."""
         return z @ self.components.T + self.mean

@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 
 from .._blocks import CellSource, block_size
 from .._check import CELLS, Count, Positive, Seed
-from .._device import fast_matmul
 from .._networks import check_trained, describe_divergence
 
 logger = logging.getLogger(__name__)
@@ -165,7 +164,7 @@ def train(
 
     # train
     try:
-        with fast_matmul(), bar:
+        with bar:
             for epoch in range(n_epochs):
                 total = torch.zeros((), device=training.device)
                 for batch in _iterate_batches(cells, kept, training, rng):

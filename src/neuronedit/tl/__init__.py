@@ -1,6 +1,7 @@
 """What users call to compute: read, compute, write."""
 
 from .._check import guard
+from .._device import fast_matmul
 from .._docs import share_docs
 from ._apply import apply
 from ._bootstrap import bootstrap
@@ -20,4 +21,4 @@ __all__ = [
 ]  # fmt: skip
 
 share_docs(globals())
-guard(globals())
+guard(globals(), within=fast_matmul)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from anndata import AnnData
 
 from .. import _slots
@@ -18,7 +19,8 @@ from .._data.output import Output
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
 from .._data.undo import writing
-from ..engine.apply import EditedLayers, apply_edit, computing, encode_others
+from .._progress import shows_progress
+from ..engine.apply import EditedLayers, apply_edit, encode_others
 from ..engine.fit import FittedEdit, unpack_edits
 from ..engine.report import write_verdict
 from ..engine.write import write_edit
@@ -28,6 +30,7 @@ from ._correct import batch_features, stack_features
 logger = logging.getLogger(__name__)
 
 
+@shows_progress
 def apply(
     adata: AnnData,
     model: AnnData | FilePath,
@@ -41,6 +44,7 @@ def apply(
     key_added: str = _slots.EDITED,
     write_to: FilePath | None = None,
     accelerator: str = "auto",
+    progress_bar: bool | None = None,
     copy: bool = False,
 ) -> AnnData | None:
     """Apply an edit, or a batch correction, that was fitted before on other cells: nothing is trained or fitted.
@@ -78,6 +82,7 @@ def apply(
     write_to
         Write an edit into a zarr store, as in :func:`neuronedit.tl.edit`. Not for batch corrections.
     %(accelerator)s
+    %(progress_bar)s
     %(copy)s
 
     Returns
@@ -177,7 +182,7 @@ def _correct_batches(
     """Correct the cells of each batch as it was corrected then, those of the reference stay; return them and the report."""
     tables, sentences = [], []
     is_edited = np.zeros(adata.n_obs, dtype=bool)
-    with computing():
+    with torch.no_grad():
         edited = EditedLayers.of([space.cells.dense_copy()], space.n_neurons)
         for batch, rows in batches.items():
             if batch not in edits:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from anndata import AnnData
 
 from .. import _slots
@@ -13,13 +14,14 @@ from .._data.design import Design
 from .._data.record import Record, find_own_layers
 from .._data.space import TrainedSpace, check_space_ids
 from .._data.undo import writing
-from ..engine.apply import computing
+from .._progress import shows_progress
 from ..engine.fit import Edit, resample_edit
 from ..engine.report import combine_errors
 
 MAX_RELATIVE_CHANGE = 1e-3  # of a feature's spread: the last bits of an observed change differ between machines
 
 
+@shows_progress
 def bootstrap(
     adata: AnnData,
     key: str = _slots.EDITED,
@@ -28,6 +30,7 @@ def bootstrap(
     edit: Callable[..., Any] | None = None,
     accelerator: str = "auto",
     rng: Seed = 0,
+    progress_bar: bool | None = None,
     copy: bool = False,
     **edit_params: Any,
 ) -> AnnData | None:
@@ -58,6 +61,7 @@ def bootstrap(
     %(accelerator)s
     rng
         Seed of the resamples.
+    %(progress_bar)s
     %(copy)s
 
     Returns
@@ -101,7 +105,7 @@ def bootstrap(
     space.check_cells()
 
     # compute
-    with computing():
+    with torch.no_grad():
         fitted = method.fit(space, design)
         recorded = record.content["features"]["observed_change"].loc[space.features].to_numpy()
         quantiles = np.asarray(space.scale.quantiles, dtype=float)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
-from tqdm.auto import tqdm
 
 from .. import _slots
 from .._check import Bounds, Seed
@@ -19,14 +19,14 @@ from .._data.output import Output, copy_cofactor
 from .._data.record import Record, Tool, deep_copy
 from .._data.space import TrainedSpace
 from .._data.undo import writing
+from .._progress import shows_progress, tell, track
 from .._subsample import subsample
 from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
-from ..engine.apply import EditedLayers, apply_edit, computing
+from ..engine.apply import EditedLayers, apply_edit
 from ..engine.fit import Edit
 from ..engine.report import feature_table, find_alarms, write_verdict
 from ..metrics import energy_distance
 from ._edit import EditName
-from ._progress import show_progress
 from ._space import find_space, training_planned
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ MIN_AGREEMENT = 0.5  # below it is a warning: the orders are half as far from ea
 MAX_CELLS_FOR_AGREEMENT = 2_000  # between which distances are measured: all pairs of them take a second
 
 
+@shows_progress
 def combine(
     adata: AnnData,
     groupby: str,
@@ -129,15 +130,15 @@ def combine(
     with training_planned(adata, space, **how) as (adata, space):
         # compute: each combination in each order
         predictions, reports, alarms = {}, {}, check_scale(space.scale.find_ruling(space.features))
-        with computing():
-            for order, design in tqdm(designs.items(), unit="order", disable=not show_progress(progress_bar)):
+        with torch.no_grad():
+            for order, design in track(designs.items(), "combining", "order"):
                 predictions[order], reports[order], found = _predict_order(method, space, design, output, order)
                 alarms += found
         agreements, sentences, disagreements = _compare_orders(effects, predictions, space, rows[control])
         alarms += disagreements
         alarms = sort_alarms(alarms)
         verdict = " ".join([say_alarms(alarms), *sentences]).strip()
-        logger.log(logging.WARNING if alarms else logging.INFO, "%s", verdict)
+        tell(logger, verdict, is_alarm=bool(alarms))
 
         # write
         config = {

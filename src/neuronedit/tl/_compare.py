@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from anndata import AnnData
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from .._check import Count, Seed, at_least
 from .._data.check import Selector, describe_choice, find_used, format_choices, lookup, open_adata
@@ -22,11 +21,11 @@ from .._data.reader import CHUNK, check_finite, read_cells
 from .._data.record import Record, Tool, check_free
 from .._data.undo import writing
 from .._device import find_device
+from .._progress import shows_progress, track
 from ..baselines import BASELINES, QUICK
 from ..metrics import AGREEMENTS, CHECKS, METRICS
 from ..metrics._gap import noise_floor, share_closed
 from ..spaces import Autoencoder
-from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +39,7 @@ MAX_CELLS_IN_SAMPLE = 500  # of a population in one bootstrap sample; the interv
 MAX_CELLS_COUNTED = 5_000  # of a population for an interval: distances between all pairs are taken of so many
 
 
+@shows_progress
 def compare(
     adata: AnnData,
     groupby: str | None = None,
@@ -165,7 +165,7 @@ def compare(
         seeds = range(rng, rng + n_seeds) if "rng" in signature(learn).parameters else [rng]
         jobs += [(name, learn, seed) for seed in seeds]
     table, predictions = [], {}
-    for name, learn, seed in tqdm(jobs, desc="comparing", unit="run", disable=not show_progress(progress_bar)):
+    for name, learn, seed in track(jobs, "comparing", "run"):
         predicted, about = _run_method(name, learn, cells, offered | {"rng": seed})
         for metric, of_samples in scores.items():
             value = _with_interval(of_samples, predicted, samples)

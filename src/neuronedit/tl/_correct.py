@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
 from tqdm.auto import tqdm
 
@@ -19,16 +20,16 @@ from .._data.reader import CellReader
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
 from .._data.undo import writing
+from .._progress import is_shown, shows_progress, tell
 from .._subsample import subsample
 from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
-from ..engine.apply import EditedLayers, apply_edit, computing, encode_others
+from ..engine.apply import EditedLayers, apply_edit, encode_others
 from ..engine.controls import CheckedControls, aim_at, average_controls, check_controls
 from ..engine.fit import Edit, FittedEdit, pack_edits
 from ..engine.report import MAX_SHARE_OUTSIDE, EditSummary, feature_table, write_verdict
 from ..metrics import energy_distance, gap_closed
 from ..metrics._coverage import Coverage, coverage
 from ._edit import EditName
-from ._progress import show_progress
 from ._space import find_space, training_planned
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ BATCH_COLUMNS = ["status", "how", "n_controls", "n_samples", *UNKNOWN]
 SAMPLE_COLUMNS = ["batch", "sample", "n_cells", "outside", "composition", "flagged", "lacking"]
 
 
+@shows_progress
 def correct(
     adata: AnnData,
     batch_key: str,
@@ -96,7 +98,7 @@ def correct(
         Column of ``obs`` with the samples, controls and others. Where the controls of two batches are the same samples, by their
         names, they hold the same kinds of cells in the same numbers, and edits are fitted to all of them; else a difference in
         composition is looked for, and allowed for. With three or more controls in a batch the composition of each sample is
-        compared with theirs.
+        compared with theirs. `None`: of cells that :func:`neuronedit.io.read_fcs` has read, each file is a sample.
     bridge
         For batches without a control, which else are left alone, batch -> what takes its place. Another batch,
         ``{"b3": "b2"}``: its cells move as those of that batch do. Or cells that were measured in this batch and in others,
@@ -169,6 +171,8 @@ def correct(
     output = Output.read(adata, space, key_added, strength, bounds, tool=Tool.CORRECT)
     asked: dict[str, Any] = {"control_key": control_key, "control": control, "reference": reference}
     asked |= {"bridge": bridge or {}, "held_out_controls": held_out_controls, "strata": strata}
+    if sample_key is None and _slots.FCS in adata.uns and "file" in adata.obs:
+        sample_key = "file"
     samples = None if sample_key is None else get_labels(adata, sample_key).astype(str).to_numpy()
     corrections, held_out = read_batches(adata, batch_key, **asked, samples=samples)
     samples = np.full(adata.n_obs, "all samples") if samples is None else samples
@@ -178,12 +182,12 @@ def correct(
     how: dict[str, Any] = {"accelerator": accelerator, "rng": rng, "progress_bar": progress_bar, "copy": copy}
     with training_planned(adata, space, **how) as (adata, space):
         # compute
-        with computing():
+        with torch.no_grad():
             edited = EditedLayers.of([space.cells.dense_copy()], space.n_neurons)
             encode_others(space.space, space.cells, np.zeros(adata.n_obs, dtype=bool), edited, space.device)
             corrected = CellReader(edited.layers[0], space.cells.order)
             checked = check_controls(space, corrections)
-            with tqdm(unit="fit", disable=not show_progress(progress_bar)) as bar:
+            with tqdm(desc="correcting", unit="fit", disable=not is_shown()) as bar:
                 fitted, reports = _correct_all(
                     corrections, checked, method, space, edited, output, samples, reference, bar
                 )
@@ -194,7 +198,7 @@ def correct(
         alarms = [*check_scale(space.scale.find_ruling(space.features)), *checked.alarms]
         alarms = sort_alarms([*alarms, *(alarm for report in reports for alarm in report.alarms)])
         verdict = _summarize_batches(tables["batches"], tables["samples"], scores, alarms)
-        logger.log(logging.WARNING if alarms or tables["samples"]["flagged"].any() else logging.INFO, "%s", verdict)
+        tell(logger, verdict, is_alarm=bool(alarms) or tables["samples"]["flagged"].any())
 
         # write
         config = {"batch_key": batch_key, **asked, "sample_key": sample_key, "edit": method.name, "strength": strength}

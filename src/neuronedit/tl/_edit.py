@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import torch
 from anndata import AnnData
 
 from .. import _slots
@@ -11,8 +12,8 @@ from .._data.check import Selector, open_adata
 from .._data.design import Design
 from .._data.output import Output
 from .._data.record import Record, Tool
+from .._progress import shows_progress
 from ..engine.alarms import check_roles, check_scale
-from ..engine.apply import computing
 from ..engine.fit import Edit, pack_edits
 from ..engine.report import ensemble_to_uns
 from ..engine.write import write_edit
@@ -21,6 +22,7 @@ from ._space import find_space, training_planned
 EditName = Literal["auto", "paper", "percentile", "shift", "affine", "gaussian_ot", "local", "transport"]
 
 
+@shows_progress
 def edit(
     adata: AnnData,
     groupby: str | None = None,
@@ -186,7 +188,7 @@ def edit(
     how: dict[str, Any] = {"accelerator": accelerator, "rng": rng, "copy": copy}
     with training_planned(adata, space, **how) as (adata, space):
         # compute
-        with computing():
+        with torch.no_grad():
             fitted = method.fit(space, design)
 
         # write

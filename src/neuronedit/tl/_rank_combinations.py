@@ -14,6 +14,7 @@ from .._data.check import check_features, open_adata
 from .._data.design import read_treatments
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
+from .._progress import shows_progress
 from ._combine import combine, name_combination
 from ._edit import EditName
 
@@ -21,6 +22,7 @@ from ._edit import EditName
 Score = str | Mapping[str, tuple[float | None, float | None]] | Callable[[AnnData], float]
 
 
+@shows_progress
 def rank_combinations(
     adata: AnnData,
     groupby: str,

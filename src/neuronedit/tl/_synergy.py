@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
 
 from .. import _slots
@@ -14,13 +15,12 @@ from .._data.check import open_adata, select_cells
 from .._data.design import MIN_CELLS, read_treatments
 from .._data.record import Record, Tool, check_free
 from .._data.space import TrainedSpace
-from ..engine.apply import computing
+from .._progress import is_shown, shows_progress, tell
 from ..engine.fit import Edit
 from ..engine.report import list_names
 from ._combine import read_orders
 from ._edit import EditName
 from ._interaction import Generalization, estimate_means, find_departures, measure_generalization
-from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ MAX_FEATURES_IN_VERDICT = 8
 SHRINKING_EDITS = {"auto"}  # they go less far where they are less sure
 
 
+@shows_progress
 def synergy(
     adata: AnnData,
     groupby: str,
@@ -149,19 +150,19 @@ def synergy(
     # compute
     generator = np.random.default_rng(rng)
     few = {name: np.sort(generator.permutation(of_name)[:MAX_CELLS_FOR_MEANS]) for name, of_name in rows.items()}
-    with computing():
+    with torch.no_grad():
         cells = dict(zip(few, space.read_cells(*few.values()), strict=True))
         designs = read_orders(adata, few, control, effects, **labels)
         fitted = {order: method.fit(space, design) for order, design in designs.items()}
         roles = {"control": control, "a": effects[0], "b": effects[1], "both": measured}
-        means = estimate_means(cells, fitted, roles, n_bootstrap, generator, show_progress(progress_bar))
+        means = estimate_means(cells, fitted, roles, n_bootstrap, generator, is_shown())
     features = find_departures(means, space.features, margin, fdr).loc[space.names]
     generalizes = measure_generalization(means, roles, margin, fdr)
 
     # write
     verdict = _summarize_departures(features, generalizes, margin, fdr)
     fails = (generalizes["verdict"] == Generalization.FAILS).any()
-    logger.log(logging.WARNING if fails else logging.INFO, "%s", verdict)
+    tell(logger, verdict, is_alarm=fails)
     config = {"groupby": groupby, "control": control, "effects": list(effects), "measured": measured, "margin": margin}
     config |= {"fdr": fdr, "n_bootstrap": n_bootstrap, "rng": rng, "edit": method.name, "strata": strata}
     config |= {"edit_params": method.params, "layer": space.layer, "key": space.keys}

@@ -16,15 +16,16 @@ from .._data.record import Tool, check_free
 from .._data.space import Scale, name_space_class, write_space
 from .._data.undo import writing
 from .._device import find_device
+from .._progress import is_shown, shows_progress
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
 from ..spaces._base import check_space
-from ._progress import show_progress
 
 logger = logging.getLogger(__name__)
 
 MAX_USUAL_VALUE = 100.0  # no usual transformation gives larger values: arcsinh and log1p of a million are 14
 
 
+@shows_progress
 def train(
     adata: AnnData,
     *,
@@ -138,7 +139,7 @@ def train(
         early_stopping=early_stopping,
         rng=int(np.random.default_rng(rng).integers(2**63)),
         device=find_device(accelerator),
-        progress_bar=show_progress(progress_bar),
+        progress_bar=is_shown(),
         precision=precision,
     )
     check_finite(cells, layer, adata.obs_names, features)
