@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ._app import app_verb
 from ._apply import apply_verb
 from ._combine import combine_verb
 from ._compare import compare_verb
@@ -11,7 +12,7 @@ from ._edit import edit_verb
 from ._inspect import inspect_verb
 from ._verb import Commands, print_version, run_option
 
-VERBS = (correct_verb, edit_verb, combine_verb, apply_verb, compare_verb, inspect_verb, demo_verb)
+VERBS = (correct_verb, edit_verb, combine_verb, apply_verb, compare_verb, inspect_verb, app_verb, demo_verb)
 
 cli = Commands("neuronedit", commands=VERBS)
 cli.params.append(run_option("--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version,

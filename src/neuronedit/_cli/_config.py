@@ -10,7 +10,7 @@ import click
 from ._screen import join_words
 
 ABOUT = ("command", "neuronedit")  # keys that are no arguments: the verb, and the version that wrote the file
-OF_ONE_RUN = ("config", "overwrite", "quiet", "json")  # what concerns one run alone
+OF_ONE_RUN = ("config", "overwrite", "quiet", "progress", "json")  # what concerns one run alone
 
 
 def load_config(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> None:

@@ -17,7 +17,7 @@ from ._options import (
     run_options,
 )
 from ._output import find_goal
-from ._report import check_report, report_record, write_run_report
+from ._report import check_report, report_record, write_run_report, write_verdict_lines
 from ._screen import Outcome, Screen, to_records
 from ._verb import Settings, Verb
 
@@ -61,6 +61,7 @@ def run_correct(screen: Screen, settings: Settings) -> Outcome:
     is_fitted = batches["status"].isin(["corrected", "bridged"])
     outcome = report_record(record, n_fitted=int(is_fitted.sum()), expected=batches.loc[is_fitted, "expected"])
     outcome.tables["batches"] = to_records(batches[BATCH_COLUMNS_SHOWN], "batch")
+    outcome.lines = write_verdict_lines(adata, settings.key_added) if screen.as_json else []
     if "held_out" in record:
         outcome.tables["held_out"] = to_records(record["held_out"], "batch")
     screen.say(outcome.verdict)

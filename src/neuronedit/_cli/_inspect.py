@@ -13,6 +13,7 @@ MIN_RAW_VALUE = 20.0  # arcsinh and log1p end at about 12: what reaches this loo
 MIN_CONTROL_CELLS = 200  # of the control of a batch, for its composition
 MAX_CONTROL_CELLS = 2_000  # of each: enough for shares within some hundredths, in seconds
 MAX_VALUES_LISTED = 8  # of a column of obs
+MAX_VALUES = 500  # of a column that could name batches or controls
 
 
 def run_inspect(screen: Screen, settings: Settings) -> Outcome:
@@ -34,8 +35,9 @@ def run_inspect(screen: Screen, settings: Settings) -> Outcome:
     if panel:
         outcome.tables["panel"] = to_records(adata.var[panel], "feature")
         show_table(screen, "Panel", outcome.tables["panel"])
+    outcome.tables["columns"], outcome.tables["values"] = _describe_columns(adata), _list_values(adata)
+    outcome.tables["layers"], outcome.tables["size"] = _list_layers(adata), [adata.n_obs, adata.n_vars]
     if settings.batch_key is None:
-        outcome.tables["columns"] = _describe_columns(adata)
         show_table(screen, "Columns of obs", outcome.tables["columns"])
     else:
         outcome.tables["batches"] = describe_batches(adata, settings, problems)
@@ -92,6 +94,12 @@ def _transform_if_known(adata: Any, files: Any, settings: Settings, screen: Scre
             problems.add("cofactor", f"{str(error)[0].upper()}{str(error)[1:]}")
             return None
     return transform_cells(adata, files, settings, screen)
+
+
+def _list_values(adata: Any) -> dict[str, list[str]]:
+    """Return the values of the columns of obs that could name batches or controls."""
+    columns = {str(name): adata.obs[name].dropna().unique() for name in adata.obs}
+    return {name: [str(value) for value in values] for name, values in columns.items() if len(values) <= MAX_VALUES}
 
 
 def _describe_columns(adata: Any) -> list[dict[str, Any]]:

@@ -118,6 +118,7 @@ def run_options(*, has_rng: bool = True, has_accelerator: bool = True) -> list[S
         *([accelerator] if has_accelerator else []),
         run_option("--threads", type=click.IntRange(min=1), metavar="N", help="Compute with so many threads.  [default: as many as there are cores]"),
         run_option("--quiet", is_flag=True, help="No progress on stderr; warnings, errors and the verdict stay."),
+        run_option("--progress", is_flag=True, help="Progress bars on stderr where it is no terminal, too: for programs that read them."),
         run_option("--json", is_flag=True, help="Print one JSON object: exit_code, verdict, alarms, tables, files; or exit_code and error."),
     ]  # fmt: skip
 

@@ -59,6 +59,15 @@ def write_run_report(adata: Any, settings: Any, screen: Screen, **shown: Any) ->
     return [settings.report]
 
 
+def write_verdict_lines(adata: Any, key: str) -> list[dict[str, str]]:
+    """Return the verdict in three lines, as a report begins with it."""
+    from .._report._advice import list_alarms, write_lines
+    from .._report._study import read_study
+
+    study = read_study(adata, key, None, None, anonymize=False)
+    return [{"level": str(line.level), "text": line.text} for line in write_lines(study, list_alarms(study))]
+
+
 def describe_edit(adata: Any, key: str) -> tuple[list[str], list[dict[str, Any]]]:
     """Return what was done to cells, in sentences, and the features that moved most as rows."""
     features, support = adata.uns[key]["features"], adata.obs[f"{key}_support"]

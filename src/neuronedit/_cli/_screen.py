@@ -40,6 +40,7 @@ class Outcome:
 
     verdict: str = ""
     alarms: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[dict[str, str]] = field(default_factory=list)  # the verdict in three lines, each with its level
     tables: dict[str, Any] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
     exit_code: ExitCode = ExitCode.DONE
@@ -47,6 +48,7 @@ class Outcome:
     def to_json(self) -> str:
         """Return it as one JSON object."""
         content = {"exit_code": int(self.exit_code), "verdict": self.verdict, "alarms": self.alarms}
+        content |= {"lines": self.lines} if self.lines else {}
         content |= {"tables": self.tables, "files": [str(path) for path in self.files]}
         return json.dumps(to_json_value(content), ensure_ascii=False)
 
@@ -60,12 +62,13 @@ class Screen:
 
     quiet: bool = False
     as_json: bool = False
+    is_followed: bool = False  # by a program that reads the progress
     held: list[str] | None = field(default_factory=list)  # lines; `None` once the work has begun
 
     @property
     def has_bars(self) -> bool:
         """Whether somebody is watching."""
-        return not self.quiet and sys.stderr.isatty()
+        return not self.quiet and (self.is_followed or sys.stderr.isatty())
 
     def say(self, text: str = "") -> None:
         """Print a result, unless it is printed as JSON at the end."""

@@ -46,7 +46,7 @@ class Verb(click.Command):
         from .._progress import showing_progress
 
         settings = Settings(**ctx.params, command=self)
-        screen = Screen(ctx.params.get("quiet", False), ctx.params.get("json", False))
+        screen = Screen(*(ctx.params.get(name, False) for name in ("quiet", "json", "progress")))
         try:
             set_threads(ctx.params.get("threads"))
             with screen.showing_log(), showing_progress(screen.has_bars):
