@@ -83,9 +83,12 @@ def replace_options(text: str) -> str:
     for field in FIELDS.values():
         text = re.sub(rf"--{field.option}\b(?!-)", field.label, text)
     text = re.sub(r"give another name, or --overwrite", "give another name", text)
+    text = text.replace("give another -o", "give another name")
     text = re.sub(r"(?<![\w-])-o(?= )", "the output", text)
     text = re.sub(r"(?<![\w-])--([a-z][a-z-]+)", r"the option --\1 of the command line", text)
-    return text[:1].upper() + text[1:]
+    text = re.sub(r"^metadata\b", "the sample sheet", text)
+    is_name = re.match(r"\S*[./\\_]\S", text)  # of a file, which stays as it is
+    return text if is_name else text[:1].upper() + text[1:]
 
 
 def check_value(name: str, value: object) -> str:

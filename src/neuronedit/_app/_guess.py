@@ -41,7 +41,7 @@ def _find_name(names: Sequence[str], words: Sequence[str]) -> str:
 
 def guess_design(values: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Return the columns of batches and of controls and the value that marks controls, from columns and their values."""
-    several = {name: words for name, words in values.items() if 2 <= len(words) and name not in ("file", "event")}
+    several = {name: words for name, words in values.items() if len(words) >= 2 and name not in ("file", "event")}
     batch = _find_column(several, BATCH_WORDS)
     marking = {name: value for name, words in several.items() if name != batch and (value := guess_control(words))}
     control = _find_column(marking, CONTROL_WORDS) or next(iter(marking), "")

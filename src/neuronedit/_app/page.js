@@ -32,7 +32,7 @@
     columns.forEach(name => head.append(make("th", names[name], isNumber(name) ? "n" : "")));
     for (const row of rows) {
       const line = body.insertRow();
-      columns.forEach(name => line.append(make("td", names[name] === "Used" ? (row[name] ? "yes" : "no") : format(row[name]), isNumber(name) ? "n" : "")));
+      columns.forEach(name => line.append(make("td", names[name] === "Used" ? (row[name] ? "yes" : "no") : format(row[name]), isNumber(name) ? "n" : name === "how" ? "words" : "")));
     }
     const box = make("div", "", "box");
     box.append(table);
@@ -102,7 +102,7 @@
       item.append(button);
       return item;
     });
-    byId("entries").replaceChildren(...(entries.length ? entries : [make("li", "No folders and no .h5ad files are here.")]));
+    byId("entries").replaceChildren(...(entries.length || folder.holds ? entries : [make("li", "No folders and no .h5ad files are here.")]));
     const button = byId("choose-folder");
     button.hidden = !folder.holds;
     button.textContent = `Take this folder (${folder.holds})`;
@@ -243,7 +243,7 @@
     fill(byId("written").querySelector("ul"), isDone ? run.files.map(text => make("li", text)) : []);
     const table = isDone && run.batches.length ? [make("h3", "Batches"), tabulate(run.batches, {
       batch: "Batch", status: "Status", how: "How", n_controls: "Cells of controls", n_samples: "Cells of samples",
-      expected: "Share expected to be closed", outside: "Share outside of the control"})] : [];
+      expected: "Share expected to be closed", outside: "Share of cells outside of the control"})] : [];
     fill(byId("result-batches"), table);
     const key = isDone && run.has_report ? run.name : "";
     if (key !== shownReport) {
