@@ -72,6 +72,7 @@ ALLOWED = {
     | {"torch", "torch_fidelity"},  # Inception, when it is asked for
     # the border: the only rooms below tl that know AnnData
     "_data": {
+        "google_crc32c",
         "anndata",
         "dask",
         "flowutils",
