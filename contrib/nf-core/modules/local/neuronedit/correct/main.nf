@@ -5,7 +5,7 @@ process NEURONEDIT_CORRECT {
     conda "${moduleDir}/environment.yml"
     container "neuronedit:0.1.0"
     // the entry point of the image is neuronedit itself, and Nextflow starts a shell
-    containerOptions { workflow.containerEngine in ['docker', 'podman'] ? "--entrypoint ''" : '' }
+    containerOptions "${workflow.containerEngine in ['docker', 'podman'] ? '--entrypoint=' : ''}"
 
     input:
     tuple val(meta), path(fcs, stageAs: 'fcs/*'), path(metadata), path(panel)
