@@ -7,7 +7,15 @@ from pathlib import Path
 DOCS = Path(__file__).parents[1]
 BUILT = DOCS / "built"
 
-ORDER = ["batch_correction", "fcs_study", "drug_combinations", "unseen_cell_type", "which_method", "images", "large_data"]
+ORDER = [
+    "batch_correction",
+    "fcs_study",
+    "drug_combinations",
+    "unseen_cell_type",
+    "which_method",
+    "images",
+    "large_data",
+]
 """Of the tutorials; others follow by name."""
 
 CARD = """:::{{grid-item-card}} {title}
