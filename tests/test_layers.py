@@ -23,7 +23,7 @@ ALLOWED = {
     "_maps": {"torch", "_types"},
     "_progress": {"tqdm"},
     # tensors or arrays in and out: no AnnData
-    "spaces": {"numpy", "torch", "tqdm", "_types", "_blocks", "_device", "_check", "_docs", "_networks"},
+    "spaces": {"_progress", "numpy", "torch", "_types", "_blocks", "_device", "_check", "_docs", "_networks"},
     "edits": {
         "_device",
         "numpy",
