@@ -39,13 +39,13 @@ def _number_models(embedded: dict[str, Any]) -> dict[str, Any]:
     roots = [f"plot-{side}" for side, _ in zip(SIDES, item["roots"], strict=False)]
     text = json.dumps({"document": document, "roots": list(item["roots"])})
     numbers = {model: f"p{i}" for i, model in enumerate(dict.fromkeys(re.findall(r'"(p\d+)"', text)), start=1)}
-    again = json.loads(re.sub(r'"(p\d+)"', lambda match: f'"{numbers[match.group(1)]}"', text))
+    numbered = json.loads(re.sub(r'"(p\d+)"', lambda match: f'"{numbers[match.group(1)]}"', text))
     item = {
         "docid": "cells",
-        "roots": dict(zip(again["roots"], roots, strict=True)),
-        "root_ids": again["roots"],
+        "roots": dict(zip(numbered["roots"], roots, strict=True)),
+        "root_ids": numbered["roots"],
     }
-    return {"documents": {"cells": again["document"]}, "items": [item]}
+    return {"documents": {"cells": numbered["document"]}, "items": [item]}
 
 
 def read_library() -> str:

@@ -21,8 +21,9 @@ NOUNS = {"batch_key": "batch", "sample_key": "sample", "strata": "population", "
 SELECTORS = ("source", "target", "query", "truth")
 COLUMN_OF = {"control": "control_key", "reference": "batch_key", "effects": "groupby"}  # whose values an argument has
 LOCAL_PATH = re.compile(r"^(?:/|~|\\\\|[A-Za-z]:[\\/])")  # how a path that starts at the root of a machine begins
+FOLDERS = re.compile(r"(?<![\w.])(?:~|[A-Za-z]:)?[\\/][^\s'\":,;]*[\\/](?=[^\s'\":,;])")  # of a path in a sentence
 BEFORE_NUMBER = r"(?:(?<=of )|(?<=to )|(?<=as )|(?<=on )|(?<=and )|(?<=\+)|(?<=^)|(?<=\. ))"
-AFTER_NUMBER = r"(?!\.\d|\w|%| (?:of|cells|batches|strata|samples|features?|matched|query)\b)"
+AFTER_NUMBER = r"(?!\.\d|\w|%| (?:%|of|cells|batches|strata|samples|features?|matched|query)(?!\w))"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Names:
         return "=".join(self.everywhere.get(part, part) for part in value.split("="))
 
     def rename_text(self, text: str) -> str:
-        """Return a sentence with all names in it replaced, the longest first."""
+        """Return a sentence with all names in it replaced, the longest first, and without folders."""
+        text = hide_folders(text)
         if not self.everywhere:
             return text
         names = sorted(self.everywhere, key=lambda name: (-len(name), name))
@@ -72,8 +74,6 @@ class Names:
 
     def rename_table(self, table: pd.DataFrame, columns: Mapping[str, str | None]) -> pd.DataFrame:
         """Return a table with all words in it renamed; ``columns`` says of which column of obs those of a column are."""
-        if not self.everywhere:
-            return table
         renamed = table.copy()
         renamed.index = pd.Index([self._rename_word(name) for name in table.index], name=table.index.name)
         for name in table:
@@ -92,6 +92,11 @@ def _make_pattern(name: str) -> str:
     if name.isdigit() and len(name) < 4:
         return BEFORE_NUMBER + re.escape(name) + AFTER_NUMBER
     return rf"(?<!\w){re.escape(name)}(?!\w)"
+
+
+def hide_folders(text: str) -> str:
+    """Return a sentence with only the last part of every path in it that starts at the root of a machine."""
+    return FOLDERS.sub("", text)
 
 
 def find_design_columns(config: Mapping[str, Any]) -> dict[str, str]:
@@ -119,7 +124,9 @@ def make_names(cells: Iterable[AnnData], nouns: Mapping[str, str], config: Mappi
     for column, noun in nouns.items():
         values = {str(value) for one in cells if column in one.obs for value in one.obs[column].dropna().unique()}
         values |= {str(value) for value in _list_named(config, column)}
-        values -= {f"{a}+{b}" for a, b in itertools.permutations(config.get("effects") or [], 2)}  # named by their parts
+        values -= {
+            f"{a}+{b}" for a, b in itertools.permutations(config.get("effects") or [], 2)
+        }  # named by their parts
         new = {value: ntpath.basename(value.rstrip("/\\")) for value in sorted(values) if LOCAL_PATH.match(value)}
         if anonymize:
             hidden = [value for value in sorted(values) if value not in PLAIN_WORDS]
