@@ -103,6 +103,7 @@
   function copyForPrint() {
     for (const {side, plot} of models) {
       const view = Bokeh.index.get_by_id(plot.id), image = byId(`printed-${side}`);
+      view.paint?.();  // at once, in the colours of paper
       image.src = view.export("png", true).canvas.toDataURL();
       image.alt = byId(`plot-${side}`).getAttribute("aria-label");
     }
