@@ -53,9 +53,9 @@ TITLES = {
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_writes_a_report(folder, verb):
     result = call(verb, *VERBS[verb], *REPORT, "--json")
-    said = json.loads(result.stdout)
-    assert said["exit_code"] != BAD_INPUT, said
-    assert said["files"][-1] == "report.html"
+    outcome = json.loads(result.stdout)
+    assert outcome["exit_code"] != BAD_INPUT, outcome
+    assert outcome["files"][-1] == "report.html"
     text = (folder / "report.html").read_text()
     assert TITLES.get(verb, "A change applied to a query") in text
     assert f"command: {verb}" in text and str(folder) not in text

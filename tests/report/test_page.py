@@ -31,7 +31,7 @@ SHOWN = {  # by result: sentences that it must hold
     "ensemble": ["By cross-validation", "is expected to be closed", "ensemble of edits", "Folds that were held out"],
     "path": ["0.5", "strength=[0.5, 1.0]"],
     "applied edit": ["The change was fitted on other cells", "ne.tl.apply("],
-    "correction": ["All 2 batches were corrected by their controls to the mean of the batches", "Energy distance of the controls"],
+    "correction": ["Both batches were corrected by their controls to the mean of the batches", "Energy distance of the controls"],
     "held out": ["Of the distance between held-out controls", "Held-out controls, which the correction has not seen"],
     "applied correction": ["A saved correction was applied to the cells of 1 batch."],
     "combination": ["1 combination was predicted in both orders", "B on A", "The two orders agree to"],
@@ -244,7 +244,7 @@ def test_what_cannot_be_reported_is_refused(results, batches, tmp_path):
         ne.report(pd.DataFrame({"method": ["a"]}), path)
     with pytest.raises(ValueError, match="are of cells; a table has none"):
         ne.report(results("table")[0], path, key="compared")
-    with pytest.raises(TypeError, match="adata must be an AnnData, or the table of ne.tl.compare"):
+    with pytest.raises(TypeError, match="adata must be an AnnData or a DataFrame"):
         ne.report("cells.h5ad", path)
     assert not path.exists()
 

@@ -128,7 +128,7 @@ def test_numbers_mean_the_same_everywhere(batches, make):
     np.testing.assert_allclose(
         np.sort(values["after"][adata.var_names[0]][labels["batch"] == "batch 1"]), own, atol=3e-3
     )
-    assert "corrected by their controls to batch 1, the reference" in page.text
+    assert "1 batch was corrected by its control to batch 1, the reference" in page.text
     assert "reference='batch 1'" in page.text
 
 

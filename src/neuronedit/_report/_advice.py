@@ -183,10 +183,14 @@ def _judge_correction(result: Result) -> tuple[Statement, Statement]:
     is_left = batches["status"] == BatchStatus.LEFT_ALONE
     n_corrected = int((~is_left & (batches["status"] != BatchStatus.REFERENCE)).sum())
     n_wanted = len(batches) - int((batches["status"] == BatchStatus.REFERENCE).sum())
-    which = f"All {n_wanted}" if n_corrected == n_wanted else f"{n_corrected} of {n_wanted}"
+    which = f"{n_corrected} of {n_wanted} batches were corrected by their controls"
+    if n_corrected == n_wanted:
+        which = which.replace(f"{n_corrected} of {n_wanted}", "Both" if n_wanted == 2 else f"All {n_wanted}")
+    if n_wanted == 1:
+        which = f"{n_corrected} batch was corrected by its control"
     done = Statement(
         Level.GOOD if n_corrected == n_wanted else Level.CHECK,
-        f"{which} batches were corrected by their controls to {goal}.",
+        f"{which} to {goal}.",
     )
     held_out = result.content.get("held_out")
     if held_out is not None and len(held_out):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ MAX_BYTES = 8_000_000
 
 
 def report(
-    adata: Annotated[AnnData | pd.DataFrame, "an AnnData, or the table of ne.tl.compare"],
+    adata: AnnData | pd.DataFrame,
     path: FilePath,
     *,
     key: str | None = None,
