@@ -7,7 +7,7 @@ import pytest
 from neuronedit._report._advice import ADVICE, LEVEL_OF_ALARM, Level, Statement, _count_alarms
 from neuronedit._report._cells import _find_quota, _rank_within, to_script
 from neuronedit._report._changes import format_signed, make_heat_map, share_shown
-from neuronedit._report._names import Names, find_design_columns, hide_folders
+from neuronedit._report._names import Names, find_design_columns, hide_folders, split_numbers
 from neuronedit.engine.alarms import AlarmKind
 
 
@@ -122,3 +122,8 @@ def test_json_ends_no_script():
 )
 def test_folders_in_sentences(text, shown):
     assert hide_folders(text) == shown
+
+
+def test_names_stand_in_the_order_of_their_numbers():
+    names = ["batch 10", "batch 2", "9", "a", "10b", "B"]
+    assert sorted(names, key=split_numbers) == ["9", "10b", "B", "a", "batch 2", "batch 10"]

@@ -95,7 +95,12 @@ def list_alarms(result: Result) -> list[Statement]:
     """Return the alarms, the most serious first, each once."""
     table = result.content.get("alarms")
     rows = [] if table is None else table.to_dict("records")
-    statements = [Statement(LEVEL_OF_ALARM.get(row["alarm"], Level.CHECK), row["text"], row["alarm"]) for row in rows]
+    statements = [
+        Statement(
+            LEVEL_OF_ALARM.get(row["alarm"], Level.CHECK), row["text"][:1].upper() + row["text"][1:], row["alarm"]
+        )
+        for row in rows
+    ]
     samples = result.content.get("samples")
     if samples is not None and len(samples) and samples["flagged"].any():
         statements.append(Statement(LEVEL_OF_ALARM[FLAGGED], _describe_flagged(samples), FLAGGED))

@@ -11,6 +11,7 @@ from sklearn.cluster import KMeans
 
 from .._data.record import Tool
 from ..metrics._coverage import name_cluster
+from ._names import split_numbers
 from ._result import Result
 
 MAX_CELLS_DRAWN = 20_000  # for distributions and compositions: a share of a batch's cells is then known within 1 %
@@ -161,12 +162,12 @@ def _pack_labels(labels: pd.DataFrame, name: str, title: str, shown: np.ndarray)
     return {"title": title, "names": names, "codes": base64.b64encode(codes.astype("<u2").tobytes()).decode()}
 
 
-def order_roles(name: str) -> tuple[int, str]:
-    """Sort roles as they are read, source before target and query, and other names by the alphabet."""
+def order_roles(name: str) -> tuple[int, list[tuple[int, int, str]]]:
+    """Sort roles as they are read, source before target and query, and other names by the alphabet and by their numbers."""
     if name in ROLES_IN_ORDER:
-        return (ROLES_IN_ORDER.index(name), name)
+        return (ROLES_IN_ORDER.index(name), [])
     ends = [i for i, end in enumerate(ENDS_IN_ORDER) if end and name.endswith(end)]
-    return (len(ROLES_IN_ORDER) + (ends[0] if ends else ENDS_IN_ORDER.index("")), name)
+    return (len(ROLES_IN_ORDER) + (ends[0] if ends else ENDS_IN_ORDER.index("")), split_numbers(name))
 
 
 def to_script(content: Any) -> str:

@@ -164,7 +164,7 @@ def tabulate_composition(result: Result, sample: CellSample) -> tuple[list[str],
         groups = labels["batch"] + ": " + labels["role"] + "s"
     shares = pd.crosstab(labels["population"], groups, normalize="columns")
     order = list(dict.fromkeys(labels["population"].value_counts().index))
-    names = sorted(shares, key=lambda name: (name.rpartition(": ")[0], order_roles(name.rpartition(": ")[2])))
+    names = sorted(shares, key=lambda name: [order_roles(part) for part in name.rpartition(": ")[::2]])
     return names, [(str(one), [float(shares.loc[one, name]) for name in names]) for one in order]
 
 
@@ -175,7 +175,7 @@ def measure_controls(result: Result, sample: CellSample, rng: int) -> list[tuple
     batches = sample.labels["batch"].to_numpy()
     is_control = (sample.labels["role"] == "control").to_numpy()
     generator, rows = np.random.default_rng(rng), []
-    for batch in sorted(set(batches[is_control])):
+    for batch in sorted(set(batches[is_control]), key=order_roles):
         own, others = (np.flatnonzero(is_control & mask) for mask in (batches == batch, batches != batch))
         if min(len(own), len(others)) < 2:
             continue

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
@@ -117,8 +118,8 @@ def find_design_columns(config: Mapping[str, Any]) -> dict[str, str]:
     return columns
 
 
-def make_names(cells: Iterable[AnnData], nouns: Mapping[str, str], config: Mapping[str, Any], anonymize: bool) -> Names:
-    """Return how the values of these columns are called; the others keep their names, of paths the last part."""
+def make_names(cells: Iterable[AnnData], nouns: Mapping[str, str], config: Mapping[str, Any], rng: int | None) -> Names:
+    """Return how the values of these columns are called: as they are, of paths the last part; by numbers if ``rng`` draws these."""
     cells = list(cells)
     renamed: dict[str, dict[str, str]] = {}
     for column, noun in nouns.items():
@@ -128,11 +129,18 @@ def make_names(cells: Iterable[AnnData], nouns: Mapping[str, str], config: Mappi
             f"{a}+{b}" for a, b in itertools.permutations(config.get("effects") or [], 2)
         }  # named by their parts
         new = {value: ntpath.basename(value.rstrip("/\\")) for value in sorted(values) if LOCAL_PATH.match(value)}
-        if anonymize:
-            hidden = [value for value in sorted(values) if value not in PLAIN_WORDS]
-            new = {value: f"{noun} {i}" for i, value in enumerate(hidden, start=1)}
+        if rng is not None:
+            hidden = sorted(values - PLAIN_WORDS)
+            numbers = np.random.default_rng(rng).permutation(len(hidden)) + 1  # "sample 7" need not be "Patient 7"
+            new = {value: f"{noun} {number}" for value, number in zip(hidden, numbers, strict=True)}
         renamed[column] = new
     return Names(renamed)
+
+
+def split_numbers(name: str) -> list[tuple[int, int, str]]:
+    """Sort names as people do: those with a 2 before those with a 10."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def _list_named(config: Mapping[str, Any], column: str) -> list[Any]:

@@ -86,7 +86,8 @@ def report(
         of the cells that are shown.
     anonymize
         Call all values of the columns of the design (batches, samples, donors, files, treatments, strata) by numbers, "sample 1", in
-        tables, sentences, figures and settings. Names of columns and of markers stay.
+        tables, sentences, figures and settings. Which has which number is drawn with ``rng``. Names of columns and of markers
+        stay, and values such as "control".
     overwrite
         Replace the file if it exists.
     %(rng)s
@@ -138,7 +139,7 @@ def write_report(
     if isinstance(adata, pd.DataFrame):
         result = read_table(adata, key, measured, populations)
     else:
-        result = read_result(adata, key, measured, populations, anonymize=anonymize)
+        result = read_result(adata, key, measured, populations, number_by=rng if anonymize else None)
     sample = draw_cells(result, rng) if result.parts else None
 
     # write
@@ -247,6 +248,7 @@ def describe_given(result: Result) -> dict[str, Any]:
         given["counts"] = [
             (str(name), [int(row.get(role, 0)) for role in given["roles"]]) for name, row in table.iterrows()
         ]
+        given["counts"] = sorted(given["counts"], key=lambda row: order_roles(row[0]))
     if "sample" in labels:
         table = labels.groupby(["batch", "sample", "role"], observed=True).size().reset_index(name="n_cells")
         known = result.content.get("samples")
@@ -257,7 +259,8 @@ def describe_given(result: Result) -> dict[str, Any]:
     for name in ("batches", "held_out", "orders"):
         table = result.content.get(name)
         if table is not None:
-            given[name] = [(str(index), row) for index, row in zip(table.index, table.to_dict("records"), strict=True)]
+            rows = [(str(index), row) for index, row in zip(table.index, table.to_dict("records"), strict=True)]
+            given[name] = sorted(rows, key=lambda row: order_roles(row[0]))
     return given
 
 

@@ -93,9 +93,12 @@ def find_record(adata: AnnData, key: str | None) -> Record:
 
 
 def read_result(
-    adata: AnnData, key: str | None, measured: AnnData | None, populations: str | None, *, anonymize: bool
+    adata: AnnData, key: str | None, measured: AnnData | None, populations: str | None, *, number_by: int | None
 ) -> Result:
-    """Read all that a report shows of a result; whatever can be refused is refused here."""
+    """Read all that a report shows of a result; whatever can be refused is refused here.
+
+    ``number_by`` is the seed of the numbers that take the place of names; `None` keeps these.
+    """
     adata = open_adata(adata)
     record = find_record(adata, key)
     if measured is not None and (record.tool is not Tool.COMBINE or "layers" in record.content and len(record.layers)):
@@ -105,7 +108,7 @@ def read_result(
     if populations is not None:
         get_labels(cells[0], populations)
         columns.setdefault(populations, populations)
-    names = make_names(cells, columns, record.config, anonymize)
+    names = make_names(cells, columns, record.config, number_by)
     population_column = populations or _find_populations(cells, record.config)
     parts, states = READERS[record.tool](cells, record, population_column)
     renamed = [Part(one.adata, one.rows, _rename_labels(one.labels, record, names, population_column), one.layers)
