@@ -114,7 +114,7 @@ def tries(seed: int, long: bool) -> Iterator[Try]:
     import neuronedit as ne
 
     drawn = random.Random(seed)
-    for room in ne.__all__:
+    for room in ne.ROOMS:
         calls = [
             (f"{room}.{name}", parameter, label)
             for name in list_callables(room)

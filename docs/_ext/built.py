@@ -90,7 +90,7 @@ def first_figure():
         from neuronedit._cli import main
 
         with tempfile.TemporaryDirectory() as folder:
-            if main(["demo", "--output", folder]):
+            if main(["demo", "--output", folder]) not in (0, 3, 4):  # with 3 and 4 the figure is drawn, too
                 raise RuntimeError("neuronedit demo failed")
             (BUILT / "biaxial.png").write_bytes((Path(folder) / "biaxial.png").read_bytes())
 

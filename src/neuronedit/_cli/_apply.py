@@ -12,10 +12,11 @@ from ._options import (
     input_options,
     method_option,
     output_options,
+    report_options,
     run_options,
 )
 from ._output import find_goal
-from ._report import describe_edit, report_record
+from ._report import check_report, describe_edit, report_record, write_run_report
 from ._screen import Outcome, Screen
 from ._verb import Settings, Verb, refuse
 
@@ -30,7 +31,7 @@ def run_apply(screen: Screen, settings: Settings) -> Outcome:
     # check and read
     check_key(settings.key_added, "--key-added")
     files = find_input(settings)
-    goal = find_goal(settings, files)
+    goal = find_goal(settings, files, check_report(settings))
     model: Any = ne.io.load_model(settings.model)
     is_correction = any(find_tool(record) is Tool.CORRECT for record in model.uns.values())
     if not settings.query and not is_correction and not settings.all_cells:
@@ -60,7 +61,8 @@ def run_apply(screen: Screen, settings: Settings) -> Outcome:
         sentences, outcome.tables["features"] = describe_edit(adata, settings.key_added)
     for text in (outcome.verdict, *sentences):
         screen.say(text)
-    outcome.files = goal.write(adata, settings, screen)
+    outcome.files = [*goal.write(adata, settings, screen)]
+    outcome.files += write_run_report(adata, settings, screen, key=settings.key_added)
     return outcome
 
 
@@ -80,6 +82,7 @@ apply_verb = Verb(
         method_option("--strength", type=float, metavar="X", default=1.0, help="Share of the change that is applied: 0 leaves the cells alone."),
         method_option("--bounds", type=float, nargs=2, metavar="LOW HIGH", help="Clip the changed values to this range."),
         *output_options("edited", OUTPUT_HELP),
+        *report_options(),
         *run_options(has_rng=False),
     ],
 )  # fmt: skip

@@ -12,10 +12,11 @@ from ._options import (
     input_options,
     method_options,
     output_options,
+    report_options,
     run_options,
 )
 from ._output import find_goal
-from ._report import report_record
+from ._report import check_report, report_record, write_run_report
 from ._screen import Outcome, Screen, to_records
 from ._verb import Settings, Verb
 
@@ -31,7 +32,7 @@ def run_combine(screen: Screen, settings: Settings) -> Outcome:
     # check and read
     check_key(settings.key_added, "--key-added")
     files = find_input(settings)
-    goal = find_goal(settings, files, [("--save-model", settings.save_model)], fcs=False)
+    goal = find_goal(settings, files, [("--save-model", settings.save_model), *check_report(settings)], fcs=False)
     adata = files.read(settings, screen)
     control = read_value(adata, settings.groupby, settings.control)
     effects = read_values(adata, settings.groupby, settings.effect)
@@ -60,6 +61,7 @@ def run_combine(screen: Screen, settings: Settings) -> Outcome:
         ne.io.save_model(adata, settings.save_model, key="neuronedit")
         model = [settings.save_model]
     outcome.files = [*goal.write(predicted, settings, screen), *model]
+    outcome.files += write_run_report(predicted, settings, screen, key=settings.key_added, measured=adata)
     return outcome
 
 
@@ -78,6 +80,7 @@ combine_verb = Verb(
         *method_options("auto", "How an effect is learnt, as in neuronedit edit.", "Column whose values are held out in turn, such as cell types or donors."),
         *output_options("combined", "A name that ends in .h5ad or .zarr; else what the input is."),
         SAVE_MODEL,
+        *report_options(),
         *run_options(),
     ],
 )  # fmt: skip

@@ -15,9 +15,11 @@ from ._options import (
     method_option,
     output_option,
     population_options,
+    report_options,
     run_options,
 )
-from ._output import check_output_table
+from ._output import check_output_files
+from ._report import check_report, write_run_report
 from ._screen import ExitCode, Outcome, Screen, to_records
 from ._verb import Settings, Verb
 
@@ -28,8 +30,7 @@ def run_compare(screen: Screen, settings: Settings) -> Outcome:
 
     # check and read
     files = find_input(settings)
-    if settings.output is not None:
-        check_output_table(settings.output, files, settings)
+    check_output_files([("-o", settings.output), *check_report(settings)], files, settings)
     adata = files.read(settings, screen)
     groups = read_populations_of(adata, settings, "source", "target", "query", "truth")
     check_comparison(adata, settings, groups)
@@ -41,6 +42,8 @@ def run_compare(screen: Screen, settings: Settings) -> Outcome:
     how: dict[str, Any] = {"n_seeds": settings.n_seeds, "n_bootstrap": settings.n_bootstrap, "rng": settings.rng}
     how |= {"methods": list(settings.method) or None, "metrics": list(settings.metric) or None}
     how |= {"accelerator": settings.accelerator, "progress_bar": screen.has_bars, "layer": layer}
+    if settings.report is not None:
+        how["key_added"] = name_predictions(adata)
     table = ne.tl.compare(adata, settings.groupby, **groups, **how)
 
     # report and write
@@ -61,7 +64,17 @@ def run_compare(screen: Screen, settings: Settings) -> Outcome:
     if settings.output is not None:
         write_table(table, settings.output)
         outcome.files = [settings.output]
+    outcome.files += write_run_report(adata, settings, screen, key=how.get("key_added"))
     return outcome
+
+
+def name_predictions(adata: Any) -> str:
+    """Return a key for the predictions, which a report shows, that nothing in the cells has."""
+    taken = {*map(str, adata.uns), *map(str, adata.layers)}
+    key = "compared"
+    while any(name == key or name.startswith(f"{key}_") for name in taken):
+        key = f"{key}_again"
+    return key
 
 
 def check_comparison(adata: Any, settings: Settings, groups: dict[str, Any]) -> None:
@@ -115,6 +128,7 @@ compare_verb = Verb(
         method_option("--n-bootstrap", type=click.IntRange(min=0), metavar="N", default=100, help="Bootstrap samples behind the intervals; 0 leaves them out."),
         output_option("--output", "-o", type=FILE, metavar="CSV", help="Also write the table, with intervals and seconds, to this file."),
         output_option("--overwrite", is_flag=True, help="Replace it if it exists."),
+        *report_options(),
         *run_options(),
     ],
 )  # fmt: skip

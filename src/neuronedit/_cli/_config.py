@@ -76,21 +76,42 @@ def _to_argument(parameter: click.Parameter, value: Any, path: Path) -> Any:
 
 def format_config(command: click.Command, settings: Any, path: Path, project: Path) -> str:
     """Return the YAML that repeats a run, as it stands at a path; what lies in the project's folder is named relative to it."""
-    from importlib.metadata import version
-
     import yaml
 
-    release = version("neuronedit")
-    content: dict[str, Any] = {"command": command.name, "neuronedit": release}
-    written: list[click.Parameter] = []  # some have two names
-    for name, parameter in _name_parameters(command).items():
-        value = getattr(settings, str(parameter.name), None)
-        if parameter in written or parameter.name in OF_ONE_RUN or value is None or value == ():
-            continue
+    content = _head(command)
+    for name, parameter, value in _list_given(command, settings):
         content[name] = _to_yaml(value, (path.parent, project) if isinstance(parameter.type, click.Path) else None)
-        written.append(parameter)
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
     return f"# Repeats the run that wrote what is beside it: neuronedit {command.name} --config {path.name}\n{text}"
+
+
+def list_arguments(command: click.Command, settings: Any, *, has_paths: bool) -> dict[str, Any]:
+    """Return the arguments of a run as they may be shown to others: of paths their names alone, or none of them."""
+    content = _head(command)
+    for name, parameter, value in _list_given(command, settings):
+        if not isinstance(parameter.type, click.Path):
+            content[name] = list(value) if isinstance(value, tuple) else value
+        elif has_paths:
+            content[name] = [Path(one).name for one in value] if isinstance(value, tuple) else Path(value).name
+    return content
+
+
+def _head(command: click.Command) -> dict[str, Any]:
+    """Return the keys that are no arguments: the verb and the version."""
+    from importlib.metadata import version
+
+    return {"command": command.name, "neuronedit": version("neuronedit")}
+
+
+def _list_given(command: click.Command, settings: Any) -> list[tuple[str, click.Parameter, Any]]:
+    """Return the arguments of a run that are of more than this run: their names, parameters and values."""
+    given: list[tuple[str, click.Parameter, Any]] = []
+    for name, parameter in _name_parameters(command).items():
+        value = getattr(settings, str(parameter.name), None)
+        is_written = any(parameter is other for _, other, _ in given)  # some have two names
+        if not is_written and parameter.name not in OF_ONE_RUN and value is not None and value != ():
+            given.append((name, parameter, value))
+    return given
 
 
 def _to_yaml(value: Any, folders: tuple[Path, Path] | None) -> Any:

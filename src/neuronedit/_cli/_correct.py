@@ -13,10 +13,11 @@ from ._options import (
     input_options,
     method_options,
     output_options,
+    report_options,
     run_options,
 )
 from ._output import find_goal
-from ._report import report_record
+from ._report import check_report, report_record, write_run_report
 from ._screen import Outcome, Screen, to_records
 from ._verb import Settings, Verb
 
@@ -40,7 +41,7 @@ def run_correct(screen: Screen, settings: Settings) -> Outcome:
     # check and read
     check_key(settings.key_added, "--key-added")
     files = find_input(settings)
-    goal = find_goal(settings, files, [("--save-model", settings.save_model)])
+    goal = find_goal(settings, files, [("--save-model", settings.save_model), *check_report(settings)])
     adata = files.read(settings, screen)
     goal.check_cells(adata)
     asked = read_correction(adata, settings)
@@ -67,6 +68,7 @@ def run_correct(screen: Screen, settings: Settings) -> Outcome:
         screen.say(f"  {batch}: {how}")
     model = save_fitted(adata, settings, screen)
     outcome.files = [*goal.write(adata, settings, screen), *model]
+    outcome.files += write_run_report(adata, settings, screen, key=settings.key_added)
     return outcome
 
 
@@ -123,6 +125,7 @@ correct_verb = Verb(
                         "Column with cell types that controls and samples share."),
         *output_options("corrected", OUTPUT_HELP),
         SAVE_MODEL,
+        *report_options(),
         *run_options(),
     ],
 )  # fmt: skip

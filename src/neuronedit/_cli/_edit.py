@@ -17,10 +17,11 @@ from ._options import (
     output_option,
     output_options,
     population_options,
+    report_options,
     run_options,
 )
 from ._output import find_goal
-from ._report import describe_edit, report_record
+from ._report import check_report, describe_edit, report_record, write_run_report
 from ._screen import Outcome, Screen
 from ._verb import Settings, Verb, refuse
 
@@ -36,7 +37,11 @@ def run_edit(screen: Screen, settings: Settings) -> Outcome:
     check_key(settings.key_added, "--key-added")
     files = find_input(settings)
     check_image(settings.biaxial)
-    goal = find_goal(settings, files, [("--biaxial", settings.biaxial), ("--save-model", settings.save_model)])
+    goal = find_goal(
+        settings,
+        files,
+        [("--biaxial", settings.biaxial), ("--save-model", settings.save_model), *check_report(settings)],
+    )
     adata = files.read(settings, screen)
     goal.check_cells(adata)
     check_features(adata, *filter(None, (settings.x, settings.y)))
@@ -61,6 +66,7 @@ def run_edit(screen: Screen, settings: Settings) -> Outcome:
     image = [] if settings.biaxial is None else [draw_edit(adata, settings, groups, layer, outcome, screen)]
     model = save_fitted(adata, settings, screen)
     outcome.files = [*goal.write(adata, settings, screen), *image, *model]
+    outcome.files += write_run_report(adata, settings, screen, key=settings.key_added)
     return outcome
 
 
@@ -126,6 +132,7 @@ edit_verb = Verb(
         output_option("--biaxial", type=FILE, metavar="PNG", help="Also draw the cells before and after."),
         output_option("--x", metavar="FEATURE", help="On the x axis of it.  [default: what the edit moves most]"),
         output_option("--y", metavar="FEATURE", help="On the y axis of it.  [default: what it moves second most]"),
+        *report_options(),
         *run_options(),
     ],
 )  # fmt: skip

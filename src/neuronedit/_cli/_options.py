@@ -88,6 +88,14 @@ def output_options(key_added: str, output_help: str) -> list[SectionOption]:
     ]  # fmt: skip
 
 
+def report_options() -> list[SectionOption]:
+    """Return what says whether a report is written, and under which names."""
+    return [
+        output_option("--report", type=FILE, metavar="HTML", help="Also write a report of the run: one HTML file, to read and to show."),
+        output_option("--anonymize", is_flag=True, help="In the report, call samples, batches, donors, files and treatments by numbers."),
+    ]  # fmt: skip
+
+
 OUTPUT_HELP = "A name that ends in .h5ad or .zarr; else what the input is, for FCS files a folder. A folder for FCS files may end in '/'."
 
 SAVE_MODEL = output_option(

@@ -77,11 +77,18 @@ def find_goal(
     return Goal(path, kind, config, settings.overwrite)
 
 
-def check_output_table(path: Path, files: InputFiles, settings: Any) -> None:
-    """Refuse a table that may not be written, or that is read."""
-    if any(_is_same(path, one) for one in (*files.paths, *list_besides(settings))):
-        refuse(f"{path} is read; give another -o.")
-    check_file(path, overwrite=settings.overwrite)
+def check_output_files(outputs: Sequence[tuple[str, Path | None]], files: InputFiles, settings: Any) -> None:
+    """Refuse files that may not be written, that are read, or that are written twice; each comes with its option."""
+    written: list[tuple[str, Path]] = []
+    for label, path in outputs:
+        if path is None:
+            continue
+        if any(_is_same(path, one) for one in (*files.paths, *list_besides(settings))):
+            refuse(f"{path} is read; give another {label}.")
+        if same := next((what for what, one in written if _is_same(one, path)), None):
+            refuse(f"{label} {path}: {same} names it as well; give another name.")
+        check_file(path, overwrite=settings.overwrite)
+        written.append((label, path))
 
 
 def check_file(path: Path, *, overwrite: bool) -> None:

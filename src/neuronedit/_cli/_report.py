@@ -1,8 +1,11 @@
 """How a run ended, from the record that a tool has left."""
 
+from pathlib import Path
 from typing import Any
 
-from ._screen import ExitCode, Outcome, to_records
+from ._config import list_arguments
+from ._screen import ExitCode, Outcome, Screen, to_records
+from ._verb import refuse
 
 MIN_EXPECTED = 0.01  # share of the distance that is expected to be closed, below which nothing is
 
@@ -29,6 +32,33 @@ def report_record(record: Any, *, n_fitted: int, expected: Any = ()) -> Outcome:
         if n_fitted and n_alarms < n_fitted:
             verdict += f" Nothing generalizes: less than {MIN_EXPECTED} of the distance is expected to be closed."
     return Outcome(verdict=verdict, alarms=rows, exit_code=code)
+
+
+def check_report(settings: Any) -> list[tuple[str, Path | None]]:
+    """Return the report among the files to write, once it is known that one can be made."""
+    if settings.report is None:
+        if settings.anonymize:
+            refuse("--anonymize is of a report: name its file with --report.")
+        return []
+    if settings.report.suffix.lower() not in (".html", ".htm"):
+        refuse(f"--report {settings.report}: a report is an HTML file; give a name that ends in .html.")
+    from .._report._report import check_packages
+
+    check_packages()
+    return [("--report", settings.report)]
+
+
+def write_run_report(adata: Any, settings: Any, screen: Screen, **shown: Any) -> list[Path]:
+    """Write the report of a run, if it is asked for; return what was written."""
+    if settings.report is None:
+        return []
+    from .._report._report import write_report
+
+    screen.step(f"Writing {settings.report}.")
+    command = list_arguments(settings.command, settings, has_paths=not settings.anonymize)
+    how = {"anonymize": settings.anonymize, "overwrite": True}  # whether it may be replaced was asked before any work
+    write_report(adata, settings.report, command=command, **shown, **how)
+    return [settings.report]
 
 
 def describe_edit(adata: Any, key: str) -> tuple[list[str], list[dict[str, Any]]]:

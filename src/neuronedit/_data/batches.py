@@ -69,7 +69,7 @@ def read_batches(
     """
     labels = get_labels(adata, batch_key)
     names = sorted(labels.unique(), key=str)
-    is_control, held_out = _read_controls(adata, control_key, control, held_out_controls)
+    is_control, held_out = read_controls(adata, control_key, control, held_out_controls)
     used = is_control & ~held_out
     is_in = {name: (labels == name).to_numpy() for name in names}
     n_controls = {name: int((used & is_in[name]).sum()) for name in names}
@@ -109,7 +109,7 @@ def read_batches(
     return corrections, held_out
 
 
-def _read_controls(
+def read_controls(
     adata: AnnData, control_key: str, control: Any, held_out_controls: Selector | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the masks of all controls and of those that are held out."""

@@ -104,7 +104,7 @@ def densities(
     axes = panels(len(features), ax, n_columns=DENSITIES_IN_A_ROW, size=(1.6, 1.6), room=0.8, names=in_legend)
     for i, (feature, panel) in enumerate(zip(features, axes, strict=True)):
         for role, style in styles.items():
-            panel.plot(*_estimate_density(cells[role][:, i]), **style)
+            panel.plot(*estimate_density(cells[role][:, i]), **style)
         low, high = np.array([np.quantile(values[:, i], [0.001, 0.999]) for values in cells.values()]).T
         margin = 0.05 * (high.max() - low.min()) or 1.0
         panel.set_title(feature, fontsize="medium")
@@ -117,7 +117,7 @@ def densities(
     return finish(axes, show=show, return_fig=return_fig)
 
 
-def _estimate_density(values: np.ndarray, n_bins: int = 200) -> tuple[np.ndarray, np.ndarray]:
+def estimate_density(values: np.ndarray, n_bins: int = 200) -> tuple[np.ndarray, np.ndarray]:
     """Return a smoothed histogram as a curve from axis to axis; what smoothing moves beyond its ends is folded back."""
     counts, edges = np.histogram(values, bins=n_bins)
     width = edges[1] - edges[0]

@@ -114,7 +114,8 @@ def compare(
         Wall time: an autoencoder that several methods share is trained once for each seed, and counted with the first. And why
         a method failed, its values being NaN; otherwise empty.
 
-    With ``key_added`` the layers are written, and ``uns[key_added]``, which says what they are; nothing else is.
+    With ``key_added`` the layers are written, and ``uns[key_added]``, which says what they are and has this table as ``scores``;
+    nothing else is.
 
     Raises
     ------
@@ -172,6 +173,8 @@ def compare(
         if predicted is not None and seed == rng:
             predictions[name] = predicted
 
+    scored = _sort_methods(pd.DataFrame(table), list(measures))
+
     # write
     if key_added is not None:
         config = {"groupby": groupby, **populations, "methods": list(predictions), "layer": layer, "rng": rng}
@@ -182,8 +185,14 @@ def compare(
                 reader.put(whole, rows["query"], predicted)
                 adata.layers[layers[name]] = whole
                 copy_cofactor(adata, layer, layers[name])
-            Record(key_added, Tool.COMPARE, config, {"layers": names}).write(adata)
-    return _sort_methods(pd.DataFrame(table), list(measures))
+            Record(key_added, Tool.COMPARE, config, {"layers": names, "scores": _keep_scores(scored)}).write(adata)
+    return scored
+
+
+def _keep_scores(scored: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of scores as AnnData can write it: words for methods and metrics, in their order."""
+    kept = scored.astype({"method": str, "metric": str, "error": str})
+    return kept.set_index(pd.Index([str(i) for i in range(len(kept))], dtype=str))
 
 
 def _run_method(
