@@ -99,7 +99,12 @@ def combine_named(_):
     ne.tl.train(adata, space="identity")
     how = {"control": "Secretol free", "effects": ["Secretol", "Hushamab"], "edit": "percentile"}
     both = ne.tl.combine(adata, "condition", **how)
-    return both, {"measured": adata}, ["Secretol", "Hushamab"], ["condition 1", "condition 2", "condition 3", "(predicted)"]
+    return (
+        both,
+        {"measured": adata},
+        ["Secretol", "Hushamab"],
+        ["condition 1", "condition 2", "condition 3", "(predicted)"],
+    )
 
 
 def compare_named(adata):
