@@ -84,6 +84,7 @@ FINE: dict[tuple[str, str, str], str] = {  # function, parameter and value, "*" 
     ("*", "write_to", "unknown word"): "a new store",
     ("*", "write_to", "words"): "a new store",
     ("*", "neurons", "None"): "all of them",
+    ("*", "paired_by", "None"): "nothing is paired",
     ("io.save_model", "path", "unknown word"): "a new file",
     ("io.save_model", "adata", "no cells"): "no cells are saved",
     ("io.save_model", "adata", "inf in X"): "no cells are saved",

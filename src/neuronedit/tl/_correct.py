@@ -162,7 +162,8 @@ def correct(
     """
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
-    edit = edit or ("auto" if strata is None else "percentile")
+    if edit is None:
+        edit = "auto" if strata is None else "percentile"
     method = Edit.of(edit, rng=rng, **edit_params)
     if method.paired_by is not None:
         raise TypeError("'paired_by' is not a parameter of ne.tl.correct: every batch has one control.")
