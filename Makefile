@@ -13,7 +13,7 @@ help:
 	@echo "make test   run the tests"
 	@echo "make lint types"
 	@echo "make docs   build the site from nothing, tutorials and gallery included (QUICK=1: what changed, and no tutorial is run)"
-	@echo "make docs-test   open the built site in chromium, on a wide and on a narrow screen"
+	@echo "make docs-test   open the built site and reports in chromium, on a wide and on a narrow screen"
 	@echo "make attack  damaged files, wrong calls, kills: how does each end? (LONG=1: all of them)"
 	@echo "make bench  redo the tables of the docs, in hours (QUICK=1: a look at them, in minutes)"
 
@@ -55,7 +55,7 @@ docs/_build/html/index.html:
 
 docs-test: docs/_build/html/index.html $(VENV)/docs-test.stamp
 	test -x '$(CHROMIUM)' || apt-get install --yes --no-install-recommends chromium
-	CHROMIUM='$(CHROMIUM)' $(BIN)/python -m pytest docs/test_site.py -q
+	CHROMIUM='$(CHROMIUM)' $(BIN)/python -m pytest docs/test_site.py docs/test_report.py -q
 
 attack: $(VENV)/test.stamp
 	$(BIN)/python attack $(if $(LONG),--long)

@@ -68,10 +68,11 @@ FINE: dict[tuple[str, str, str], str] = {  # function, parameter and value, "*" 
     ("pl.combination", "adata", "nan in X"): "not in a feature that is drawn",
     ("pl.combination", "adata", "inf in X"): "not in a feature that is drawn",
     ("pl.images", "adata", "nan in X"): "not in an image that is drawn",
+    ("pl.images", "adata", "same names"): "names of pixels are not used",
+    ("pl.image_path", "adata", "same names"): "names of pixels are not used",
     ("pl.image_path", "adata", "inf in X"): "not in an image that is drawn",
     ("pl.image_path", "adata", "nan in X"): "not in an image that is drawn",
     ("pl.neurons", "neurons", "zeros"): "drawn twice",
-    ("pl.shift", "adata", "same names"): "names of features are not used",
     ("ensemble.Prior", "alike", "0"): "nothing is expected of it",
     ("ensemble.Prior", "strata", "0"): "nothing is expected of it",
     ("ensemble.Prior", "few_cells", "0"): "nothing is expected of it",
@@ -83,6 +84,7 @@ FINE: dict[tuple[str, str, str], str] = {  # function, parameter and value, "*" 
     ("*", "write_to", "unknown word"): "a new store",
     ("*", "write_to", "words"): "a new store",
     ("*", "neurons", "None"): "all of them",
+    ("*", "paired_by", "None"): "nothing is paired",
     ("io.save_model", "path", "unknown word"): "a new file",
     ("io.save_model", "adata", "no cells"): "no cells are saved",
     ("io.save_model", "adata", "inf in X"): "no cells are saved",
@@ -114,7 +116,7 @@ def tries(seed: int, long: bool) -> Iterator[Try]:
     import neuronedit as ne
 
     drawn = random.Random(seed)
-    for room in ne.__all__:
+    for room in ne.ROOMS:
         calls = [
             (f"{room}.{name}", parameter, label)
             for name in list_callables(room)
@@ -544,7 +546,7 @@ def good_arguments(name: str, parameter: str) -> dict[str, Any]:
         "tl.correct": {"adata": w["cells"].copy(), "batch_key": "batch", "control_key": "role", "reference": "batch_2", "edit": "percentile"},
         "tl.edit": edit | {"edit": "percentile"}, "tl.embed": {"adata": w["plain"].copy(), "model": w["cells"].copy()},
         "tl.rank_neurons": of_key, "tl.train": {"adata": w["plain"].copy(), "widths": (4, 2), "max_epochs": 1},
-        "datasets.celeba": {"root": "none"}, "datasets.simulate_images": {"n_images": 2, "image_shape": (16, 16)},
+        "datasets.celeba": {"root": "none"}, "datasets.fetch": {"dataset": "none"}, "datasets.simulate_images": {"n_images": 2, "image_shape": (16, 16)},
         "datasets.simulate_batches": {"n_cells": 20}, "datasets.simulate_combination": {"n_cells": 20},
     }  # fmt: skip
     if parameter == "layer" and name == "pp.arcsinh":

@@ -145,7 +145,12 @@ def tabulate_scores(results):
     rows = []
     for name, own in sorted(results.groupby("method"), key=lambda item: -item[1]["closed_matched"].mean()):
         closed, matched = own["closed"], own["closed_matched"]
-        shown = [f"{len(own)}", f"{matched.mean():.2f}", f"{matched.min():.2f}", f"{(matched >= GOOD_SHARE).mean():.0%}"]
+        shown = [
+            f"{len(own)}",
+            f"{matched.mean():.2f}",
+            f"{matched.min():.2f}",
+            f"{(matched >= GOOD_SHARE).mean():.0%}",
+        ]
         shown += [f"{closed.mean():.2f}", f"{(closed >= GOOD_SHARE).mean():.0%}", f"{own['seconds'].median():.0f}"]
         rows.append([name, *shown])
     heads = ["method", "splits", "matched: mean", "worst", good, "not matched: mean", good, "seconds"]

@@ -1,17 +1,14 @@
 """The built site in a real browser, on a wide and on a narrow screen: nothing is broken, nothing sticks out, search finds.
 
-``make docs-test`` runs it. ``CHROMIUM`` names the browser. Screenshots are written to ``docs/screenshots``.
+``make docs-test`` runs it. Screenshots are written to ``docs/screenshots``.
 """
 
 import functools
 import http.server
-import os
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 HTML = Path(__file__).parent / "_build" / "html"
 SCREENSHOTS = Path(__file__).parent / "screenshots"
@@ -28,7 +25,6 @@ PAGES = {
     "coming from ComBat": "guide/from_combat.html",
     "not found": "404.html",
 } | ({"tutorial": f"tutorials/{TUTORIALS[0]}.html"} if TUTORIALS else {})
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 BROKEN_IMAGES = "() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
 WITHOUT_ALT_TEXT = "() => [...document.querySelectorAll('.bd-article img')].filter(i => !i.alt.trim()).map(i => i.src)"
@@ -63,21 +59,10 @@ def site():
     server.shutdown()
 
 
-@pytest.fixture(scope="session")
-def browser():
-    """Start the browser."""
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    assert path, "There is no browser: install chromium, or name one with CHROMIUM."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=[*FLAGS, "--disable-sync"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(params=[(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=lambda p: f"{p[0]}-{p[1]}")
-def page(request, browser, site):
+@pytest.fixture
+def page(screen, browser, site):
     """Open a tab that reaches the site alone, and fails the test for whatever goes wrong in it."""
-    width, scheme = request.param
+    width, scheme = screen
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     context.add_init_script("localStorage.setItem('mode', 'auto')")
     page, errors, blocked = context.new_page(), [], []

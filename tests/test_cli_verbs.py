@@ -203,21 +203,6 @@ def test_edit_with_columns_instead_of_groupby(folder):
     assert "Edited 150 of 600 cells" in out and Path("a.png").exists()
 
 
-def test_nothing_generalizes(folder, monkeypatch):
-    real = ne.tl.edit
-
-    def edit(adata, *args, **how):
-        real(adata, *args, **how)
-        text = "Nothing shows that the change generalizes from fold to fold."
-        adata.uns["edited"]["alarms"] = pd.DataFrame(
-            {"alarm": ["does not generalize"], "batch": [""], "text": [text]}, index=["0"]
-        )
-
-    monkeypatch.setattr(ne.tl, "edit", edit)
-    code, out, _ = call("edit", "cells.h5ad", *POPULATIONS, *SMALL, "-o", "out.h5ad", "--json")
-    assert code == 3 and json.loads(out)["exit_code"] == 3 and Path("out.h5ad").exists()
-
-
 def test_strata_that_respond_against_each_other(tmp_path, monkeypatch):
     """What one type shows is the contrary of what another does: that is an exit code of its own."""
     monkeypatch.chdir(tmp_path)
@@ -229,9 +214,10 @@ def test_strata_that_respond_against_each_other(tmp_path, monkeypatch):
     cells[400:800] += np.tile(response, (100, 1))
     anndata.AnnData(cells.astype("f4"), obs=obs).write_h5ad("cells.h5ad")
     groups = ["--groupby", "group", "--source", "a", "--target", "b", "--query", "c", "--strata", "type"]
-    code, out, err = call("edit", "cells.h5ad", *groups, "--space", "pca", "-o", "out.h5ad")
-    assert code == 3, (out, err)
-    assert "Nothing shows that the change generalizes" in out and "edited" in read("out.h5ad").layers
+    code, out, err = call("edit", "cells.h5ad", *groups, "--space", "pca", "-o", "out.h5ad", "--json")
+    assert code == json.loads(out)["exit_code"] == 3, (out, err)
+    verdict = json.loads(out)["verdict"]
+    assert "Nothing shows that the change generalizes" in verdict and "edited" in read("out.h5ad").layers
 
 
 def test_combine(tmp_path, monkeypatch):
@@ -441,7 +427,7 @@ def test_yaml_keeps_words_and_the_command_line_wins(folder):
 # FCS files
 
 
-def write_fcs_file(path, events, channels, markers):
+def write_fcs_file(path, events, channels, markers, **more):
     """Write an FCS 3.1 file of floating point numbers, as the published standard says."""
     raw = events.astype("<f4").tobytes()
     begin, size = 4096, len(raw)
@@ -453,7 +439,7 @@ def write_fcs_file(path, events, channels, markers):
         "$MODE": "L",
     }
     keywords |= {"$BEGINSTEXT": 0, "$ENDSTEXT": 0, "$BEGINANALYSIS": 0, "$ENDANALYSIS": 0, "$NEXTDATA": 0}
-    keywords |= {"$PAR": len(channels), "$TOT": len(events)}
+    keywords |= {"$PAR": len(channels), "$TOT": len(events)} | {f"${name}": value for name, value in more.items()}
     for i, (channel, marker) in enumerate(zip(channels, markers, strict=True), start=1):
         keywords |= {f"$P{i}N": channel, f"$P{i}B": 32, f"$P{i}R": 100_000, f"$P{i}E": "0,0"}
         keywords |= {f"$P{i}S": marker} if marker else {}
@@ -578,30 +564,67 @@ def test_inspect_fcs(study):
     assert code == ALARMS and "give --cofactor" in out and "look raw" in out
 
 
-def test_fcs_readers_are_given_what_was_asked_for(folder, monkeypatch):
-    """Without a file: to be dropped once `read_fcs` takes tables in every version that the tests run on."""
-    given = {}
-
-    def read_fcs(path, **how):
-        given.update(how, path=path)
-        return read("cells.h5ad")
-
-    monkeypatch.setattr(ne.io, "read_fcs", read_fcs)
-    Path("a.fcs").touch()
-    Path("b.FCS").touch()
-    Path("p.csv").touch()
-    call("inspect", "a.fcs", "b.FCS", "--metadata", "p.csv", "--panel", "p.csv", "--compensate")
-    assert given == {
-        "path": [Path("a.fcs"), Path("b.FCS")],
-        "metadata": Path("p.csv"),
-        "panel": Path("p.csv"),
-        "compensate": True,
-    }
-    call("inspect", "a.fcs", "--spillover", "p.csv")
-    assert given == {"path": Path("a.fcs"), "metadata": None, "panel": None, "compensate": Path("p.csv")}
+@pytest.mark.parametrize(
+    "option", [["--compensate"], ["--spillover", "spillover.csv"]], ids=["of the files", "a table"]
+)
+def test_compensation(folder, option):
+    """Two channels that spill over into each other; the table and the files say by how much."""
+    rng = np.random.default_rng(0)
+    true, spillover = rng.gamma(2, 200, (300, 2)), np.array([[1, 0.4], [0.1, 1]])
+    for name in ("a.fcs", "b.FCS"):
+        write_fcs_file(Path(name), true @ spillover, ["FL1", "FL2"], ["CD3", "CD4"], SPILLOVER="2,FL1,FL2,1,0.4,0.1,1")
+    pd.DataFrame(spillover, index=["FL1", "FL2"], columns=["FL1", "FL2"]).to_csv("spillover.csv")
+    pd.DataFrame({"file": ["a.fcs", "b.FCS"], "batch": ["x", "y"]}).to_csv("sheet.csv", index=False)
+    how = ["--metadata", "sheet.csv", "--cofactor", 150, "--space", "identity", "--edit", "shift"]
+    how += ["--groupby", "file", "--source", "a.fcs", "--target", "b.FCS", "--query", "a.fcs", "-o", "out.h5ad"]
+    code, _, err = call("edit", "a.fcs", "b.FCS", *option, *how)
+    assert code == 0, err
+    adata = read("out.h5ad")
+    assert adata.uns["fcs"]["compensated"]
+    np.testing.assert_allclose(adata.X, np.vstack([true, true]), rtol=1e-3, atol=1e-2)
 
 
 # the installed command
+
+
+DRUGS = ["--groupby", "group", "--control", "control_1", "--effect", "control_2", "--effect", "sample_1"]
+TRUTH = [*POPULATIONS, "--truth", "sample_2", "--method", "mean_shift", "--method", "identity"]
+STORY = [  # a command line, its exit code, and a file that it writes
+    (["demo", "--n-cells", "100", "-o", "demo"], {0, 3}, "demo/edited.h5ad"),
+    (["inspect", "cells.h5ad", *BATCHES], {4}, None),  # few controls
+    (["edit", "cells.h5ad", *POPULATIONS, *SMALL, "-o", "a.zarr", "--save-model", "m.safetensors"], {0}, "a.zarr"),
+    (
+        [
+            "apply",
+            "cells.h5ad",
+            "--model",
+            "m.safetensors",
+            "--groupby",
+            "group",
+            "--query",
+            "sample_1",
+            "-o",
+            "b.h5ad",
+        ],
+        {0},
+        "b.h5ad",
+    ),
+    (["correct", "cells.h5ad", *BATCHES, *SMALL, "-o", "c.h5ad"], {0, 4}, "c.h5ad"),
+    (["combine", "cells.h5ad", *DRUGS, *SMALL, "-o", "d.h5ad"], {0, 4}, "d.h5ad"),
+    (["compare", "cells.h5ad", *TRUTH, "-o", "e.csv"], {0}, "e.csv"),
+    (["correct", "nowhere.h5ad", *BATCHES, "-o", "f.h5ad"], {2}, None),
+]
+
+
+def test_every_verb_as_it_is_installed(folder):
+    command = shutil.which("neuronedit", path=Path(sys.executable).parent)
+    command = [command] if command else [sys.executable, "-m", "neuronedit._cli"]
+    assert {arguments[0] for arguments, *_ in STORY} == set(VERBS)
+    for arguments, codes, file in STORY:
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+        assert done.returncode in codes, (arguments, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert file is None or Path(file).exists()
 
 
 def test_in_a_process_of_its_own(folder):

@@ -9,7 +9,9 @@ import pytest
 import neuronedit as ne
 
 MODULES = [
-    f"{room}.{module.name}" for room in ne.__all__ for module in pkgutil.iter_modules(getattr(ne, room).__path__)
+    f"{room}.{module.name}"
+    for room in [*ne.ROOMS, "_report"]
+    for module in pkgutil.iter_modules(importlib.import_module(f"neuronedit.{room}").__path__)
 ]
 
 

@@ -23,7 +23,7 @@ ALLOWED = {
     "_maps": {"torch", "_types"},
     "_progress": {"tqdm"},
     # tensors or arrays in and out: no AnnData
-    "spaces": {"numpy", "torch", "tqdm", "_types", "_blocks", "_device", "_check", "_docs", "_networks"},
+    "spaces": {"_progress", "numpy", "torch", "_types", "_blocks", "_device", "_check", "_docs", "_networks"},
     "edits": {
         "_device",
         "numpy",
@@ -72,6 +72,7 @@ ALLOWED = {
     | {"torch", "torch_fidelity"},  # Inception, when it is asked for
     # the border: the only rooms below tl that know AnnData
     "_data": {
+        "google_crc32c",
         "anndata",
         "dask",
         "flowutils",
@@ -155,8 +156,28 @@ ALLOWED = {
         "_data",
         "io",
     },
+    # a page about a result: its figures are those of pl, and the call that repeats it is one of tl
+    "_report": {
+        "anndata",
+        "bokeh",
+        "jinja2",
+        "matplotlib",
+        "numpy",
+        "pandas",
+        "sklearn",
+        "yaml",
+        "_slots",
+        "_check",
+        "_docs",
+        "_data",
+        "engine",
+        "io",
+        "metrics",
+        "pl",
+        "tl",
+    },
     "_cli": {"_progress", "anndata", "click", "h5py", "matplotlib", "numpy", "pandas", "torch", "yaml", "neuronedit"}
-    | {"_slots", "_data", "engine", "io", "tl"},
+    | {"_slots", "_data", "_report", "engine", "io", "tl"},
     "__init__": set(),
 }
 
@@ -263,7 +284,7 @@ def test_every_public_function_is_documented():
 
     import neuronedit as ne
 
-    for room in ne.__all__:
+    for room in ne.ROOMS:
         for name in getattr(ne, room).__all__:
             thing = getattr(getattr(ne, room), name)
             if isinstance(thing, dict) or not hasattr(thing, "__code__"):

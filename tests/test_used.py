@@ -115,7 +115,7 @@ def test_every_tool_does_what_it_does_without_them(plain, name):
     tables = [TOOLS[name](adata) for adata in (alone, beside)]
     pd.testing.assert_frame_equal(*tables)
     assert set(alone.layers) == set(beside.layers)
-    for layer in alone.layers:
+    for layer in filter(None, alone.layers):  # anndata 0.13 lists X among them
         used = beside[:, plain.var_names].layers[layer]
         if name != "combine":
             np.testing.assert_array_equal(used, alone.layers[layer])

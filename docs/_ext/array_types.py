@@ -30,6 +30,7 @@ CALLS = {
     "tl.compare": lambda adata: ne.tl.compare(
         adata, "group", source="control_1", target="control_2", query="sample_1", methods=["mean_shift"], n_bootstrap=0
     ),
+    "report": lambda adata: (ne.tl.edit(adata, "group", **EDIT), ne.report(adata, fresh(".html"))),
     "pl.biaxial": lambda adata: ne.pl.biaxial(adata, x="IFNg", y="CCR6", groupby="group", layers=[None]),
 }
 

@@ -7,7 +7,15 @@ from pathlib import Path
 DOCS = Path(__file__).parents[1]
 BUILT = DOCS / "built"
 
-ORDER = ["batch_correction", "fcs_study", "drug_combinations", "unseen_cell_type", "which_method", "images", "large_data"]
+ORDER = [
+    "batch_correction",
+    "fcs_study",
+    "drug_combinations",
+    "unseen_cell_type",
+    "which_method",
+    "images",
+    "large_data",
+]
 """Of the tutorials; others follow by name."""
 
 CARD = """:::{{grid-item-card}} {title}
@@ -82,7 +90,7 @@ def first_figure():
         from neuronedit._cli import main
 
         with tempfile.TemporaryDirectory() as folder:
-            if main(["demo", "--output", folder]):
+            if main(["demo", "--output", folder]) not in (0, 3, 4):  # with 3 and 4 the figure is drawn, too
                 raise RuntimeError("neuronedit demo failed")
             (BUILT / "biaxial.png").write_bytes((Path(folder) / "biaxial.png").read_bytes())
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from . import baselines, datasets, edits, ensemble, io, metrics, pl, pp, spaces, tl
     from ._report import report
 
+ROOMS = ["baselines", "datasets", "edits", "ensemble", "io", "metrics", "pl", "pp", "spaces", "tl"]
 __all__ = ["baselines", "datasets", "edits", "ensemble", "io", "metrics", "pl", "pp", "report", "spaces", "tl"]
 
 FUNCTIONS = {"report": "_report"}  # what is no room, and the room that has it
@@ -18,7 +19,7 @@ FUNCTIONS = {"report": "_report"}  # what is no room, and the room that has it
 def __getattr__(name: str) -> Any:
     if name in FUNCTIONS:
         return getattr(import_module(f".{FUNCTIONS[name]}", __name__), name)
-    if name in __all__:
+    if name in ROOMS:
         return import_module(f".{name}", __name__)
     if name == "__version__":
         from importlib.metadata import version

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -9,7 +10,11 @@ from functools import wraps
 from textwrap import fill
 from typing import ParamSpec, TypeVar
 
-from tqdm.auto import tqdm
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # without ipywidgets bars are of letters, and that is all
+    from tqdm.auto import tqdm
+
+__all__ = ["is_shown", "showing_progress", "shows_progress", "tell", "tqdm", "track"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -1,6 +1,7 @@
 """What is not what was written is refused in one sentence; what was only copied, cut or stored is taken."""
 
 import json
+from functools import partial
 
 import anndata
 import numpy as np
@@ -11,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 import neuronedit as ne
 from neuronedit._data.integrity import parse_json
-from neuronedit._data.record import digest_fitted, digest_record
+from neuronedit._data.record import digest, digest_fitted, digest_record
 from neuronedit._data.space import space_id
 from neuronedit.io import _model
 
@@ -316,3 +317,24 @@ def test_a_record_that_a_tool_wrote_again_has_its_own_digest(adata, new):
     ne.tl.bootstrap(adata, n_bootstrap=2)
     assert adata.uns["edited"]["digest"] != before
     ne.tl.apply(new, adata, "group", query="sample_1", key="edited")
+
+
+def test_what_former_versions_signed_is_read(adata, tmp_path, monkeypatch):
+    """Their digests are of the bytes of arrays, not of their checksums."""
+    former = partial(digest, former=True)
+    for module in ("neuronedit._data.record", "neuronedit._data.space", "neuronedit.io._model"):
+        monkeypatch.setattr(f"{module}.digest", former)
+    cells = adata.copy()
+    ne.tl.train(cells, space="pca", n_components=5)
+    ne.tl.edit(cells, "group", source="control_1", target="control_2", query="sample_1", edit="percentile")
+    ne.io.save_model(cells, tmp_path / "former.safetensors")
+    monkeypatch.undo()
+    model = ne.io.load_model(tmp_path / "former.safetensors")
+    again = ne.tl.apply(cells, model, query=cells.obs_names, key_added="again", copy=True)
+    is_query = cells.obs["group"] == "sample_1"
+    np.testing.assert_allclose(again.layers["again"][is_query], cells.layers["edited"][is_query], atol=1e-5)
+    weights = cells.uns["neuronedit"]["weights"]
+    name = next(iter(weights))
+    cells.uns["neuronedit"] = cells.uns["neuronedit"] | {"weights": weights | {name: weights[name] + 1}}
+    with pytest.raises(ne.io.IntegrityError, match="its id is not that"):
+        ne.io.save_model(cells, tmp_path / "changed.safetensors")

@@ -6,7 +6,7 @@ import pytest
 from scipy import sparse
 
 import neuronedit as ne
-from neuronedit.pl._curves import CURVE_STYLES, _estimate_density
+from neuronedit.pl._curves import CURVE_STYLES, estimate_density
 from neuronedit.pl._figure import ROLES, ink
 
 POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
@@ -29,7 +29,7 @@ def curves(ax):
 
 def test_a_density_has_an_area_of_1_and_stays_within_the_values():
     values = np.random.default_rng(0).gamma(2, size=2000) * (np.arange(2000) % 3 > 0)  # a third are zero
-    x, y = _estimate_density(values)
+    x, y = estimate_density(values)
     assert np.trapezoid(y, x) == pytest.approx(1)
     assert x[0] == values.min() and x[-1] == values.max() and (np.diff(x) >= 0).all()
     assert y[0] == y[-1] == 0 and (y >= 0).all()
@@ -40,7 +40,7 @@ def test_a_density_has_an_area_of_1_and_stays_within_the_values():
 
 @pytest.mark.parametrize("values", [np.zeros(50), np.ones(1), np.array([1.0, 2.0])])
 def test_a_density_of_few_or_equal_values(values):
-    x, y = _estimate_density(values)
+    x, y = estimate_density(values)
     assert np.isfinite(x).all() and np.isfinite(y).all() and np.trapezoid(y, x) == pytest.approx(1)
 
 
@@ -59,7 +59,7 @@ def test_the_curves_are_those_of_the_named_cells(adata):
     cells.append(query(adata, "edited")[:, i])
     assert len(ax.lines) == 5
     for line, values, role in zip(ax.lines, cells, CURVE_STYLES, strict=True):
-        np.testing.assert_allclose(line.get_xydata().T, _estimate_density(values), atol=1e-4)
+        np.testing.assert_allclose(line.get_xydata().T, estimate_density(values), atol=1e-4)
         assert line.get_color() == ROLES.get(role, ink(0))
     names = [text.get_text() for text in ax.get_legend().get_texts()]
     assert names == ["source: control_1", "target: control_2", "truth: sample_2", "query: sample_1", "query, edited"]
@@ -72,7 +72,7 @@ def test_truth(adata):
         return curves(ax)[0]
 
     i = adata.var_names.get_loc("IFNg")
-    simulated = np.stack(_estimate_density(query(adata, "truth")[:, i]), axis=1)
+    simulated = np.stack(estimate_density(query(adata, "truth")[:, i]), axis=1)
     np.testing.assert_allclose(third_curve(truth_layer="truth"), simulated, atol=1e-4)
     by_name = third_curve(truth="sample_2")
     np.testing.assert_allclose(third_curve(truth={"batch": "batch_2", "role": "sample"}), by_name)

@@ -397,3 +397,9 @@ def test_files_of_fcs_are_samples():
     samples = adata.uns["corrected"]["samples"]
     assert list(samples["sample"]) == [f"sample_1_{i}.fcs" for i in range(4)]
     assert samples["composition"].notna().all()
+
+
+def test_an_edit_that_is_empty_is_no_default(trained):
+    for empty in ({}, "", 0):
+        with pytest.raises((TypeError, ValueError), match="edit"):
+            ne.tl.correct(trained, "batch", control_key="role", edit=empty)

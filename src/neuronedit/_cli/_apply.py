@@ -61,8 +61,8 @@ def run_apply(screen: Screen, settings: Settings) -> Outcome:
         sentences, outcome.tables["features"] = describe_edit(adata, settings.key_added)
     for text in (outcome.verdict, *sentences):
         screen.say(text)
-    report = write_run_report(adata, settings, screen, key=settings.key_added)
-    outcome.files = [*goal.write(adata, settings, screen), *report]
+    outcome.files = [*goal.write(adata, settings, screen)]
+    outcome.files += write_run_report(adata, settings, screen, key=settings.key_added)
     return outcome
 
 

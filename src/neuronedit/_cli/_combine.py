@@ -60,8 +60,8 @@ def run_combine(screen: Screen, settings: Settings) -> Outcome:
     if settings.save_model is not None:
         ne.io.save_model(adata, settings.save_model, key="neuronedit")
         model = [settings.save_model]
-    report = write_run_report(predicted, settings, screen, key=settings.key_added, measured=adata)
-    outcome.files = [*goal.write(predicted, settings, screen), *model, *report]
+    outcome.files = [*goal.write(predicted, settings, screen), *model]
+    outcome.files += write_run_report(predicted, settings, screen, key=settings.key_added, measured=adata)
     return outcome
 
 

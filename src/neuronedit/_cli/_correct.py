@@ -68,8 +68,8 @@ def run_correct(screen: Screen, settings: Settings) -> Outcome:
     for batch, how in batches["how"].items():
         screen.say(f"  {batch}: {how}")
     model = save_fitted(adata, settings, screen)
-    report = write_run_report(adata, settings, screen, key=settings.key_added)
-    outcome.files = [*goal.write(adata, settings, screen), *model, *report]
+    outcome.files = [*goal.write(adata, settings, screen), *model]
+    outcome.files += write_run_report(adata, settings, screen, key=settings.key_added)
     return outcome
 
 

@@ -8,9 +8,9 @@ import click
 from ._design import train_space
 from ._edit import draw_biaxial
 from ._input import FileKind
-from ._options import FILE, cells_option, example, output_option, run_options
+from ._options import FILE, cells_option, example, output_option, report_options, run_options
 from ._output import Goal
-from ._report import report_record
+from ._report import check_report, report_record, write_run_report
 from ._screen import Outcome, Screen
 from ._verb import Settings, Verb
 
@@ -27,7 +27,7 @@ def run_demo(screen: Screen, settings: Settings) -> Outcome:
     folder: Path = settings.output
     folder.mkdir(parents=True, exist_ok=True)
     file, image, config = (folder / name for name in ("edited.h5ad", "biaxial.png", "edited.neuronedit.yaml"))
-    for path in (file, image, config):
+    for path in (file, image, config, *(path for _, path in check_report(settings) if path)):
         check_goal(path)
 
     # simulate, train and edit
@@ -50,6 +50,7 @@ def run_demo(screen: Screen, settings: Settings) -> Outcome:
     outcome.files = Goal(file, FileKind.H5AD, config, overwrite=True).write(adata, settings, screen)
     draw_biaxial(adata, image, x="IFNg", y="CCR6", groupby="group", layers=[None, "edited", "truth"])
     outcome.files.insert(1, image)
+    outcome.files += write_run_report(adata, settings, screen, key="edited", populations="cell_type")
     screen.say()
     return outcome
 
@@ -100,6 +101,7 @@ demo_verb = Verb(
         cells_option("--n-cells", type=click.IntRange(min=1), metavar="N", default=5_000, help="Cells of each of the four populations."),
         cells_option("--max-epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the cells in the training.  [default: enough for 5,000 steps]"),
         output_option("--output", "-o", type=FILE, default=Path("demo"), metavar="FOLDER", help="Folder to write into."),
+        *report_options(),
         *run_options(),
     ],
 )  # fmt: skip

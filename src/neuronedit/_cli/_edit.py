@@ -37,7 +37,11 @@ def run_edit(screen: Screen, settings: Settings) -> Outcome:
     check_key(settings.key_added, "--key-added")
     files = find_input(settings)
     check_image(settings.biaxial)
-    goal = find_goal(settings, files, [("--biaxial", settings.biaxial), ("--save-model", settings.save_model), *check_report(settings)])
+    goal = find_goal(
+        settings,
+        files,
+        [("--biaxial", settings.biaxial), ("--save-model", settings.save_model), *check_report(settings)],
+    )
     adata = files.read(settings, screen)
     goal.check_cells(adata)
     check_features(adata, *filter(None, (settings.x, settings.y)))
@@ -61,8 +65,8 @@ def run_edit(screen: Screen, settings: Settings) -> Outcome:
         screen.say(text)
     image = [] if settings.biaxial is None else [draw_edit(adata, settings, groups, layer, outcome, screen)]
     model = save_fitted(adata, settings, screen)
-    report = write_run_report(adata, settings, screen, key=settings.key_added)
-    outcome.files = [*goal.write(adata, settings, screen), *image, *model, *report]
+    outcome.files = [*goal.write(adata, settings, screen), *image, *model]
+    outcome.files += write_run_report(adata, settings, screen, key=settings.key_added)
     return outcome
 
 

@@ -23,7 +23,9 @@ def report_record(record: Any, *, n_fitted: int, expected: Any = ()) -> Outcome:
     rows = [] if alarms is None else to_records(alarms)
     n_alarms = sum(row["alarm"] == AlarmKind.NOT_GENERAL for row in rows)
     n_without = sum(value < MIN_EXPECTED for value in expected)  # NaN is not
-    is_alarming = any(row["alarm"] != AlarmKind.NO_ROLE for row in rows)  # cells without a role may be meant to have none
+    is_alarming = any(
+        row["alarm"] != AlarmKind.NO_ROLE for row in rows
+    )  # cells without a role may be meant to have none
     code, verdict = ExitCode.ALARMS if is_alarming else ExitCode.DONE, str(record["verdict"])
     if not n_fitted or max(n_alarms, n_without) >= n_fitted:
         code = ExitCode.NOT_GENERAL

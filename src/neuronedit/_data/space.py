@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any, Self
 
@@ -22,7 +22,7 @@ from ..spaces._restore import restore
 from .check import check_same_features, describe_layer, find_used, format_choices, to_list
 from .integrity import parse_json, refusing
 from .reader import CellReader, check_finite, count_neurons, read_cells
-from .record import digest
+from .record import digest, is_digest
 
 logger = logging.getLogger(__name__)
 
@@ -165,10 +165,11 @@ class SavedSpace:
         """Return the id of the space in ``uns[key]``, once it is that of what it holds."""
         with _refusing_space(key):
             stored = adata.uns[key]
-            identity = space_id(stored)
-            if str(stored.get("id", identity)) != identity:
+            if "id" not in stored:
+                return space_id(stored)
+            if not is_digest(stored["id"], partial(space_id, stored)):
                 raise ValueError("its id is not that of its weights, features and settings")
-        return identity
+            return str(stored["id"])
 
 
 def _refusing_space(key: str) -> AbstractContextManager[None]:
@@ -293,12 +294,12 @@ def read_cofactor(adata: AnnData, layer: str | None, features: Sequence[str]) ->
     return adata.var[column].reindex(list(features)).to_numpy(dtype=float) if column in adata.var else None
 
 
-def space_id(stored: Mapping[str, Any]) -> str:
+def space_id(stored: Mapping[str, Any], **how: bool) -> str:
     """Return the identity of a space: the digest of its weights, features, scale and settings."""
     arrays = {f"weights/{name}": weight for name, weight in stored["weights"].items()}
     arrays |= {f"scale/{name}": array for name, array in stored.get("scale", {}).items()}
     features = json.dumps([str(name) for name in stored["var_names"]])
-    return digest(f"{stored['space']} {stored['config']} {features}", arrays)
+    return digest(f"{stored['space']} {stored['config']} {features}", arrays, **how)
 
 
 def name_space_class(kind: type[FittedSpace]) -> str:

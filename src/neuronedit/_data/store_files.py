@@ -153,3 +153,13 @@ def _read_attributes(path: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
 
 def _digest_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def drop_consolidated(path: Path) -> None:
+    """Remove the copy of all metadata that is in the root of a store: it is of before what is about to be written."""
+    (path / ".zmetadata").unlink(missing_ok=True)  # of zarr format 2
+    root = path / "zarr.json"
+    if root.exists():
+        metadata = json.loads(root.read_text())
+        metadata.pop("consolidated_metadata", None)
+        root.write_text(json.dumps(metadata))

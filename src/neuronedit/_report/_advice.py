@@ -9,7 +9,7 @@ import pandas as pd
 from .._data.batches import MEAN_OF_BATCHES, BatchStatus
 from .._data.record import Tool
 from ..engine.alarms import AlarmKind
-from ._study import Study
+from ._result import Result
 
 GOOD_SHARE = 0.5  # share of the distance that is expected to be closed, from which the first sentence is a good one
 FAILED = "failed"  # kind of the alarm of a method that failed
@@ -91,18 +91,23 @@ class Statement:
     kind: str = ""
 
 
-def list_alarms(study: Study) -> list[Statement]:
+def list_alarms(result: Result) -> list[Statement]:
     """Return the alarms, the most serious first, each once."""
-    table = study.content.get("alarms")
+    table = result.content.get("alarms")
     rows = [] if table is None else table.to_dict("records")
-    statements = [Statement(LEVEL_OF_ALARM.get(row["alarm"], Level.CHECK), row["text"], row["alarm"]) for row in rows]
-    samples = study.content.get("samples")
+    statements = [
+        Statement(
+            LEVEL_OF_ALARM.get(row["alarm"], Level.CHECK), row["text"][:1].upper() + row["text"][1:], row["alarm"]
+        )
+        for row in rows
+    ]
+    samples = result.content.get("samples")
     if samples is not None and len(samples) and samples["flagged"].any():
         statements.append(Statement(LEVEL_OF_ALARM[FLAGGED], _describe_flagged(samples), FLAGGED))
-    if study.scores is not None:
-        failed = study.scores[study.scores["error"].fillna("") != ""].drop_duplicates("method")
+    if result.scores is not None:
+        failed = result.scores[result.scores["error"].fillna("") != ""].drop_duplicates("method")
         for row in failed.to_dict("records"):
-            text = f"{row['method']} failed: {study.names.rename_text(str(row['error']))}"
+            text = f"{row['method']} failed: {result.names.rename_text(str(row['error']))}"
             statements.append(Statement(LEVEL_OF_ALARM[FAILED], text, FAILED))
     order = list(Level)[::-1]
     return sorted(dict.fromkeys(statements), key=lambda one: order.index(one.level))
@@ -118,14 +123,14 @@ def _describe_flagged(samples: pd.DataFrame) -> str:
     return f"{text}. The furthest is {far}. All are in the table of samples below."
 
 
-def write_lines(study: Study, alarms: list[Statement]) -> list[Statement]:
+def write_lines(result: Result, alarms: list[Statement]) -> list[Statement]:
     """Return the verdict in three lines: what was done, what to expect of it, and what to look at."""
     done, expected = {
         Tool.EDIT: _judge_edit,
         Tool.CORRECT: _judge_correction,
         Tool.COMBINE: _judge_combination,
         Tool.COMPARE: _judge_comparison,
-    }[study.tool](study)
+    }[result.tool](result)
     if any(alarm.kind == AlarmKind.NOT_GENERAL for alarm in alarms) and expected.level is Level.GOOD:
         expected = Statement(Level.CHECK, expected.text)
     return [done, expected, _count_alarms(alarms)]
@@ -151,42 +156,48 @@ def _judge_share(values: "np.ndarray", text: str) -> Statement:
     return Statement(level, text.format(shares=shares))
 
 
-def _judge_edit(study: Study) -> tuple[Statement, Statement]:
-    n_cells, config = study.content.get("n_cells", {}), study.config
-    n_query = int(n_cells.get("query", (study.labels["role"] == "query").sum()))
+def _judge_edit(result: Result) -> tuple[Statement, Statement]:
+    n_cells, config = result.content.get("n_cells", {}), result.config
+    n_query = int(n_cells.get("query", (result.labels["role"] == "query").sum()))
     strength = np.atleast_1d(config.get("strength", 1.0))[-1]
     share = "" if strength == 1 else f" at a strength of {strength:g}"
     done = f"The change from source to target was applied to {n_query:,} query cells{share}."
-    ensemble = study.content.get("ensemble")
+    ensemble = result.content.get("ensemble")
     if "model" in config:
         text = "The change was fitted on other cells: nothing here tells how far it holds in these."
         return Statement(Level.NOTE, done), Statement(Level.NOTE, text)
     if ensemble is None or str(ensemble["fold_kind"]) == "none":
         text = "Nothing was cross-validated: how far the change holds in the query is not known from these cells."
         return Statement(Level.NOTE, done), Statement(Level.CHECK, text)
-    interval = f"{float(ensemble['expected_low']):.2f} to {min(float(ensemble['expected_high']), 1):.2f} in 4 of 5 cases"
+    interval = (
+        f"{float(ensemble['expected_low']):.2f} to {min(float(ensemble['expected_high']), 1):.2f} in 4 of 5 cases"
+    )
     text = f"By cross-validation {{shares}} of the distance to the truth is expected to be closed ({interval})."
     return Statement(Level.GOOD, done), _judge_share(np.array([float(ensemble["expected"])]), text)
 
 
-def _judge_correction(study: Study) -> tuple[Statement, Statement]:
-    batches = study.content.get("batches")
+def _judge_correction(result: Result) -> tuple[Statement, Statement]:
+    batches = result.content.get("batches")
     if batches is None:  # it was fitted elsewhere
-        n = study.labels["batch"].nunique()
-        done = f"A saved correction was applied to the cells of {n} batch{'es' * (n != 1)}."
+        n = result.labels["batch"].nunique()
+        applied = f"A saved correction was applied to the cells of {n} batch{'es' * (n != 1)}."
         text = "It was fitted on other cells: nothing here tells how far it holds in these."
-        return Statement(Level.NOTE, done), Statement(Level.NOTE, text)
-    reference = study.config.get("reference")
+        return Statement(Level.NOTE, applied), Statement(Level.NOTE, text)
+    reference = result.config.get("reference")
     goal = MEAN_OF_BATCHES if reference is None else f"{reference}, the reference"
     is_left = batches["status"] == BatchStatus.LEFT_ALONE
     n_corrected = int((~is_left & (batches["status"] != BatchStatus.REFERENCE)).sum())
     n_wanted = len(batches) - int((batches["status"] == BatchStatus.REFERENCE).sum())
-    which = f"All {n_wanted}" if n_corrected == n_wanted else f"{n_corrected} of {n_wanted}"
+    which = f"{n_corrected} of {n_wanted} batches were corrected by their controls"
+    if n_corrected == n_wanted:
+        which = which.replace(f"{n_corrected} of {n_wanted}", "Both" if n_wanted == 2 else f"All {n_wanted}")
+    if n_wanted == 1:
+        which = f"{n_corrected} batch was corrected by its control"
     done = Statement(
         Level.GOOD if n_corrected == n_wanted else Level.CHECK,
-        f"{which} batches were corrected by their controls to {goal}.",
+        f"{which} to {goal}.",
     )
-    held_out = study.content.get("held_out")
+    held_out = result.content.get("held_out")
     if held_out is not None and len(held_out):
         text = "Of the distance between held-out controls, {shares} was closed."
         return done, _judge_share(held_out["closed"].to_numpy(dtype=float), text)
@@ -198,8 +209,8 @@ def _judge_correction(study: Study) -> tuple[Statement, Statement]:
     return done, Statement(Level.CHECK, text)
 
 
-def _judge_combination(study: Study) -> tuple[Statement, Statement]:
-    agreement, orders = study.content["combinations"]["agreement"], study.content["orders"]
+def _judge_combination(result: Result) -> tuple[Statement, Statement]:
+    agreement, orders = result.content["combinations"]["agreement"], result.content["orders"]
     n = len(agreement)
     done = f"{n} combination{'s were' if n > 1 else ' was'} predicted in both orders from cells under one treatment."
     low, high = float(agreement.min()), float(agreement.max())
@@ -214,10 +225,10 @@ def _judge_combination(study: Study) -> tuple[Statement, Statement]:
     return Statement(Level.GOOD, done), Statement(worst, judged.text)
 
 
-def _judge_comparison(study: Study) -> tuple[Statement, Statement]:
-    table = study.scores
+def _judge_comparison(result: Result) -> tuple[Statement, Statement]:
+    table = result.scores
     if table is None:
-        n = len(study.states) - 1
+        n = len(result.states) - 1
         done = f"{n} method{'s' * (n != 1)} predicted the query after the change."
         return Statement(Level.NOTE, done), Statement(Level.CHECK, "Their scores were not kept with the cells.")
     metric = list_levels(table["metric"])[0]
@@ -238,7 +249,7 @@ def list_levels(column: "pd.Series[pd.Any]") -> list[str]:
     return [str(name) for name in column.unique()]
 
 
-def list_advice(study: Study, alarms: list[Statement]) -> list[str]:
+def list_advice(result: Result, alarms: list[Statement]) -> list[str]:
     """Return what to do next: about the alarms first, then what is always worth doing."""
     of_alarms = [ADVICE[alarm.kind] for alarm in alarms if alarm.kind in ADVICE]
-    return [*dict.fromkeys(of_alarms), *ALWAYS[study.tool]]
+    return [*dict.fromkeys(of_alarms), *ALWAYS[result.tool]]

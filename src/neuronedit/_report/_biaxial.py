@@ -11,7 +11,7 @@ def make_plots(n_plots: int) -> dict[str, Any]:
     """Return the documents and roots of one or two empty scatter plots, as bokeh's script embeds them."""
     from bokeh.document import Document
     from bokeh.embed.util import standalone_docs_json_and_render_items
-    from bokeh.models import BoxZoomTool, ColumnDataSource, PanTool, Range1d, ResetTool, WheelZoomTool
+    from bokeh.models import BoxZoomTool, ColumnDataSource, InlineStyleSheet, PanTool, Range1d, ResetTool, WheelZoomTool
     from bokeh.plotting import figure
 
     document, plots = Document(), []
@@ -23,6 +23,7 @@ def make_plots(n_plots: int) -> dict[str, Any]:
             aspect_ratio=1.15, min_border=4, toolbar_location="right",
         )  # fmt: skip
         plot.toolbar.logo = None
+        plot.toolbar.stylesheets = [InlineStyleSheet(css=".bk-divider { background-color: transparent; }")]
         plot.toolbar.active_drag = tools[1]
         source = ColumnDataSource({"x": [], "y": [], "color": []}, name=f"cells-{side}")
         plot.scatter("x", "y", source=source, color="color", size=4, alpha=0.6, line_width=0)
@@ -39,13 +40,13 @@ def _number_models(embedded: dict[str, Any]) -> dict[str, Any]:
     roots = [f"plot-{side}" for side, _ in zip(SIDES, item["roots"], strict=False)]
     text = json.dumps({"document": document, "roots": list(item["roots"])})
     numbers = {model: f"p{i}" for i, model in enumerate(dict.fromkeys(re.findall(r'"(p\d+)"', text)), start=1)}
-    again = json.loads(re.sub(r'"(p\d+)"', lambda match: f'"{numbers[match.group(1)]}"', text))
+    numbered = json.loads(re.sub(r'"(p\d+)"', lambda match: f'"{numbers[match.group(1)]}"', text))
     item = {
         "docid": "cells",
-        "roots": dict(zip(again["roots"], roots, strict=True)),
-        "root_ids": again["roots"],
+        "roots": dict(zip(numbered["roots"], roots, strict=True)),
+        "root_ids": numbered["roots"],
     }
-    return {"documents": {"cells": again["document"]}, "items": [item]}
+    return {"documents": {"cells": numbered["document"]}, "items": [item]}
 
 
 def read_library() -> str:

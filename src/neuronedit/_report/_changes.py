@@ -10,7 +10,7 @@ import pandas as pd
 from .._data.record import Tool
 from ..metrics import energy_distance
 from ._cells import CellSample, order_roles
-from ._study import Study
+from ._result import Result
 
 MIN_SHARE_OF_LARGEST = 0.05  # of the largest change, below which a marker counts as unchanged
 MOSTLY_SHOWN = 0.8  # share of an applied change that controls show, from which they show it
@@ -18,7 +18,7 @@ N_SHADES = 4
 MIN_END_OF_OUTSIDE = 0.05  # share of cells outside that is shaded darkest, at least: the usual 1 % is never dark
 N_ROWS_FIRST = 20  # of the table of changes that are shown at once
 MAX_ROWS_OF_CHANGES = 200  # of the table of changes
-MAX_CELLS_FOR_DISTANCE = 1_000  # between which distances are measured
+MAX_CELLS_BETWEEN_CONTROLS = 1_000  # between which distances are measured
 WORDS_OF_SIDES = {
     Tool.CORRECT: ("the controls", "batch"),
     Tool.EDIT: ("source and target", "cells"),
@@ -46,11 +46,11 @@ class HeatCell:
     title: str
 
 
-def tabulate_changes(study: Study, sample: CellSample) -> pd.DataFrame:
+def tabulate_changes(result: Result, sample: CellSample) -> pd.DataFrame:
     """Return one row for each batch and marker: what the controls show, what was applied, and in words whether they agree."""
-    table = study.content.get("features")
+    table = result.content.get("features")
     if table is None or not len(table):
-        table = estimate_changes(study, sample)
+        table = estimate_changes(result, sample)
     elif "feature" not in table:
         table = table.rename_axis("feature").reset_index().assign(batch="query")
     if table.empty:
@@ -83,9 +83,9 @@ def _describe_agreement(row: dict[str, Any]) -> str:
     return words
 
 
-def estimate_changes(study: Study, sample: CellSample) -> pd.DataFrame:
+def estimate_changes(result: Result, sample: CellSample) -> pd.DataFrame:
     """Return the changes of the means in the cells that were drawn, where a tool has recorded none."""
-    config, roles = study.config, sample.labels["role"].to_numpy()
+    config, roles = result.config, sample.labels["role"].to_numpy()
 
     def mean(role: str, state: str) -> np.ndarray:
         """Return the mean of each marker in the cells of a role."""
@@ -93,14 +93,14 @@ def estimate_changes(study: Study, sample: CellSample) -> pd.DataFrame:
         cells = cells[~np.isnan(cells).any(axis=1)]
         return cells.mean(axis=0) if len(cells) else np.full(len(sample.features), np.nan)
 
-    first = study.states[0]
+    first = result.states[0]
     changes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    if study.tool is Tool.COMPARE:
+    if result.tool is Tool.COMPARE:
         observed = mean("target", first) - mean("source", first)
-        changes = {state: (observed, mean("query", state) - mean("query", first)) for state in study.states[1:]}
-    elif study.tool is Tool.COMBINE and len(study.states) > 1:
+        changes = {state: (observed, mean("query", state) - mean("query", first)) for state in result.states[1:]}
+    elif result.tool is Tool.COMBINE and len(result.states) > 1:
         effects, control = [str(effect) for effect in config["effects"]], f"{config['control']} (control)"
-        written = dict(zip(effects, study.states[1:], strict=False)) if "before" in study.states else {}
+        written = dict(zip(effects, result.states[1:], strict=False)) if "before" in result.states else {}
         for given in effects:
             for effect in effects:
                 if given == effect:
@@ -122,9 +122,10 @@ def make_heat_map(changes: pd.DataFrame, ranked: Sequence[str]) -> tuple[list[st
     largest = max(float(shown["change"].abs().quantile(0.98)), 1e-12)
     outside = changes.get("outside_control", pd.Series(np.nan, index=changes.index))
     end = max(MIN_END_OF_OUTSIDE, float(np.nan_to_num(outside.max())))
-    rows_of = {(row["batch"], row["feature"]): row for row in changes.to_dict("records")}
+    by_place = {(row["batch"], row["feature"]): row for row in changes.to_dict("records")}
     return batches, [
-        (feature, [_shade_cell(rows_of.get((batch, feature)), largest, end) for batch in batches]) for feature in ranked
+        (feature, [_shade_cell(by_place.get((batch, feature)), largest, end) for batch in batches])
+        for feature in ranked
     ]
 
 
@@ -153,32 +154,32 @@ def format_signed(value: float) -> str:
     return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
 
 
-def tabulate_composition(study: Study, sample: CellSample) -> tuple[list[str], list[tuple[str, list[float]]]]:
+def tabulate_composition(result: Result, sample: CellSample) -> tuple[list[str], list[tuple[str, list[float]]]]:
     """Return the groups of cells, and for each population its share of each group."""
     labels = sample.labels
-    if study.tool is Tool.COMPARE:
+    if result.tool is Tool.COMPARE:
         labels = labels[labels["role"].isin(["source", "target", "query", "truth"])]
     groups = labels["role"]
-    if study.tool is Tool.CORRECT:
+    if result.tool is Tool.CORRECT:
         groups = labels["batch"] + ": " + labels["role"] + "s"
     shares = pd.crosstab(labels["population"], groups, normalize="columns")
     order = list(dict.fromkeys(labels["population"].value_counts().index))
-    names = sorted(shares, key=lambda name: (name.rpartition(": ")[0], order_roles(name.rpartition(": ")[2])))
+    names = sorted(shares, key=lambda name: [order_roles(part) for part in name.rpartition(": ")[::2]])
     return names, [(str(one), [float(shares.loc[one, name]) for name in names]) for one in order]
 
 
-def measure_controls(study: Study, sample: CellSample, rng: int) -> list[tuple[str, float, float]]:
+def measure_controls(result: Result, sample: CellSample, rng: int) -> list[tuple[str, float, float]]:
     """Return for each batch the distance of its controls from those of all other batches, before and after."""
-    if study.tool is not Tool.CORRECT or study.states != ["before", "after"]:
+    if result.tool is not Tool.CORRECT or result.states != ["before", "after"]:
         return []
     batches = sample.labels["batch"].to_numpy()
     is_control = (sample.labels["role"] == "control").to_numpy()
     generator, rows = np.random.default_rng(rng), []
-    for batch in sorted(set(batches[is_control])):
+    for batch in sorted(set(batches[is_control]), key=order_roles):
         own, others = (np.flatnonzero(is_control & mask) for mask in (batches == batch, batches != batch))
         if min(len(own), len(others)) < 2:
             continue
-        own, others = (generator.permutation(index)[:MAX_CELLS_FOR_DISTANCE] for index in (own, others))
-        before, after = (energy_distance(sample.values[s][own], sample.values[s][others]) for s in study.states)
+        own, others = (generator.permutation(index)[:MAX_CELLS_BETWEEN_CONTROLS] for index in (own, others))
+        before, after = (energy_distance(sample.values[s][own], sample.values[s][others]) for s in result.states)
         rows.append((str(batch), float(before), float(after)))
     return rows

@@ -8,11 +8,11 @@ import pandas as pd
 from .._data.record import Tool
 from ..pl._curves import estimate_density
 from ._cells import CellSample, order_roles
-from ._study import Study
+from ._result import Result
 
 WIDTH, HEIGHT = 180, 44  # of one row of curves, in the units of the drawing
 N_POINTS = 56  # of a curve
-MIN_CELLS = 20  # of a group, below which its curve is noise
+MIN_CELLS_OF_CURVE = 20  # of a group, below which its curve is noise
 MAX_ROWS = 4  # states below each other
 MAX_CURVES = 40  # of a row: more are not told apart, and their lines fill the file
 N_COLORS = 8
@@ -49,15 +49,15 @@ class Densities:
     states: list[str]
 
 
-def estimate_densities(study: Study, sample: CellSample) -> Densities:
+def estimate_densities(result: Result, sample: CellSample) -> Densities:
     """Return the curves of all markers that are shown, those that change most first."""
-    by_batch = study.tool is Tool.CORRECT and "batch" in sample.labels
+    by_batch = result.tool is Tool.CORRECT and "batch" in sample.labels
     groups = sample.labels["batch" if by_batch else "role"]
     roles = sample.labels["role"] if by_batch else pd.Series("", index=sample.labels.index)
     names = sorted(groups.unique(), key=order_roles)[:MAX_CURVES]
     colors = {name: i if len(names) <= N_COLORS else None for i, name in enumerate(names)}
-    states = study.states[:MAX_ROWS]
-    rows_of = {key: index for key, index in sample.labels.groupby([roles, groups]).indices.items()}
+    states = result.states[:MAX_ROWS]
+    by_group = sample.labels.groupby([roles, groups]).indices
     panels = []
     for feature in sample.ranked:
         column = sample.features.index(feature)
@@ -66,10 +66,10 @@ def estimate_densities(study: Study, sample: CellSample) -> Densities:
         rows = []
         for state in states:
             curves = []
-            for (role, group), index in sorted(rows_of.items()):
+            for (role, group), index in sorted(by_group.items()):
                 values = sample.values[state][index, column]
                 values = values[~np.isnan(values)]
-                if group in colors and len(values) >= MIN_CELLS:
+                if group in colors and len(values) >= MIN_CELLS_OF_CURVE:
                     curves.append(Curve(group, colors[group], role, _draw(values, grid)))
             rows.append((state, curves))
         panels.append(DensityPanel(feature, rows, _format(low), _format(high)))

@@ -14,7 +14,7 @@ from anndata import AnnData
 from .. import _slots
 from .._data.record import Record, Tool
 from ._cells import CellSample
-from ._study import Study
+from ._result import Result
 
 MAX_BYTES_OF_DRAWING = 400_000  # beyond which a figure is an image of points: it has too many shapes
 PIXELS_PER_INCH = 92  # of a figure in the page: its words are then as large as those around it
@@ -37,7 +37,7 @@ def drawing() -> Iterator[Any]:
     from matplotlib import rc_context, rcParamsDefault
 
     before = set(plt.get_fignums())
-    kept = {name: value for name, value in rcParamsDefault.items() if name != "backend"}
+    kept: dict[Any, Any] = {name: value for name, value in rcParamsDefault.items() if name != "backend"}
     with rc_context(), plt.ioff():
         plt.rcParams.update(kept)
         plt.rcParams["svg.hashsalt"] = "neuronedit"
@@ -62,46 +62,46 @@ def draw_figure(draw: Callable[[], Any], alt: str, caption: str) -> Figure:
     return Figure(address, alt, caption, width)
 
 
-def rebuild_cells(study: Study) -> AnnData:
+def rebuild_cells(result: Result) -> AnnData:
     """Return an AnnData with the record and the distances alone, under the names that are shown; it has no values."""
-    labels, distances = study.labels, []
-    for part in study.parts:
-        column = part.adata.obs.get(_slots.distance(study.key))
+    labels, distances = result.labels, []
+    for part in result.parts:
+        column = part.adata.obs.get(_slots.distance(result.key))
         distances.append(np.full(len(part.rows), np.nan) if column is None else column.to_numpy()[part.rows])
     obs = labels.set_index(pd.RangeIndex(len(labels)).astype(str))
-    obs[_slots.distance(study.key)] = np.concatenate(distances)
-    adata = AnnData(obs=obs, var=pd.DataFrame(index=study.features))
-    Record(study.key, study.tool, study.config, study.content).write(adata)
+    obs[_slots.distance(result.key)] = np.concatenate(distances)
+    adata = AnnData(obs=obs, var=pd.DataFrame(index=result.features))
+    Record(result.key, result.tool, result.config, result.content).write(adata)
     return adata
 
 
-def draw_support(study: Study, sample: CellSample) -> list[Figure]:
+def draw_support(result: Result, sample: CellSample) -> list[Figure]:
     """Draw how far the query lies from the source."""
-    if study.tool is not Tool.EDIT:
+    if result.tool is not Tool.EDIT:
         return []
     from .. import pl
 
-    adata = rebuild_cells(study)
-    distances = adata.obs[_slots.distance(study.key)]
+    adata = rebuild_cells(result)
+    distances = adata.obs[_slots.distance(result.key)]
     if distances.notna().sum() < 2:
         return []
     groupby = "population" if "population" in adata.obs else None
     share = (distances.dropna() > 1).mean()
     alt = f"Distances of the query from the source: {share:.0%} of the query cells lie outside of what the source contains."
     caption = "How far query cells lie from the source on which the change was fitted. Beyond 1 it extrapolates."
-    return [draw_figure(lambda: pl.support(adata, key=study.key, groupby=groupby, return_fig=True), alt, caption)]
+    return [draw_figure(lambda: pl.support(adata, key=result.key, groupby=groupby, return_fig=True), alt, caption)]
 
 
-def draw_coverage(study: Study) -> list[Figure]:
+def draw_coverage(result: Result) -> list[Figure]:
     """Draw what samples hold that the controls of their batch do not."""
-    features = study.content.get("features")
-    if study.tool is not Tool.CORRECT or "model" in study.config or features is None:
+    features = result.content.get("features")
+    if result.tool is not Tool.CORRECT or "model" in result.config or features is None:
         return []
     if "outside_control" not in features or features["outside_control"].isna().all():
         return []
     from .. import pl
 
-    adata = rebuild_cells(study)
+    adata = rebuild_cells(result)
     largest = features.loc[features["outside_control"].idxmax()]
     alt = (
         "Share of the samples' cells beyond the range of their controls, by batch and marker; the largest is "
@@ -111,45 +111,45 @@ def draw_coverage(study: Study) -> list[Figure]:
         "Left: the share of the samples' cells beyond the central 99 % of their controls, by batch and marker; 1 % is usual. "
         "Right: each sample's composition beside the controls', or the share of its cells outside."
     )
-    return [draw_figure(lambda: pl.coverage(adata, key=study.key, return_fig=True), alt, caption)]
+    return [draw_figure(lambda: pl.coverage(adata, key=result.key, return_fig=True), alt, caption)]
 
 
-def draw_cross_validation(study: Study) -> list[Figure]:
+def draw_cross_validation(result: Result) -> list[Figure]:
     """Draw what was cross-validated, and the ensemble that was made of it."""
-    if study.tool is not Tool.EDIT or "ensemble" not in study.content:
+    if result.tool is not Tool.EDIT or "ensemble" not in result.content:
         return []
     from .. import pl
 
-    adata, ensemble = rebuild_cells(study), study.content["ensemble"]
+    adata, ensemble = rebuild_cells(result), result.content["ensemble"]
     weights = sorted(zip(ensemble["weights"], ensemble["candidates"], strict=True), reverse=True)
     alt = (
         f"Cross-validation of {len(weights)} candidate edits and their weights in the ensemble; the largest is that of "
         f"{weights[0][1]}. The ensemble is expected to close {float(ensemble['expected']):.2f} of the distance."
     )
     caption = "Left: the share of the distance that each candidate closed in folds that were held out. Right: its weight in the ensemble."
-    return [draw_figure(lambda: pl.cross_validation(adata, key=study.key, return_fig=True), alt, caption)]
+    return [draw_figure(lambda: pl.cross_validation(adata, key=result.key, return_fig=True), alt, caption)]
 
 
-def draw_marker_shift(study: Study) -> list[Figure]:
+def draw_marker_shift(result: Result) -> list[Figure]:
     """Draw the applied against the observed change; it shows names of markers alone."""
-    if study.tool is not Tool.EDIT or "model" in study.config:
+    if result.tool is not Tool.EDIT or "model" in result.config:
         return []
     from .. import pl
 
-    adata = study.parts[0].adata
+    adata = result.parts[0].adata
     alt = "The applied change of each marker in the query against the change observed from source to target."
     caption = "On the dashed line, what was applied is what was observed. The query may rightly differ from it."
-    how: dict[str, Any] = {"key": study.key, "statistic": np.mean, "n_labels": 20, "return_fig": True}
+    how: dict[str, Any] = {"key": result.key, "statistic": np.mean, "n_labels": 20, "return_fig": True}
     return [draw_figure(lambda: pl.marker_shift(adata, **how), alt, caption)]
 
 
-def draw_scores(study: Study) -> list[Figure]:
+def draw_scores(result: Result) -> list[Figure]:
     """Draw the scores of the methods of a comparison."""
-    if study.scores is None:
+    if result.scores is None:
         return []
     from .. import pl
 
-    table = study.scores
+    table = result.scores
     alt = f"Scores of {table['method'].nunique()} methods by {table['metric'].nunique()} metrics, with 95 % intervals; the table below has them."
     caption = "1 is ideal. For distances, 0 is as far from the truth as the cells left alone."
     return [draw_figure(lambda: pl.compare(table, return_fig=True), alt, caption)]

@@ -3,7 +3,7 @@
 import inspect
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -11,25 +11,28 @@ import numpy as np
 
 from .._data.batches import DEFAULT_CONTROL, MEAN_OF_BATCHES
 from .._data.record import Tool
-from ..tl import combine, compare, correct, edit
+from ..tl import combine, compare, correct, edit, train
 from ._cells import CellSample
-from ._study import Study
+from ._result import Result
 
-FUNCTIONS = {Tool.EDIT: edit, Tool.CORRECT: correct, Tool.COMBINE: combine, Tool.COMPARE: compare}
-PACKAGES = ("anndata", "numpy", "torch", "scikit-learn", "bokeh")
-ARTICLE = (
-    "Amodio M, van Dijk D, Montgomery R, Wolf G, Krishnaswamy S. Out-of-Sample Extrapolation with Neuron Editing. arXiv:1805.12198, 2018."
-)
+FUNCTIONS: dict[Tool, Callable[..., Any]] = {
+    Tool.EDIT: edit,
+    Tool.CORRECT: correct,
+    Tool.COMBINE: combine,
+    Tool.COMPARE: compare,
+}
+PACKAGES_NAMED = ("anndata", "numpy", "torch", "scikit-learn", "bokeh")
+ARTICLE = "Amodio M, van Dijk D, Montgomery R, Wolf G, Krishnaswamy S. Out-of-Sample Extrapolation with Neuron Editing. arXiv:1805.12198, 2018."
 ARTICLE_LINK = "https://arxiv.org/abs/1805.12198"
 KEYS_OF_RUN = ("batch_key", "groupby")  # arguments that stand first, without their names
 MAX_LETTERS_OF_LINE = 100
 N_SEEDS_TRIED = 100
 
 
-def list_versions(study: Study) -> dict[str, str]:
+def list_versions(result: Result) -> dict[str, str]:
     """Return the versions of what was used: neuronedit's as the record has it, the others as they are installed."""
-    found = {"neuronedit": study.written_by or version("neuronedit"), "Python": platform.python_version()}
-    for name in PACKAGES:
+    found = {"neuronedit": result.written_by or version("neuronedit"), "Python": platform.python_version()}
+    for name in PACKAGES_NAMED:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -37,38 +40,38 @@ def list_versions(study: Study) -> dict[str, str]:
     return found
 
 
-def write_citation(study: Study) -> list[str]:
+def write_citation(result: Result) -> list[str]:
     """Return what to cite: the method, and the software."""
-    release = study.written_by or version("neuronedit")
+    release = result.written_by or version("neuronedit")
     return [ARTICLE, f"The neuronedit developers. neuronedit, version {release}. BSD-3-Clause."]
 
 
-def write_methods(study: Study, sample: CellSample | None) -> str:
+def write_methods(result: Result, sample: CellSample | None) -> str:
     """Return a paragraph that says what was done."""
-    sentences = [*_describe_values(study, sample), *_describe_space(study), *DESCRIPTIONS[study.tool](study)]
-    rng = study.config.get("rng")
-    versions = ", ".join(f"{name} {number}" for name, number in list_versions(study).items())
+    sentences = [*_describe_values(result, sample), *_describe_space(result), *DESCRIPTIONS[result.tool](result)]
+    rng = result.config.get("rng")
+    versions = ", ".join(f"{name} {number}" for name, number in list_versions(result).items())
     sentences.append(f"{'' if rng is None else f'The random seed was {rng}. '}Software: {versions}.")
     return " ".join(sentences)
 
 
-def _describe_values(study: Study, sample: CellSample | None) -> list[str]:
+def _describe_values(result: Result, sample: CellSample | None) -> list[str]:
     """Say what was measured and how it was transformed."""
     if sample is None:
         return []
     text = f"The data comprise {sample.n_cells:,} cells with a role in the analysis and {sample.n_features:,} features."
-    cofactors = study.scale.get("arcsinh")
+    cofactors = result.scale.get("arcsinh")
     if cofactors:
         values = f"cofactor {cofactors[0]:g}" if len(cofactors) == 1 else "a cofactor for each channel"
         return [text, f"Values were transformed by arcsinh ({values})."]
-    return [text, "Values were transformed by the logicle function."] if "logicle" in study.scale else [text]
+    return [text, "Values were transformed by the logicle function."] if "logicle" in result.scale else [text]
 
 
-def _describe_space(study: Study) -> list[str]:
+def _describe_space(result: Result) -> list[str]:
     """Say in which space was worked."""
-    if "config" not in study.space:
+    if "config" not in result.space:
         return []
-    config, name = json.loads(str(study.space["config"])), str(study.space["space"])
+    config, name = json.loads(str(result.space["config"])), str(result.space["space"])
     widths = config["parameters"].get("widths")
     layers = f" with layers of {', '.join(map(str, widths))} units" if widths else ""
     epochs = config["training"].get("max_epochs") if isinstance(config.get("training"), Mapping) else None
@@ -89,21 +92,21 @@ def _describe_edit_of(config: Mapping[str, Any]) -> str:
     return f"the {name} edit of neurons{within}"
 
 
-def _describe_correction(study: Study) -> list[str]:
-    config = study.config.get("fitted", study.config)
+def _describe_correction(result: Result) -> list[str]:
+    config = result.config.get("fitted", result.config)
     reference, control = config.get("reference"), config.get("control")
     control = DEFAULT_CONTROL if control is None else control
     control = " or ".join(map(str, control)) if isinstance(control, list) else control
     goal = MEAN_OF_BATCHES if reference is None else f"that of the reference, {reference}"
     text = f"Batches ({config['batch_key']}) were corrected by their controls ({config['control_key']}: {control})."
     how = f"For each batch the change from its control to {goal} was fitted by {_describe_edit_of(config)}"
-    applied = "" if study.config.get("strength", 1.0) == 1 else f" at a strength of {study.config['strength']:g}"
+    applied = "" if result.config.get("strength", 1.0) == 1 else f" at a strength of {result.config['strength']:g}"
     return [text, f"{how}, and applied to all cells of the batch{applied}."]
 
 
-def _describe_population(study: Study, role: str) -> str:
+def _describe_population(result: Result, role: str) -> str:
     """Return a population in words."""
-    selector = study.config.get("fitted", study.config).get(role)
+    selector = result.config.get("fitted", result.config).get(role)
     if isinstance(selector, Mapping):
         parts = (f"{column}: {_join(values)}" for column, values in selector.items())
         return f"{role} ({'; '.join(parts)})"
@@ -114,27 +117,29 @@ def _join(values: Any) -> str:
     return ", ".join(map(str, values)) if isinstance(values, list) else str(values)
 
 
-def _describe_edit(study: Study) -> list[str]:
-    config = study.config.get("fitted", study.config)
-    source, target = (_describe_population(study, role) for role in ("source", "target"))
+def _describe_edit(result: Result) -> list[str]:
+    config = result.config.get("fitted", result.config)
+    source, target = (_describe_population(result, role) for role in ("source", "target"))
     text = f"The change from the {source} to the {target} was fitted by {_describe_edit_of(config)}"
-    if "model" in study.config:
+    if "model" in result.config:
         return [f"{text} on other cells, and applied to the query."]
-    return [f"{text}, and applied to the {_describe_population(study, 'query')}."]
+    return [f"{text}, and applied to the {_describe_population(result, 'query')}."]
 
 
-def _describe_combination(study: Study) -> list[str]:
-    config = study.config
+def _describe_combination(result: Result) -> list[str]:
+    config = result.config
     effects = ", ".join(map(str, config["effects"]))
-    text = f"Combinations of {effects} ({config['groupby']}; control: {config['control']}) were predicted in both orders"
+    text = (
+        f"Combinations of {effects} ({config['groupby']}; control: {config['control']}) were predicted in both orders"
+    )
     return [f"{text}: each effect was fitted by {_describe_edit_of(config)}, and applied to the cells under the other."]
 
 
-def _describe_comparison(study: Study) -> list[str]:
-    if study.scores is None:
-        methods = ", ".join(map(str, study.config.get("methods", [])))
+def _describe_comparison(result: Result) -> list[str]:
+    if result.scores is None:
+        methods = ", ".join(map(str, result.config.get("methods", [])))
         return [f"Methods ({methods}) learnt the change from source to target and predicted the query."]
-    methods, metrics = (", ".join(map(str, study.scores[name].unique())) for name in ("method", "metric"))
+    methods, metrics = (", ".join(map(str, result.scores[name].unique())) for name in ("method", "metric"))
     return [f"Methods ({methods}) learnt the change from source to target and predicted the query.",
             f"Predictions were scored by {metrics}."]  # fmt: skip
 
@@ -147,17 +152,17 @@ DESCRIPTIONS = {
 }
 
 
-def write_call(study: Study) -> str:
+def write_call(result: Result) -> str:
     """Return the Python that repeats the run, on the same cells; what has its default is left out."""
-    if study.tool is Tool.COMPARE and not study.config:
+    if result.tool is Tool.COMPARE and not result.config:
         return ""
-    lines = ["import neuronedit as ne", "", *_write_training(study)]
-    config = study.config
+    lines = ["import neuronedit as ne", "", *_write_training(result)]
+    config = result.config
     if "model" in config:
         given = {name: config.get(name) for name in ("groupby", "query", "layer") if config.get(name) is not None}
         arguments = ["adata", repr(config["model"]), *(f"{name}={value!r}" for name, value in given.items())]
-        return "\n".join([*lines, _format_call("ne.tl.apply", [*arguments, f"key_added={study.key!r}"])])
-    defaults = {name: one.default for name, one in inspect.signature(FUNCTIONS[study.tool]).parameters.items()}
+        return "\n".join([*lines, _format_call("ne.tl.apply", [*arguments, f"key_added={result.key!r}"])])
+    defaults = {name: one.default for name, one in inspect.signature(FUNCTIONS[result.tool]).parameters.items()}
     arguments = ["adata"]
     for name, value in config.items():
         if name in KEYS_OF_RUN and value is not None:
@@ -165,13 +170,13 @@ def write_call(study: Study) -> str:
         elif name in defaults and name not in (*KEYS_OF_RUN, "edit_params") and not _is_default(value, defaults[name]):
             arguments.append(f"{name}={value!r}")
     arguments += [f"{name}={value!r}" for name, value in (config.get("edit_params") or {}).items() if value is not None]
-    if study.tool is Tool.COMBINE and "before" in study.states:
+    if result.tool is Tool.COMBINE and "before" in result.states:
         arguments.append("as_layers=True")
-    if study.key != defaults.get("key_added"):
-        arguments.append(f"key_added={study.key!r}")
-    result = "predicted = " if study.tool is Tool.COMBINE and "before" not in study.states else ""
-    result = "table = " if study.tool is Tool.COMPARE else result
-    return "\n".join([*lines, _format_call(f"{result}{study.tool}", arguments)])
+    if result.key != defaults.get("key_added"):
+        arguments.append(f"key_added={result.key!r}")
+    assigned = "predicted = " if result.tool is Tool.COMBINE and "before" not in result.states else ""
+    assigned = "table = " if result.tool is Tool.COMPARE else assigned
+    return "\n".join([*lines, _format_call(f"{assigned}{result.tool}", arguments)])
 
 
 def _is_default(value: Any, default: Any) -> bool:
@@ -179,13 +184,16 @@ def _is_default(value: Any, default: Any) -> bool:
     return value == default or (default is None and value in ({}, [], None))
 
 
-def _write_training(study: Study) -> list[str]:
+def _write_training(result: Result) -> list[str]:
     """Return the call that trained the space."""
-    if "config" not in study.space or "model" in study.config:
+    if "config" not in result.space or "model" in result.config:
         return []
-    config, name = json.loads(str(study.space["config"])), str(study.space["space"])
-    arguments = ["adata"]
-    if name != "autoencoder":
+    config, name = json.loads(str(result.space["config"])), str(result.space["space"])
+    lines, arguments = [], ["adata"]
+    cofactors = result.scale.get("arcsinh") or []
+    if config.get("layer") is not None and len(cofactors) == 1:
+        lines = [f"ne.pp.arcsinh(adata, cofactor={cofactors[0]:g}, key_added={config['layer']!r})"]
+    if name != inspect.signature(train).parameters["space"].default:
         arguments.append(f"space={name!r}")
     if config.get("layer") is not None:
         arguments.append(f"layer={config['layer']!r}")
@@ -197,7 +205,7 @@ def _write_training(study: Study) -> list[str]:
         arguments.append(f"max_epochs={training['max_epochs']}")
         seed = _find_seed(training.get("rng"))
         arguments += [f"rng={seed}"] * bool(seed)
-    return [_format_call("ne.tl.train", arguments)]
+    return [*lines, _format_call("ne.tl.train", arguments)]
 
 
 def _find_seed(drawn: Any) -> int | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
@@ -21,8 +22,9 @@ NOUNS = {"batch_key": "batch", "sample_key": "sample", "strata": "population", "
 SELECTORS = ("source", "target", "query", "truth")
 COLUMN_OF = {"control": "control_key", "reference": "batch_key", "effects": "groupby"}  # whose values an argument has
 LOCAL_PATH = re.compile(r"^(?:/|~|\\\\|[A-Za-z]:[\\/])")  # how a path that starts at the root of a machine begins
+FOLDERS = re.compile(r"(?<![\w.])(?:~|[A-Za-z]:)?[\\/][^\s'\":,;]*[\\/](?=[^\s'\":,;])")  # of a path in a sentence
 BEFORE_NUMBER = r"(?:(?<=of )|(?<=to )|(?<=as )|(?<=on )|(?<=and )|(?<=\+)|(?<=^)|(?<=\. ))"
-AFTER_NUMBER = r"(?!\.\d|\w|%| (?:of|cells|batches|strata|samples|features?|matched|query)\b)"
+AFTER_NUMBER = r"(?!\.\d|\w|%| (?:%|of|cells|batches|strata|samples|features?|matched|query)(?!\w))"
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Names:
         return "=".join(self.everywhere.get(part, part) for part in value.split("="))
 
     def rename_text(self, text: str) -> str:
-        """Return a sentence with all names in it replaced, the longest first."""
+        """Return a sentence with all names in it replaced, the longest first, and without folders."""
+        text = hide_folders(text)
         if not self.everywhere:
             return text
         names = sorted(self.everywhere, key=lambda name: (-len(name), name))
@@ -72,8 +75,6 @@ class Names:
 
     def rename_table(self, table: pd.DataFrame, columns: Mapping[str, str | None]) -> pd.DataFrame:
         """Return a table with all words in it renamed; ``columns`` says of which column of obs those of a column are."""
-        if not self.everywhere:
-            return table
         renamed = table.copy()
         renamed.index = pd.Index([self._rename_word(name) for name in table.index], name=table.index.name)
         for name in table:
@@ -94,6 +95,11 @@ def _make_pattern(name: str) -> str:
     return rf"(?<!\w){re.escape(name)}(?!\w)"
 
 
+def hide_folders(text: str) -> str:
+    """Return a sentence with only the last part of every path in it that starts at the root of a machine."""
+    return FOLDERS.sub("", text)
+
+
 def find_design_columns(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the columns of obs that a record names, and what their values are called: column -> noun."""
     columns: dict[str, str] = {}
@@ -112,20 +118,29 @@ def find_design_columns(config: Mapping[str, Any]) -> dict[str, str]:
     return columns
 
 
-def make_names(cells: Iterable[AnnData], nouns: Mapping[str, str], config: Mapping[str, Any], anonymize: bool) -> Names:
-    """Return how the values of these columns are called; the others keep their names, of paths the last part."""
+def make_names(cells: Iterable[AnnData], nouns: Mapping[str, str], config: Mapping[str, Any], rng: int | None) -> Names:
+    """Return how the values of these columns are called: as they are, of paths the last part; by numbers if ``rng`` draws these."""
     cells = list(cells)
     renamed: dict[str, dict[str, str]] = {}
     for column, noun in nouns.items():
         values = {str(value) for one in cells if column in one.obs for value in one.obs[column].dropna().unique()}
         values |= {str(value) for value in _list_named(config, column)}
-        values -= {f"{a}+{b}" for a, b in itertools.permutations(config.get("effects") or [], 2)}  # named by their parts
+        values -= {
+            f"{a}+{b}" for a, b in itertools.permutations(config.get("effects") or [], 2)
+        }  # named by their parts
         new = {value: ntpath.basename(value.rstrip("/\\")) for value in sorted(values) if LOCAL_PATH.match(value)}
-        if anonymize:
-            hidden = [value for value in sorted(values) if value not in PLAIN_WORDS]
-            new = {value: f"{noun} {i}" for i, value in enumerate(hidden, start=1)}
+        if rng is not None:
+            hidden = sorted(values - PLAIN_WORDS)
+            numbers = np.random.default_rng(rng).permutation(len(hidden)) + 1  # "sample 7" need not be "Patient 7"
+            new = {value: f"{noun} {number}" for value, number in zip(hidden, numbers, strict=True)}
         renamed[column] = new
     return Names(renamed)
+
+
+def split_numbers(name: str) -> list[tuple[int, int, str]]:
+    """Sort names as people do: those with a 2 before those with a 10."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def _list_named(config: Mapping[str, Any], column: str) -> list[Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ from ._changes import (
 from ._densities import HEIGHT, N_FIRST, WIDTH, estimate_densities
 from ._figures import draw_coverage, draw_cross_validation, draw_marker_shift, draw_scores, draw_support
 from ._methods import ARTICLE_LINK, write_call, write_citation, write_methods
-from ._study import SCORE_COLUMNS, Study, make_study_of_scores, read_study
+from ._result import SCORE_COLUMNS, Result, make_result_of_scores, read_result
 
 TITLES = {
     Tool.EDIT: "A change applied to a query",
@@ -42,7 +42,7 @@ MAX_BYTES = 8_000_000
 
 
 def report(
-    adata: Annotated[AnnData | pd.DataFrame, "an AnnData, or the table of ne.tl.compare"],
+    adata: AnnData | pd.DataFrame,
     path: FilePath,
     *,
     key: str | None = None,
@@ -86,7 +86,8 @@ def report(
         of the cells that are shown.
     anonymize
         Call all values of the columns of the design (batches, samples, donors, files, treatments, strata) by numbers, "sample 1", in
-        tables, sentences, figures and settings. Names of columns and of markers stay.
+        tables, sentences, figures and settings. Which has which number is drawn with ``rng``. Names of columns and of markers
+        stay, and values such as "control".
     overwrite
         Replace the file if it exists.
     %(rng)s
@@ -104,7 +105,14 @@ def report(
         Before any work: no result, or several and no ``key``; a file that exists or may not be written; cells that are not there.
     """
     write_report(
-        adata, path, key=key, measured=measured, populations=populations, anonymize=anonymize, overwrite=overwrite, rng=rng
+        adata,
+        path,
+        key=key,
+        measured=measured,
+        populations=populations,
+        anonymize=anonymize,
+        overwrite=overwrite,
+        rng=rng,
     )
 
 
@@ -129,13 +137,13 @@ def write_report(
     if goal.exists() and not overwrite:
         raise FileExistsError(f"{goal} exists; give another name, or overwrite=True.")
     if isinstance(adata, pd.DataFrame):
-        study = read_table(adata, key, measured, populations)
+        result = read_table(adata, key, measured, populations)
     else:
-        study = read_study(adata, key, measured, populations, anonymize=anonymize)
-    sample = draw_cells(study, rng) if study.parts else None
+        result = read_result(adata, key, measured, populations, number_by=rng if anonymize else None)
+    sample = draw_cells(result, rng) if result.parts else None
 
     # write
-    text = render(study, sample, command, rng)
+    text = render(result, sample, command, rng)
     with replacing(goal) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
 
@@ -146,7 +154,7 @@ def check_packages() -> None:
         raise ImportError(f"a report needs {' and '.join(missing)}: pip install 'neuronedit[report]'.")
 
 
-def read_table(table: pd.DataFrame, key: Any, measured: Any, populations: Any) -> Study:
+def read_table(table: pd.DataFrame, key: Any, measured: Any, populations: Any) -> Result:
     """Return what a report shows of the table of a comparison."""
     if missing := [column for column in SCORE_COLUMNS if column not in table]:
         raise ValueError(f"the table lacks {', '.join(missing)}; give what ne.tl.compare returned.")
@@ -154,10 +162,10 @@ def read_table(table: pd.DataFrame, key: Any, measured: Any, populations: Any) -
         raise ValueError("the table has no rows; give what ne.tl.compare returned.")
     if any(given is not None for given in (key, measured, populations)):
         raise ValueError("key, measured and populations are of cells; a table has none.")
-    return make_study_of_scores(table)
+    return make_result_of_scores(table)
 
 
-def render(study: Study, sample: CellSample | None, command: Mapping[str, Any] | None, rng: int) -> str:
+def render(result: Result, sample: CellSample | None, command: Mapping[str, Any] | None, rng: int) -> str:
     """Return the page."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -169,84 +177,90 @@ def render(study: Study, sample: CellSample | None, command: Mapping[str, Any] |
     environment.filters |= {"signed": format_signed, "number": format_two_digits}
     environment.filters["list_with"] = lambda value, more: (value, more)
     here = files("neuronedit") / "_report"
-    alarms = list_alarms(study)
+    alarms = list_alarms(result)
     content: dict[str, Any] = {
-        "title": TITLES[study.tool],
-        "study": study,
+        "title": TITLES[result.tool],
+        "result": result,
         "sample": sample,
         "style": (here / "report.css").read_text(encoding="utf-8"),
-        "lines": write_lines(study, alarms),
+        "lines": write_lines(result, alarms),
         "alarms": alarms,
-        "verdict": study.content.get("verdict", ""),
-        "figures": key_figures(study, sample, alarms),
-        "advice": list_advice(study, alarms),
-        "methods": write_methods(study, sample),
-        "citation": write_citation(study),
+        "verdict": result.content.get("verdict", ""),
+        "figures": key_figures(result, sample, alarms),
+        "advice": list_advice(result, alarms),
+        "methods": write_methods(result, sample),
+        "citation": write_citation(result),
         "article_link": ARTICLE_LINK,
-        "call": write_call(study),
-        "command": format_command(study, command),
-        "scores": tabulate_scores(study),
-        "score_figures": draw_scores(study),
-        "cross_validation": draw_cross_validation(study),
-        "folds": list_folds(study),
-        "given": describe_given(study),
-        "features": study.features,
+        "call": write_call(result),
+        "command": format_command(result, command),
+        "scores": tabulate_scores(result),
+        "score_figures": draw_scores(result),
+        "cross_validation": draw_cross_validation(result),
+        "folds": list_folds(result),
+        "given": describe_given(result),
+        "features": result.features,
         "Tool": {tool.name: tool for tool in Tool},
     }
     if sample is not None:
-        content |= describe_cells(study, sample, alarms, rng)
+        content |= describe_cells(result, sample, alarms, rng)
         script = (here / "report.js").read_text(encoding="utf-8")
-        content |= {"library": read_library(), "script": script, "cells": pack_cells(study, sample, rng),
-                    "plots": to_script(make_plots(min(2, len(study.states))))}  # fmt: skip
+        content |= {"library": read_library(), "script": script, "cells": pack_cells(result, sample, rng),
+                    "plots": to_script(make_plots(min(2, len(result.states))))}  # fmt: skip
     return environment.get_template("report.html").render(content)
 
 
-def describe_cells(study: Study, sample: CellSample, alarms: list[Statement], rng: int) -> dict[str, Any]:
+def describe_cells(result: Result, sample: CellSample, alarms: list[Statement], rng: int) -> dict[str, Any]:
     """Return what the page shows of the cells that were drawn."""
-    changes = tabulate_changes(study, sample)
-    content: dict[str, Any] = {"changes": [], "heat": None, "sides": WORDS_OF_SIDES[study.tool]}
+    changes = tabulate_changes(result, sample)
+    content: dict[str, Any] = {"changes": [], "heat": None, "sides": WORDS_OF_SIDES[result.tool]}
     if len(changes):
         order = changes["change"].abs().sort_values(ascending=False, kind="stable").index
         content["changes"] = changes.loc[order[:MAX_ROWS_OF_CHANGES]].to_dict("records")
         content["n_changes"] = len(changes)
         content["heat"] = make_heat_map(changes, sample.ranked)
         content["has_outside"] = bool(changes.get("outside_control", pd.Series([np.nan])).notna().any())
-    groups, populations = tabulate_composition(study, sample)
+    groups, populations = tabulate_composition(result, sample)
     return content | {
         "differs": any(alarm.kind == AlarmKind.COMPOSITION for alarm in alarms),
-        "densities": estimate_densities(study, sample),
+        "densities": estimate_densities(result, sample),
         "density_size": (WIDTH, HEIGHT),
         "n_first": N_FIRST,
         "n_rows_first": N_ROWS_FIRST,
         "groups": groups,
         "populations": populations,
         "largest_share": max(max(shares) for _, shares in populations),
-        "controls": measure_controls(study, sample, rng),
-        "coverage": [*draw_coverage(study), *draw_support(study, sample)],
-        "shift": draw_marker_shift(study),
-        "columns": [title for _, title in list_columns(study, sample)],
-        "sides_of_plot": SIDES[: min(2, len(study.states))],
+        "controls": measure_controls(result, sample, rng),
+        "coverage": [*draw_coverage(result), *draw_support(result, sample)],
+        "shift": draw_marker_shift(result),
+        "columns": [title for _, title in list_columns(result, sample)],
+        "sides_of_plot": SIDES[: min(2, len(result.states))],
     }
 
 
-def describe_given(study: Study) -> dict[str, Any]:
+def describe_given(result: Result) -> dict[str, Any]:
     """Return the tables of what was given: cells by batch and role, batches, samples."""
-    labels = study.labels
+    labels = result.labels
     given: dict[str, Any] = {"roles": [], "counts": [], "batches": [], "samples": [], "held_out": [], "orders": []}
     if len(labels):
         given["roles"] = sorted(labels["role"].unique(), key=order_roles)
         names = labels["batch"] if "batch" in labels else pd.Series("all cells", index=labels.index)
         table = pd.crosstab(names, labels["role"])
-        given["counts"] = [(str(name), [int(row.get(role, 0)) for role in given["roles"]]) for name, row in table.iterrows()]
+        given["counts"] = [
+            (str(name), [int(row.get(role, 0)) for role in given["roles"]]) for name, row in table.iterrows()
+        ]
+        given["counts"] = sorted(given["counts"], key=lambda row: order_roles(row[0]))
     if "sample" in labels:
         table = labels.groupby(["batch", "sample", "role"], observed=True).size().reset_index(name="n_cells")
-        known = study.content.get("samples")
+        known = result.content.get("samples")
         more = {} if known is None else {(row["batch"], row["sample"]): row for row in known.to_dict("records")}
-        given["samples"] = [row | {"known": more.get((row["batch"], row["sample"]))} for row in table.to_dict("records")]
+        given["samples"] = [
+            row | {"known": more.get((row["batch"], row["sample"]))} for row in table.to_dict("records")
+        ]
     for name in ("batches", "held_out", "orders"):
-        table = study.content.get(name)
+        table = result.content.get(name)
         if table is not None:
-            given[name] = [(str(index), row) for index, row in zip(table.index, table.to_dict("records"), strict=True)]
+            rows = [(str(index), row) for index, row in zip(table.index, table.to_dict("records"), strict=True)]
+            given[name] = sorted(rows, key=lambda row: order_roles(row[0]))
     return given
 
 
@@ -255,57 +269,63 @@ def format_two_digits(value: float) -> str:
     return "–" if value != value else f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
 
 
-def list_folds(study: Study) -> list[tuple[str, float, float]]:
+def list_folds(result: Result) -> list[tuple[str, float, float]]:
     """Return the folds of an ensemble: their names, their weights, and what the ensemble closed in each."""
-    ensemble = study.content.get("ensemble")
+    ensemble = result.content.get("ensemble")
     if ensemble is None or not len(ensemble["ensemble_scores"]):
         return []
     columns = (ensemble[name] for name in ("folds", "fold_weights", "ensemble_scores"))
     return [(str(name), float(weight), float(closed)) for name, weight, closed in zip(*columns, strict=True)]
 
 
-def key_figures(study: Study, sample: CellSample | None, alarms: list[Statement]) -> list[tuple[str, str]]:
+def key_figures(result: Result, sample: CellSample | None, alarms: list[Statement]) -> list[tuple[str, str]]:
     """Return a few numbers with what they are."""
     numbers: list[tuple[str, str]] = []
     if sample is not None:
         numbers += [(f"{sample.n_cells:,}", "cells"), (f"{sample.n_features:,}", "features")]
-    if study.tool is Tool.CORRECT:
-        numbers.append((str(study.labels["batch"].nunique()), "batches"))
-        if "sample" in study.labels:
-            numbers.append((str(study.labels["sample"].nunique()), "samples and controls"))
-        batches = study.content.get("batches")
+    if result.tool is Tool.CORRECT:
+        numbers.append((str(result.labels["batch"].nunique()), "batches"))
+        if "sample" in result.labels:
+            numbers.append((str(result.labels["sample"].nunique()), "samples and controls"))
+        batches = result.content.get("batches")
         if batches is not None and batches["outside"].notna().any():
-            numbers.append((f"{batches['outside'].max():.1%}", "of a batch's sample cells outside its control, at most"))
-    if study.tool is Tool.EDIT and "ensemble" in study.content:
-        numbers.append((f"{float(study.content['ensemble']['expected']):.2f}", "of the distance expected to be closed"))
-    if study.tool is Tool.COMBINE:
-        numbers.append((f"{study.content['combinations']['agreement'].min():.2f}", "agreement of the two orders, at least"))
-    if study.scores is not None:
-        numbers.append((str(study.scores["method"].nunique()), "methods"))
-        numbers.append((str(study.scores["metric"].nunique()), "metrics"))
+            numbers.append(
+                (f"{batches['outside'].max():.1%}", "of a batch's sample cells outside its control, at most")
+            )
+    if result.tool is Tool.EDIT and "ensemble" in result.content:
+        numbers.append(
+            (f"{float(result.content['ensemble']['expected']):.2f}", "of the distance expected to be closed")
+        )
+    if result.tool is Tool.COMBINE:
+        numbers.append(
+            (f"{result.content['combinations']['agreement'].min():.2f}", "agreement of the two orders, at least")
+        )
+    if result.scores is not None:
+        numbers.append((str(result.scores["method"].nunique()), "methods"))
+        numbers.append((str(result.scores["metric"].nunique()), "metrics"))
     n_alarms = sum(alarm.level is not Level.NOTE for alarm in alarms)
     return [*numbers, (str(n_alarms), "alarm" if n_alarms == 1 else "alarms")]
 
 
-def tabulate_scores(study: Study) -> dict[str, Any]:
+def tabulate_scores(result: Result) -> dict[str, Any]:
     """Return the table of the scores of a comparison: a row for each method, mean, interval over seeds and seconds."""
-    if study.scores is None:
+    if result.scores is None:
         return {"metrics": [], "rows": []}
-    metrics = list_levels(study.scores["metric"])
+    metrics = list_levels(result.scores["metric"])
     columns = ["value", "low", "high"]
-    means = study.scores.groupby(["method", "metric"], observed=True)[columns].mean()
-    seconds = study.scores.groupby("method", observed=True)["seconds"].mean()
+    means = result.scores.groupby(["method", "metric"], observed=True)[columns].mean()
+    seconds = result.scores.groupby("method", observed=True)["seconds"].mean()
     rows = []
-    for method in list_levels(study.scores["method"]):
+    for method in list_levels(result.scores["method"]):
         rows.append((method, [means.loc[(method, metric)].to_dict() for metric in metrics], float(seconds[method])))
     return {"metrics": [metric.replace("_", " ") for metric in metrics], "rows": rows, "failed": FAILED}
 
 
-def format_command(study: Study, command: Mapping[str, Any] | None) -> str:
+def format_command(result: Result, command: Mapping[str, Any] | None) -> str:
     """Return the YAML of the command line under the names that are shown; it holds names of files, and no folders."""
     if command is None:
         return ""
     import yaml
 
-    content = {name: study.names.rename_words(value) for name, value in command.items()}
+    content = {name: result.names.rename_words(value) for name, value in command.items()}
     return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100))

@@ -26,12 +26,11 @@
   const rightState = () => cells.states.length < 2 ? null : right ? cells.states[Number(right.value) + 1] : cells.states[1];
 
   // colours of the page: the light ones are the document's, the dark ones the body's
-  let printing = false;
-  const css = name => getComputedStyle(printing ? document.documentElement : document.body).getPropertyValue(name).trim();
+  const css = (name, of = document.body) => getComputedStyle(of).getPropertyValue(name).trim();
   const colorsOf = column => {
     const k = column.names.length;
     if (k <= COLORS) return column.names.map((_, i) => css(`--c${i}`));
-    const light = !printing && matchMedia("(prefers-color-scheme: dark)").matches ? 68 : 46;
+    const light = matchMedia("(prefers-color-scheme: dark)").matches ? 68 : 46;
     return column.names.map((_, i) => `hsl(${Math.round(360 * i / k)} 70% ${i % 2 ? light : light - 12}%)`);
   };
 
@@ -85,9 +84,9 @@
     }
   }
 
-  function paint() {
-    const [ink, soft, line] = [css("--ink"), css("--soft"), css("--line")];
-    const ground = css("--ground");
+  function paint(of = document.body) {
+    const [ink, soft, line] = ["--ink", "--soft", "--line"].map(name => css(name, of));
+    const ground = css("--ground", of);
     for (const {plot} of models) {
       if ("border_line_color" in plot) plot.border_line_color = null;
       plot.setv({outline_line_color: line, border_fill_color: ground, background_fill_color: ground});
@@ -98,13 +97,13 @@
       }
       for (const grid of plot.center) grid.setv({grid_line_color: line, grid_line_alpha: 0.5});
     }
-    draw();
   }
 
   // on paper a picture takes the place of each plot, which keeps the size that it has on the screen
   function copyForPrint() {
     for (const {side, plot} of models) {
       const view = Bokeh.index.get_by_id(plot.id), image = byId(`printed-${side}`);
+      view.paint?.();  // at once, in the colours of paper
       image.src = view.export("png", true).canvas.toDataURL();
       image.alt = byId(`plot-${side}`).getAttribute("aria-label");
     }
@@ -131,10 +130,11 @@
       menu.value = "all";
     }
     paint();
+    draw();
     document.documentElement.dataset.ready = "yes";
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
-    addEventListener("beforeprint", () => { printing = true; paint(); copyForPrint(); });
-    addEventListener("afterprint", () => { printing = false; paint(); });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { paint(); draw(); });
+    addEventListener("beforeprint", () => { paint(document.documentElement); copyForPrint(); });
+    addEventListener("afterprint", () => paint());
   };
   wait();
 })();

@@ -57,7 +57,7 @@ def mmd_autoencoder(
     source, target, center, scale = standardize(source, target)
     n_features = source.shape[1]
     if image_shape is None:
-        widths = widths or ENCODER_WIDTHS
+        widths = ENCODER_WIDTHS if widths is None else widths
         encoder = dense([n_features, *widths], rng=torch_rng)
         decoder = dense([*reversed(widths), n_features], rng=torch_rng, linear_output=True)
     else:

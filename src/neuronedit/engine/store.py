@@ -30,7 +30,7 @@ from .._data.output import Output
 from .._data.reader import MAX_NEURONS_KEPT, CellReader
 from .._data.record import Record, digest
 from .._data.space import TrainedSpace
-from .._data.store_files import Progress, StoreFiles, digest_cells
+from .._data.store_files import Progress, StoreFiles, digest_cells, drop_consolidated
 from .._data.work_folder import WorkFolder, explain_os_errors
 from .apply import EditedLayers, apply_edit, encode_others
 from .fit import FittedEdit
@@ -198,7 +198,7 @@ def _set_up(
                 var[name] = var[column]
     uns = {key: adata.uns[key] for key in (*space.keys, _slots.FCS) if key in adata.uns}
     AnnData(var=var, uns=uns).write_zarr(folder.setup)
-    (folder.setup / ".zmetadata").unlink(missing_ok=True)  # a copy of what is about to change
+    drop_consolidated(folder.setup)
     group = zarr.open_group(folder.setup, mode="r+", use_consolidated=False)
     n_rows = min(_rows_per_block(fitted), adata.n_obs)
     write_elem(group, "obs", obs, dataset_kwargs={"chunks": (n_rows,)})  # whole, its names would fill the memory

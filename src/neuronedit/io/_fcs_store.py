@@ -12,6 +12,7 @@ from anndata import AnnData
 from anndata.io import read_elem, write_elem
 
 from .. import _slots
+from .._data.store_files import drop_consolidated
 from .._data.work_folder import WorkFolder, explain_os_errors
 from ._fcs_study import Study
 
@@ -36,7 +37,7 @@ def write_study(study: Study, path: Path) -> AnnData:
     folder = WorkFolder(path)
     with folder.use(), explain_os_errors(path):
         AnnData(var=study.make_var(), uns={_slots.FCS: study.make_record()}).write_zarr(folder.setup)
-        (folder.setup / ".zmetadata").unlink(missing_ok=True)  # a copy of what is about to change
+        drop_consolidated(folder.setup)
         group = zarr.open_group(folder.setup, mode="r+", use_consolidated=False)
         _write_obs(group, study)
         layout: dict[str, Any] = {"shape": (study.n_events, len(study.features)), "dtype": study.dtype}

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from .. import _slots
 from .._check import FilePath
 from .._data.check import check_same_features, describe_layer, open_adata
 from .._data.integrity import IntegrityError, parse_json, refusing
-from .._data.record import PARTS, Record, Tool, check_fitted, digest, refusing_record
+from .._data.record import PARTS, Record, Tool, check_fitted, digest, is_digest, refusing_record
 from .._data.space import PACKAGES, SavedSpace, check_space_ids
 from ._atomic import replacing
 
@@ -32,7 +33,7 @@ def save_model(adata: AnnData, path: FilePath, *, edit: str | None = None, key: 
 
     Weights, percentiles and whatever else the edit is made of are arrays, and all else is JSON: features, layer, scale,
     settings, versions, shape and SHA-256 of the training data. There is no pickle, so that a file of others cannot run code.
-    A SHA-256 of all of it tells whether a file is what was written. No cells are in it, except that edits which look for the
+    A digest of all of it tells whether a file is what was written. No cells are in it, except that edits which look for the
     nearest source cells keep those, at most 10,000.
 
     Examples
@@ -154,7 +155,7 @@ def load_model(path: FilePath) -> AnnData:
     with refusing(f"{path} is not a model of neuronedit, or it is damaged"):
         arrays, text = _read_arrays(path)
         metadata, signed = parse_json(text), SIGNED.match(text)
-        if signed and digest(f"{{{text[signed.end() :]}", arrays) != signed[1]:
+        if signed and not is_digest(signed[1], partial(digest, f"{{{text[signed.end() :]}", arrays)):
             raise ValueError("its digest is not that of what is in it")
         schema = metadata["schema"]
         if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:

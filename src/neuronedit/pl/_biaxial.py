@@ -64,7 +64,7 @@ def biaxial(
     check_features(adata, x, y)
     column = get_column(adata, groupby).astype("category").cat.remove_unused_categories()
     for group in groups or []:
-        if group not in column.cat.categories:
+        if group not in list(column.cat.categories):  # a list takes what has no hash, too
             there = format_choices(column.cat.categories, near=group)
             raise ValueError(f"{group!r} is not in obs[{groupby!r}]; it has {there}.")
     groups = list(column.cat.categories if groups is None else groups)

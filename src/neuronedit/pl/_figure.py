@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from scipy import sparse
 
 from .. import _slots
-from .._data.check import check_sparse, describe_layer, get_matrix
+from .._data.check import check_sparse, check_unique, describe_layer, get_matrix
 
 OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442"]
 """Eight colours that are told apart with any colour vision (Okabe & Ito 2008)."""
@@ -49,7 +49,9 @@ def blank(pad: float = 1) -> dict[str, Any]:
 def get_values(adata: AnnData, layer: str | None, rows: Any = slice(None), names: Any = None) -> np.ndarray:
     """Return some cells and features of a layer, dense."""
     values = check_sparse(check_sparse(get_matrix(adata, layer), describe_layer(layer))[rows], describe_layer(layer))
-    values = values if names is None else values[:, adata.var_names.get_indexer(names)]
+    if names is not None:
+        check_unique(adata)
+        values = values[:, adata.var_names.get_indexer(names)]
     values = np.asarray(values.toarray() if sparse.issparse(values) else values)
     if values.dtype.kind not in "fiub":
         raise TypeError(f"{describe_layer(layer)} has dtype {values.dtype}; it must hold real numbers.")

@@ -59,7 +59,7 @@ def images(
         raise ValueError("layers is empty; name at least one, None for X.")
     shown = _find_edited(adata, key, n) if cells is None else _find_images(adata, cells, "cells")
     strips = {name: get_values(adata, layer, shown) for name, layer in named.items()}
-    limits = limits or _find_black_and_white(next(iter(strips.values())))
+    limits = _find_black_and_white(next(iter(strips.values()))) if limits is None else limits
     if truth is not None:
         if len(truth) != len(shown):
             raise ValueError(f"truth names {len(truth)} images; there are {len(shown)} cells.")

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
-from tqdm.auto import tqdm
 
 from .._blocks import CellSource, block_size
 from .._check import CELLS, Count, Positive, Seed
 from .._networks import check_trained, describe_divergence
+from .._progress import tqdm
 
 logger = logging.getLogger(__name__)
 

@@ -138,7 +138,8 @@ def compare(
             need = f"scores need at least {MIN_CELLS_TO_SCORE}, and are noise below about 100"
             raise ValueError(f"{role} has {len(index)} cells; {need}.")
     learners = _choose(QUICK if methods is None else methods, BASELINES, "methods")
-    metrics = metrics or (list(CHECKS) if truth is None else METRICS_WITH_TRUTH)
+    if metrics is None:
+        metrics = list(CHECKS) if truth is None else METRICS_WITH_TRUTH
     measures = _choose(metrics, METRICS | AGREEMENTS | CHECKS, "metrics")
     need_truth = [name for name, measure in measures.items() if measure not in CHECKS.values()]
     if need_truth and truth is None:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
-from tqdm.auto import tqdm
 
 from .. import _slots
 from .._check import Bounds, Seed
@@ -20,7 +19,7 @@ from .._data.reader import CellReader
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
 from .._data.undo import writing
-from .._progress import is_shown, shows_progress, tell
+from .._progress import is_shown, shows_progress, tell, tqdm
 from .._subsample import subsample
 from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
 from ..engine.apply import EditedLayers, apply_edit, encode_others
@@ -163,7 +162,8 @@ def correct(
     """
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
-    edit = edit or ("auto" if strata is None else "percentile")
+    if edit is None:
+        edit = "auto" if strata is None else "percentile"
     method = Edit.of(edit, rng=rng, **edit_params)
     if method.paired_by is not None:
         raise TypeError("'paired_by' is not a parameter of ne.tl.correct: every batch has one control.")

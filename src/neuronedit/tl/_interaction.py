@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from scipy.stats import false_discovery_control, norm
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from .._progress import tqdm
 from .._subsample import subsample
 from ..engine.fit import FittedEdit
 from ..engine.outcomes import EDIT_FAILED, check_values

@@ -38,7 +38,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Study:
+class Result:
     """All that a report shows, with the names that it shows.
 
     ``words`` are those of the tool: what is called source and query there. ``states`` are what a plot shows beside each other.
@@ -92,10 +92,13 @@ def find_record(adata: AnnData, key: str | None) -> Record:
     raise KeyError(f"uns holds nothing to report ({what}); call ne.tl.edit first. uns has {format_choices(adata.uns)}.")
 
 
-def read_study(
-    adata: AnnData, key: str | None, measured: AnnData | None, populations: str | None, *, anonymize: bool
-) -> Study:
-    """Read all that a report shows of a result; whatever can be refused is refused here."""
+def read_result(
+    adata: AnnData, key: str | None, measured: AnnData | None, populations: str | None, *, number_by: int | None
+) -> Result:
+    """Read all that a report shows of a result; whatever can be refused is refused here.
+
+    ``number_by`` is the seed of the numbers that take the place of names; `None` keeps these.
+    """
     adata = open_adata(adata)
     record = find_record(adata, key)
     if measured is not None and (record.tool is not Tool.COMBINE or "layers" in record.content and len(record.layers)):
@@ -105,14 +108,14 @@ def read_study(
     if populations is not None:
         get_labels(cells[0], populations)
         columns.setdefault(populations, populations)
-    names = make_names(cells, columns, record.config, anonymize)
+    names = make_names(cells, columns, record.config, number_by)
     population_column = populations or _find_populations(cells, record.config)
     parts, states = READERS[record.tool](cells, record, population_column)
     renamed = [Part(one.adata, one.rows, _rename_labels(one.labels, record, names, population_column), one.layers)
                for one in parts]  # fmt: skip
     keys = record.config.get("key") or [""]
     space = adata.uns.get(keys[0], {})
-    return Study(
+    return Result(
         record.tool,
         record.key,
         rename_config(record.config, names),
@@ -124,14 +127,14 @@ def read_study(
         _read_scores(record),
         str(adata.uns[record.key].get(_slots.VERSION, "")),
         space if isinstance(space, Mapping) else {},
-        _read_scale(cells[0], record.config.get("layer")),
+        _read_transform(cells[0], record.config.get("layer")),
         population_column,
     )
 
 
-def make_study_of_scores(table: pd.DataFrame) -> Study:
+def make_result_of_scores(table: pd.DataFrame) -> Result:
     """Return what a report shows of the table of a comparison alone."""
-    return Study(Tool.COMPARE, "", {}, {}, Names({}), scores=table.copy())
+    return Result(Tool.COMPARE, "", {}, {}, Names({}), scores=table.copy())
 
 
 def _find_populations(cells: Sequence[AnnData], config: Mapping[str, Any]) -> str:
@@ -238,11 +241,13 @@ def _read_combination(cells: Sequence[AnnData], record: Record, populations: str
 def _read_comparison(cells: Sequence[AnnData], record: Record, populations: str) -> tuple[list[Part], list[str]]:
     """Read the predictions of several methods."""
     (adata,), config = cells, record.config
-    roles = _label_roles(adata, config["groupby"], {role: config[role] for role in ("source", "target", "truth", "query")})
+    roles = _label_roles(
+        adata, config["groupby"], {role: config[role] for role in ("source", "target", "truth", "query")}
+    )
     layers = {"before": config["layer"]} | {name.removeprefix(f"{record.key}_"): name for name in record.layers}
     scores, batch = _read_scores(record), _find_batch_column(config)
     ranked = [] if scores is None else [str(name) for name in scores["method"].cat.categories]
-    states = sorted(layers, key=lambda name: (ranked.index(name) if name in ranked else -1))  # the best one first
+    states = sorted(layers, key=lambda name: ranked.index(name) if name in ranked else -1)  # the best one first
     return [_make_part(adata, roles, {"batch": batch, "population": populations}, layers)], states
 
 
@@ -297,7 +302,7 @@ def _read_scores(record: Record) -> pd.DataFrame | None:
     return table
 
 
-def _read_scale(adata: AnnData, layer: str | None) -> dict[str, Any]:
+def _read_transform(adata: AnnData, layer: str | None) -> dict[str, Any]:
     """Return how the values of a layer were transformed, as far as ``var`` says."""
     column = _slots.cofactor(layer)
     if column in adata.var:
