@@ -20,7 +20,13 @@ import neuronedit as ne
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 FCS_HELPERS = Path(__file__).parents[1] / "tests" / "io" / "conftest.py"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SECONDS = 1_000  # milliseconds
 FOR_A_LOOK, FOR_A_RUN = 120 * SECONDS, 400 * SECONDS
 BATCHES = ("P21", "P28", "P34")
@@ -90,7 +96,9 @@ def open_page(browser):
         context.route(elsewhere, lambda route: (errors.append(f"asked for {route.request.url}"), route.abort()))
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(f"script: {error}"))
-        page.on("response", lambda r: errors.append(f"{r.status}: {r.url}") if r.status >= 400 and r.status != 400 else None)
+        page.on(
+            "response", lambda r: errors.append(f"{r.status}: {r.url}") if r.status >= 400 and r.status != 400 else None
+        )
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" and "400" not in m.text else None)
         page.goto(address)
         return page
@@ -168,7 +176,12 @@ def test_from_a_folder_to_corrected_files(study, server, open_page):
     assert (study / "fcs/samples.csv").read_text() == SHEET
     # look, and see what was proposed
     wait_for_check(page)
-    for label, value in {"Batches are in": "batch", "Controls are marked": "role", "Controls have the value": "control", "Cofactor": "5"}.items():
+    for label, value in {
+        "Batches are in": "batch",
+        "Controls are marked": "role",
+        "Controls have the value": "control",
+        "Cofactor": "5",
+    }.items():
         expect(page.get_by_label(label)).to_have_value(value)
     assert page.locator("#batches tbody tr").all_inner_texts() == [f"{batch}\t600\t300\t300" for batch in BATCHES]
     shoot(page, "3_checked")
@@ -181,7 +194,11 @@ def test_from_a_folder_to_corrected_files(study, server, open_page):
     expect(page.locator("#step-result")).to_be_visible(timeout=FOR_A_RUN)
     expect(page.locator("#ended")).to_contain_text("Done")
     expect(page.locator("#lines li")).to_have_count(3)
-    assert page.locator("#written li").all_inner_texts() == ["fcs_corrected", "fcs_corrected/neuronedit.yaml", "fcs_report.html"]
+    assert page.locator("#written li").all_inner_texts() == [
+        "fcs_corrected",
+        "fcs_corrected/neuronedit.yaml",
+        "fcs_report.html",
+    ]
     # the report, in the page and in a tab of its own
     expect(page.frame_locator("iframe").locator("h1")).to_be_visible()
     expect(page.frame_locator("iframe").locator("canvas, svg").first).to_be_attached(timeout=FOR_A_LOOK)
@@ -191,7 +208,18 @@ def test_from_a_folder_to_corrected_files(study, server, open_page):
     expect(opened.value.locator("h1")).to_be_visible()
     check_result(study, before)
     # page and command write the same files, to the bit
-    command = [sys.executable, "-m", "neuronedit._cli", "correct", "--config", "fcs_corrected/neuronedit.yaml", "-o", "again", "--report", "again.html"]
+    command = [
+        sys.executable,
+        "-m",
+        "neuronedit._cli",
+        "correct",
+        "--config",
+        "fcs_corrected/neuronedit.yaml",
+        "-o",
+        "again",
+        "--report",
+        "again.html",
+    ]
     assert subprocess.run(command, cwd=study, capture_output=True).returncode in (0, 3, 4)
     for path in (study / "fcs_corrected").glob("*.fcs"):
         assert path.read_bytes() == (study / "again" / path.name).read_bytes()
@@ -234,7 +262,9 @@ def test_a_missing_control_loses_nothing(study, server, open_page):
     expect(page.locator("#problems")).to_contain_text("P28 has no control")
     make_short(page)
     run(page)
-    expect(page.locator("[data-error=control]")).to_contain_text("fewer than two batches", ignore_case=True, timeout=FOR_A_LOOK)
+    expect(page.locator("[data-error=control]")).to_contain_text(
+        "fewer than two batches", ignore_case=True, timeout=FOR_A_LOOK
+    )
     expect(page.get_by_label("Controls have the value")).to_have_attribute("aria-invalid", "true")
     shoot(page, "3_error")
     assert read_all(study) == before

@@ -35,7 +35,14 @@ def study(tmp_path):
     """A folder that is opened, beside one that is not; links lead from the first to the second."""
     for name in ("open/fcs", "open/empty", "outside", "open-too"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("open/fcs/b.fcs", "open/fcs/a.FCS", "open/cells.h5ad", "outside/secret.csv", "outside/c.fcs", "open-too/secret.csv"):
+    for name in (
+        "open/fcs/b.fcs",
+        "open/fcs/a.FCS",
+        "open/cells.h5ad",
+        "outside/secret.csv",
+        "outside/c.fcs",
+        "open-too/secret.csv",
+    ):
         (tmp_path / name).write_text("file,batch,role\n")
     (tmp_path / "open/samples.csv").write_text("file,batch,role\n")
     (tmp_path / "open/.hidden").mkdir()
@@ -79,7 +86,10 @@ def test_a_folder_shows_what_can_be_chosen(study):
         root.check_links(study / "fcs", "input")
 
 
-@pytest.mark.parametrize(("name", "words"), [("none", "does not exist"), ("empty", "a folder without FCS files"), ("samples.csv", "no .h5ad file")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("none", "does not exist"), ("empty", "a folder without FCS files"), ("samples.csv", "no .h5ad file")],
+)
 def test_a_wrong_choice_loses_nothing(study, name, words):
     session = Session(Root.open(study))
     session.input, session.holds, session.fields["batch_key"] = "fcs", "2 FCS files", "batch"
@@ -138,7 +148,11 @@ def test_rows_of_a_sheet(tmp_path, names, rows):
 
 def test_free_names(study):
     root = Root.open(study)
-    assert [_guess.find_free_name(root, name) for name in ("new.h5ad", "cells.h5ad", "fcs")] == ["new.h5ad", "cells_2.h5ad", "fcs_2"]
+    assert [_guess.find_free_name(root, name) for name in ("new.h5ad", "cells.h5ad", "fcs")] == [
+        "new.h5ad",
+        "cells_2.h5ad",
+        "fcs_2",
+    ]
 
 
 # words
@@ -167,7 +181,10 @@ def test_options_have_the_names_of_fields():
 def test_fields_are_options_of_the_command_line():
     from neuronedit._cli import cli
 
-    named = {verb: {name for parameter in cli.commands[verb].params for name in parameter.opts} for verb in ("correct", "inspect")}
+    named = {
+        verb: {name for parameter in cli.commands[verb].params for name in parameter.opts}
+        for verb in ("correct", "inspect")
+    }
     for name, field in _fields.FIELDS.items():
         assert f"--{field.option}" in named["correct"]
         assert f"--{field.option}" in named["inspect"] or not field.of_check, name
@@ -194,7 +211,11 @@ CORRECTING = "\n[10:00:23] Correcting the batches.\n\rcorrecting:   0%|  | 0/5\n
 def test_progress_is_read():
     began = time.mktime((2026, 1, 1, 9, 59, 59, 0, 0, -1))
     progress = _job.parse_progress(LOG, began, began + 14)
-    assert [(step["text"].split()[0], step["seconds"]) for step in progress.steps] == [("Reading", 2), ("Applying", 1), ("Training", 10)]
+    assert [(step["text"].split()[0], step["seconds"]) for step in progress.steps] == [
+        ("Reading", 2),
+        ("Applying", 1),
+        ("Training", 10),
+    ]
     assert progress.share == pytest.approx(0.3) and progress.warnings == ["'Time' rules the scale."]
     assert _job.parse_progress(LOG + CORRECTING, began, began + 30).share == pytest.approx(0.88)
     assert _job.parse_progress("", began, began).share == 0
@@ -258,7 +279,9 @@ def ask(server, path, *, method="GET", body=None, token="right", **headers):
     sent = {"Cookie": f"neuronedit-{server.port}={word}"} if word else {}
     sent |= {"Content-Type": "application/json"} if body is not None else {}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, body=body if body is None or isinstance(body, bytes) else json.dumps(body), headers=sent)
+    connection.request(
+        method, path, body=body if body is None or isinstance(body, bytes) else json.dumps(body), headers=sent
+    )
     answer = connection.getresponse()
     text = answer.read().decode()
     connection.close()
@@ -266,7 +289,12 @@ def ask(server, path, *, method="GET", body=None, token="right", **headers):
 
 
 PATHS = ["/", "/page.js", "/page.css", "/api/state", "/api/folder?path=.", "/api/run", "/report", "/none"]
-UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -312,7 +340,15 @@ def test_it_is_on_this_machine_alone(server):
 
 
 def test_there_is_nothing_else(server):
-    for path in ("/page.html", "/../page.js", "/static/page.js", "/api/none", "/report", "/etc/passwd", "/page.js/..%2f..%2fetc/passwd"):
+    for path in (
+        "/page.html",
+        "/../page.js",
+        "/static/page.js",
+        "/api/none",
+        "/report",
+        "/etc/passwd",
+        "/page.js/..%2f..%2fetc/passwd",
+    ):
         assert ask(server, path)[0] in (404, 405)
     for method in ("OPTIONS", "PUT", "DELETE", "HEAD", "PATCH"):
         assert ask(server, "/api/state", method=method)[0] == 405
@@ -331,7 +367,9 @@ def test_nothing_outside_over_http(server, name):
     for field in ("metadata", "panel", "output", "report"):
         status = ask(server, "/api/set", method="POST", body={"field": field, "value": name})[0]
         assert (status == 400 and server.session.fields[field] == "") or name == ""
-    assert {path: path.read_bytes() for path in server.session.root.folder.parent.rglob("*") if path.is_file()} == before
+    assert {
+        path: path.read_bytes() for path in server.session.root.folder.parent.rglob("*") if path.is_file()
+    } == before
 
 
 @needs_links
@@ -350,13 +388,19 @@ def test_what_was_right_and_leads_out_now_is_refused(server, study):
     assert sorted(os.listdir(study.parent / "outside")) == ["c.fcs", "secret.csv"]
 
 
-@pytest.mark.parametrize(("body", "status"), [(b"{", 400), (b"[1]", 400), (b"\xff", 400), (b"x" * 2_000_000, 400), ({"field": "cofactor", "value": "x"}, 400)])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"{", 400), (b"[1]", 400), (b"\xff", 400), (b"x" * 2_000_000, 400), ({"field": "cofactor", "value": "x"}, 400)],
+)
 def test_bodies_that_are_refused(server, body, status):
     try:
         assert ask(server, "/api/set", method="POST", body=body)[0] == status
     except (ConnectionError, http.client.BadStatusLine):
         assert len(body) > 1_000_000  # the server hangs up
-    assert ask(server, "/api/set", method="POST", body={"field": "cofactor", "value": "5"}, Content_Type="text/plain")[0] == 400
+    assert (
+        ask(server, "/api/set", method="POST", body={"field": "cofactor", "value": "5"}, Content_Type="text/plain")[0]
+        == 400
+    )
     assert server.session.fields["cofactor"] == ""
 
 
@@ -408,7 +452,13 @@ def has_ended(shown):
 def start(session, **fields):
     """Start a run of cells that were looked at before."""
     session.input, session.holds = "cells.h5ad", ".h5ad file"
-    session.fields |= {"batch_key": "batch", "control_key": "role", "control": "control", "output": "out.h5ad", "max_epochs": "1"} | fields
+    session.fields |= {
+        "batch_key": "batch",
+        "control_key": "role",
+        "control": "control",
+        "output": "out.h5ad",
+        "max_epochs": "1",
+    } | fields
     session.start_run()
 
 
@@ -426,14 +476,26 @@ def test_from_choosing_to_files(opened):
         session.start_run()
     shown = wait(session, has_ended)
     run = shown["run"]
-    assert run["state"] == "done" and run["share"] == 1 and len(run["lines"]) == 3 and run["has_report"], run
+    assert run["state"] == "done", run
+    assert run["share"] == 1 and len(run["lines"]) == 3 and run["has_report"], run
     assert run["files"] == ["cells_corrected.h5ad", "cells_corrected.neuronedit.yaml", "cells_report.html"]
     assert [step["text"].split()[0] for step in run["steps"]][:2] == ["Reading", "Read"]
     assert shown["fields"]["output"] == "cells_corrected_2.h5ad"  # the next run replaces nothing
     # a server that is started afterwards shows the same
     assert Session(Root.open(opened)).run.read_state()[0] is JobState.DONE
     # page and command give the same files to the bit
-    options = ["--batch-key", "batch", "--control-key", "role", "--control", "control", "--reference", "batch_2", "--max-epochs", "1"]
+    options = [
+        "--batch-key",
+        "batch",
+        "--control-key",
+        "role",
+        "--control",
+        "control",
+        "--reference",
+        "batch_2",
+        "--max-epochs",
+        "1",
+    ]
     options += ["--strata", "cell_type"]
     command = [sys.executable, "-m", "neuronedit._cli", "correct", "cells.h5ad", *options, "-o", "by_command.h5ad"]
     assert subprocess.run(command, cwd=opened, capture_output=True).returncode in (0, 3, 4)

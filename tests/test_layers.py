@@ -176,8 +176,10 @@ ALLOWED = {
         "pl",
         "tl",
     },
+    # a page that runs the command line in processes of its own
+    "_app": {"tornado", "yaml", "_cli", "io", "_data"},
     "_cli": {"_progress", "anndata", "click", "h5py", "matplotlib", "numpy", "pandas", "torch", "yaml", "neuronedit"}
-    | {"_slots", "_data", "_report", "engine", "io", "tl"},
+    | {"_slots", "_app", "_data", "_report", "engine", "io", "tl"},
     "__init__": set(),
 }
 

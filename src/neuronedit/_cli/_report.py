@@ -64,10 +64,10 @@ def write_run_report(adata: Any, settings: Any, screen: Screen, **shown: Any) ->
 def write_verdict_lines(adata: Any, key: str) -> list[dict[str, str]]:
     """Return the verdict in three lines, as a report begins with it."""
     from .._report._advice import list_alarms, write_lines
-    from .._report._study import read_study
+    from .._report._result import read_result
 
-    study = read_study(adata, key, None, None, anonymize=False)
-    return [{"level": str(line.level), "text": line.text} for line in write_lines(study, list_alarms(study))]
+    result = read_result(adata, key, None, None, number_by=None)
+    return [{"level": str(line.level), "text": line.text} for line in write_lines(result, list_alarms(result))]
 
 
 def describe_edit(adata: Any, key: str) -> tuple[list[str], list[dict[str, Any]]]:
