@@ -17,7 +17,7 @@ with warnings.catch_warnings():
 __all__ = ["is_shown", "showing_progress", "shows_progress", "tell", "tqdm", "track"]
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
+Returned = TypeVar("Returned")
 Parameters = ParamSpec("Parameters")
 
 LINE_WIDTH = 100  # letters of a printed verdict
@@ -59,11 +59,11 @@ def tell(logger: logging.Logger, verdict: str, *, is_alarm: bool) -> None:
         logger.log(logging.WARNING if is_alarm else logging.INFO, "%s", verdict)
 
 
-def shows_progress(tool: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+def shows_progress(tool: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
     """Let a tool show what it does, as its ``progress_bar`` says."""
 
     @wraps(tool)
-    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
         with showing_progress(kwargs.get("progress_bar")):  # type: ignore[arg-type]
             return tool(*args, **kwargs)
 

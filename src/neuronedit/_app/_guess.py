@@ -24,8 +24,8 @@ def list_sheets(root: Root, folder: Path) -> list[str]:
     """Return the tables in a folder and in the one that holds it, if that was opened as well."""
     folders = [folder, folder.parent] if folder != root.folder else [folder]
     paths = [path for one in folders for path in sorted(one.iterdir()) if path.suffix.lower() in SHEET_ENDINGS]
-    inside = [path for path in paths if path.resolve().is_relative_to(root.folder) and not path.name.startswith(".")]
-    return [root.name(path) for path in inside if path.is_file()]
+    allowed = [path for path in paths if path.resolve().is_relative_to(root.folder) and not path.name.startswith(".")]
+    return [root.name(path) for path in allowed if path.is_file()]
 
 
 def guess_sheets(names: Sequence[str]) -> dict[str, str]:

@@ -44,7 +44,7 @@ class JobState(StrEnum):
 
 
 @dataclass
-class Progress:
+class JobProgress:
     """What a job has said on stderr: its steps with the seconds that each took, warnings, and the share of the whole that is done."""
 
     steps: list[dict[str, Any]] = field(default_factory=list)
@@ -141,7 +141,7 @@ class Job:
         text = f"The run ended before it was done{f': {last}' if last else '.'}"
         return JobState.FAILED, result if "error" in result else {"error": text}
 
-    def read_progress(self) -> Progress:
+    def read_progress(self) -> JobProgress:
         """Return what the verb has said so far."""
         text = (self.folder / "progress.txt").read_text(encoding="utf-8", errors="replace")
         return parse_progress(text, self.began, time.time() if self.is_running() else self._ended_at())
@@ -162,9 +162,10 @@ class Job:
         return max((self.folder / name).stat().st_mtime for name in ("progress.txt", "result.json"))
 
 
-def parse_progress(text: str, began: float, now: float) -> Progress:
+def parse_progress(text: str, began: float, now: float) -> JobProgress:
     """Return what stderr says: a line a step, with its time, and between them bars."""
-    progress, bars, starts = Progress(), {}, []
+    progress, starts = JobProgress(), []
+    bars: dict[str, Any] = {}
     midnight = time.mktime((*time.localtime(began)[:3], 0, 0, 0, 0, 0, -1))
     for line in re.split(r"[\r\n]+", text):
         step, bar = LINE.match(line), BAR.match(line)

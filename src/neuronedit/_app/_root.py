@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-FCS_ENDINGS = (".fcs", ".fcs.gz")
+from .._cli._input import FCS_ENDINGS, ZARR_MARKS
+
 SHEET_ENDINGS = (".csv", ".tsv", ".xlsx")
-ZARR_MARKS = ("zarr.json", ".zgroup", ".zattrs")
 MAX_ENTRIES = 2_000  # of a folder that are listed
 
 
@@ -94,7 +94,7 @@ def is_store(path: Path) -> bool:
     return path.is_dir() and any((path / mark).exists() for mark in ZARR_MARKS)
 
 
-def describe_cells(path: Path) -> str:
+def find_kind(path: Path) -> str:
     """Return which cells a path holds, in words; "" if it holds none."""
     if is_store(path):
         return ".zarr store"
@@ -114,8 +114,8 @@ def list_folder(root: Root, name: str) -> dict[str, object]:
         is_inside = Path(os.path.realpath(path)).is_relative_to(root.folder)
         if path.name.startswith(".") or not is_inside or not os.access(path, os.R_OK):
             continue
-        holds = describe_cells(path)
+        holds = find_kind(path)
         if holds or path.is_dir():
             entries.append({"name": path.name, "path": root.name(path), "holds": holds, "is_folder": path.is_dir()})
     parent = None if folder == root.folder else root.name(folder.parent)
-    return {"path": root.name(folder), "parent": parent, "holds": describe_cells(folder), "entries": entries}
+    return {"path": root.name(folder), "parent": parent, "holds": find_kind(folder), "entries": entries}

@@ -14,11 +14,11 @@ from typing import Any
 from ._fields import FIELD_OF_PROBLEM, FIELDS, FieldKind, check_value, find_field, replace_options
 from ._guess import find_free_name, guess_cofactor, guess_control, guess_design, guess_sheets, list_sheets
 from ._job import Job, JobState
-from ._root import FieldError, Root, describe_cells, is_fcs, list_folder
+from ._root import FieldError, Root, find_kind, is_fcs, list_folder
 
 RUNS = ".neuronedit-app/runs"  # in the folder that was opened: arguments, progress and results of runs
 COLUMN_FIELDS = ("batch_key", "control_key", "control", "reference", "strata")
-ROLES = ("control", "sample", "")
+FILE_ROLES = ("control", "sample", "")
 
 
 class Session:
@@ -50,7 +50,7 @@ class Session:
     def choose(self, name: str) -> None:
         """Choose cells, propose the tables that belong to them, and look."""
         path = self.root.find_existing(name, "input")
-        holds = describe_cells(path)
+        holds = find_kind(path)
         if not holds:
             what = "a folder without FCS files" if path.is_dir() else "no .h5ad file"
             raise FieldError(
@@ -96,7 +96,7 @@ class Session:
         lines = [[str(row.get(name, "")).strip() for name in ("file", "batch", "role")] for row in rows]
         if {line[0] for line in lines} != files or len(lines) != len(files):
             raise FieldError("metadata", "The sample sheet must name each FCS file of the folder once.")
-        if any(not batch or role not in ROLES[:2] or not batch.isprintable() for _, batch, role in lines):
+        if any(not batch or role not in FILE_ROLES[:2] or not batch.isprintable() for _, batch, role in lines):
             raise FieldError("metadata", "Name the batch and the role of each file.")
         name = find_free_name(self.root, self.root.name(folder / "samples.csv"))
         try:
@@ -262,7 +262,7 @@ class Session:
         arguments = self.run.arguments
         with suppress(FieldError, ValueError, KeyError, IndexError, OSError):
             path = Path(arguments["input"][0])
-            self.input, self.holds = self.root.name(path), describe_cells(path)
+            self.input, self.holds = self.root.name(path), find_kind(path)
             for name, field in FIELDS.items():
                 value = arguments.get(field.option, "")
                 value = value[0] if isinstance(value, list) else str(value)

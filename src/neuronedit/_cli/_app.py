@@ -9,13 +9,13 @@ from ._options import FILE, example
 from ._screen import Outcome, Screen
 from ._verb import Settings, Verb, run_option
 
-PACKAGES = ("tornado", "bokeh", "jinja2")  # of the page, and of the report
+PACKAGES_OF_PAGE = ("tornado", "bokeh", "jinja2")  # of the page, and of the report
 
 
 def run_app(screen: Screen, settings: Settings) -> Outcome:
     """Serve the page until Ctrl-C."""
     # check
-    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+    if missing := [name for name in PACKAGES_OF_PAGE if find_spec(name) is None]:
         raise ImportError(f"the page needs {' and '.join(missing)}: pip install 'neuronedit[app]'.")
     from .._app._server import serve
 
