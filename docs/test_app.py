@@ -14,19 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 import neuronedit as ne
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 FCS_HELPERS = Path(__file__).parents[1] / "tests" / "io" / "conftest.py"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SECONDS = 1_000  # milliseconds
 FOR_A_LOOK, FOR_A_RUN = 120 * SECONDS, 400 * SECONDS
 BATCHES = ("P21", "P28", "P34")
@@ -70,17 +63,6 @@ def server(study):
     yield address
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Start the browser."""
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    assert path, "There is no browser: install chromium, or name one with CHROMIUM."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
