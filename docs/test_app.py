@@ -22,6 +22,7 @@ SCREENSHOTS = Path(__file__).parent / "screenshots"
 FCS_HELPERS = Path(__file__).parents[1] / "tests" / "io" / "conftest.py"
 SECONDS = 1_000  # milliseconds
 FOR_A_LOOK, FOR_A_RUN = 120 * SECONDS, 400 * SECONDS
+expect.set_options(timeout=FOR_A_LOOK)
 BATCHES = ("P21", "P28", "P34")
 SHEET = "file,batch,role\n" + "".join(f"{b}_{r}.fcs,{b},{r}\n" for b in BATCHES for r in ("control", "sample"))
 ONE_CONTROL = SHEET.replace("P28,control", "P28,sample").replace("P34,control", "P34,sample")
