@@ -55,7 +55,7 @@ docs/_build/html/index.html:
 
 docs-test: docs/_build/html/index.html $(VENV)/docs-test.stamp
 	test -x '$(CHROMIUM)' || apt-get install --yes --no-install-recommends chromium
-	CHROMIUM='$(CHROMIUM)' NEURONEDIT_APP_TESTS=1 $(BIN)/python -m pytest docs/test_site.py docs/test_report.py docs/test_app.py tests/test_app.py -q
+	CHROMIUM='$(CHROMIUM)' $(BIN)/python -m pytest docs/test_site.py docs/test_report.py docs/test_app.py -q
 
 attack: $(VENV)/test.stamp
 	$(BIN)/python attack $(if $(LONG),--long)

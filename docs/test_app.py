@@ -7,7 +7,6 @@ import importlib.util
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +61,7 @@ def start_server(folder):
 def server(study):
     process, address = start_server(study)
     yield address
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     assert process.wait(20) == 0
 
 
@@ -300,7 +299,7 @@ def test_a_killed_server_loses_nothing(study, open_page):
     page = open_page(address)
     expect(page.locator("#ended")).to_contain_text("Done", timeout=FOR_A_RUN)
     check_result(study, before)
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     assert process.wait(20) == 0
 
 

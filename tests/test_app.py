@@ -1,6 +1,7 @@
 """`neuronedit app`: paths, token, guesses and states, without a browser; `docs/test_app.py` has the page itself."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -428,12 +429,24 @@ def test_a_run_needs_its_fields(server):
 
 @pytest.fixture
 def opened(tmp_path, cells):
-    """A folder with an .h5ad file of two batches. Its runs are processes that are watched: `make docs-test` waits for them."""
-    if "NEURONEDIT_APP_TESTS" not in os.environ:
-        pytest.skip("NEURONEDIT_APP_TESTS is not set")
+    """A folder with an .h5ad file of two batches. No run in it outlives its test."""
     del cells.layers["truth"]
     cells.write_h5ad(tmp_path / "cells.h5ad")
-    return tmp_path
+    yield tmp_path
+    for folder in tmp_path.glob(".neuronedit-app/runs/*"):
+        job = Job(folder)
+        if job.is_running():
+            os.kill(job.number, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+@contextlib.contextmanager
+def handling_interrupt(handler):
+    """Set what Ctrl-C does in processes that a block starts: jobs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait(session, is_over, seconds=120):
@@ -524,9 +537,11 @@ def test_a_file_that_cannot_be_read(opened):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the locks of POSIX")
-def test_a_run_outlives_its_server_and_is_stopped_by_another(opened):
+@pytest.mark.parametrize("interrupt", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_run_outlives_its_server_and_is_stopped_by_another(opened, interrupt):
     first = Session(Root.open(opened))
-    start(first, max_epochs="100000")
+    with handling_interrupt(interrupt):
+        start(first, max_epochs="100000")
     wait(first, lambda shown: any(step["text"].startswith("Training") for step in shown["run"]["steps"]))
     second = Session(Root.open(opened))  # another server, or the same one after a crash
     assert second.run.process is None and second.run.number == first.run.number
@@ -558,13 +573,18 @@ def test_a_damaged_record_of_a_run_is_passed_over(tmp_path):
 # the verb
 
 
-def test_the_verb_prints_its_address(tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_the_verb_prints_its_address(tmp_path, name):
     command = [sys.executable, "-m", "neuronedit._cli", "app", "--root", str(tmp_path), "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with handling_interrupt(signal.default_int_handler):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
         line = process.stdout.readline()
         assert line.startswith("http://127.0.0.1:") and "/?token=" in line
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        process.send_signal(getattr(signal, name))
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert (process.returncode, out, err) == (0, "", "")
 
 

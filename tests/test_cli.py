@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import anndata
@@ -171,18 +172,22 @@ def list_files(folder):
     (OSError(28, "No space left on device"), 2, "No space left on device"),
     (MemoryError(), 2, "there is not enough memory"),
     (KeyboardInterrupt(), 130, "interrupted; no file was changed"),
+    (signal.SIGTERM, 130, "interrupted; no file was changed"),
 ])  # fmt: skip
 def test_what_cannot_be_written_is_one_line_and_leaves_what_was_there(file, capsys, monkeypatch, error, code, words):
     def fail(path, data):
         with open(path, "wb") as half:
             half.write(bytes(data)[:1000])
+        if isinstance(error, signal.Signals):
+            os.kill(os.getpid(), error)
         raise error
 
-    before = file.read_bytes()
+    before, handler = file.read_bytes(), signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(Path, "write_bytes", fail)
     assert main(["edit", str(file), *POPULATIONS, *FAST, "-o", str(file), "--overwrite"]) == code
     captured = capsys.readouterr().err.splitlines()
     assert words in captured[-1] and captured[-1].startswith("neuronedit: ")
+    assert signal.getsignal(signal.SIGTERM) is handler
     assert not any("Traceback" in line for line in captured)
     assert file.read_bytes() == before and list_files(file.parent) == ["cells.h5ad"]
 

@@ -109,7 +109,7 @@ class Job:
         return _is_locked(self.folder / "progress.txt")
 
     def stop(self) -> None:
-        """Interrupt the process, as Ctrl-C does; kill it where that does not help."""
+        """Interrupt the process, as a scheduler does; kill it where that does not help."""
         if not self.is_running():
             return
         (self.folder / "stopped").touch()
@@ -117,7 +117,7 @@ class Job:
         if self.killed_at is None:
             self.killed_at = time.monotonic() + SECONDS_TO_STOP
         with suppress(ProcessLookupError):
-            os.kill(self.number, getattr(signal, "SIGKILL", signal.SIGTERM) if is_late else signal.SIGINT)
+            os.kill(self.number, getattr(signal, "SIGKILL", signal.SIGTERM) if is_late else signal.SIGTERM)
 
     def kill(self) -> None:
         """End the process at once."""

@@ -4,8 +4,10 @@ import asyncio
 import hmac
 import json
 import secrets
+import signal
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -250,8 +252,11 @@ class Server:
 
 
 async def serve(root: Path, port: int, say: Callable[[str], None], *, opens_browser: bool) -> bool:
-    """Serve the page until Ctrl-C; return whether a run goes on."""
-    server = Server(root, port)
+    """Serve the page until Ctrl-C or SIGTERM; return whether a run goes on."""
+    server, task = Server(root, port), asyncio.current_task()
+    assert task is not None
+    with suppress(NotImplementedError):  # on Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         say(server.address)
         if opens_browser:

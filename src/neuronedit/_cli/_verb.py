@@ -2,10 +2,13 @@
 
 import difflib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any, NoReturn
 
 import click
@@ -122,7 +125,8 @@ class Commands(click.Group):
     def _run(self, args: list[str], **extra: Any) -> int:
         as_json = "--json" in args
         try:
-            code = super().main(args, "neuronedit", standalone_mode=False, **extra)
+            with terminated_as_interrupted():
+                code = super().main(args, "neuronedit", standalone_mode=False, **extra)
         except click.Abort:
             text = "interrupted; no file was changed that is not named above."
             return fail(text, ExitCode.INTERRUPTED, as_json=as_json)
@@ -153,6 +157,26 @@ def print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -
 
         click.echo(f"neuronedit {version('neuronedit')}")
         ctx.exit()
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Take SIGTERM, which schedulers and containers send, for Ctrl-C; it works where SIGINT is ignored, as in jobs in the background."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        if not callable(handler):
+            raise KeyboardInterrupt
+        handler(signal.SIGINT, frame)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def set_threads(threads: int | None) -> None:
