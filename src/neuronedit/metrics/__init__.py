@@ -2,8 +2,8 @@
 
 `METRICS` are distances: 0 means that no difference was found, and `gap_closed` says how much of one a prediction closes.
 `AGREEMENTS` compare summaries: 1 means that they agree. `CHECKS` need no truth: they compare the change applied to the query
-with the change seen in the controls, ``(source, target, query, predicted)``, and 1 means that these agree. A new one is one
-function and one row.
+with the change seen in the controls, ``(source, target, query, predicted)``, and 1 means that these agree. `CHANGES` compare the
+predicted change with the true one, ``(control, truth, predicted)``, and 1 is best. A new one is one function and one row.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,11 @@ from .._check import guard
 from .._docs import share_docs
 from ._agreement import covariance_correlation, mean_correlation, r2, variance_correlation, variance_ratio
 from ._change import change_correlation, harmed, unharmed, variance_kept
-from ._distances import energy_distance, mean_wasserstein, median_difference, mmd, sliced_wasserstein
+from ._distances import e_test, energy_distance, mean_wasserstein, median_difference, mmd, sliced_wasserstein
+from ._expression import DeAgreement, de_agreement, differential_expression
 from ._frechet import frechet
 from ._gap import gap_closed
+from ._perturbation import delta_correlation, discrimination_score, squared_error
 
 METRICS: dict[str, Callable[..., float]] = {
     "energy_distance": energy_distance,
@@ -23,6 +25,7 @@ METRICS: dict[str, Callable[..., float]] = {
     "mmd": mmd,
     "median_difference": median_difference,
     "frechet": frechet,
+    "squared_error": squared_error,
 }
 
 AGREEMENTS: dict[str, Callable[..., float]] = {
@@ -39,10 +42,20 @@ CHECKS: dict[str, Callable[..., float]] = {
     "unharmed": unharmed,
 }
 
+CHANGES: dict[str, Callable[..., float]] = {
+    "delta_correlation": delta_correlation,
+    "de_direction": DeAgreement("direction"),
+    "de_overlap": DeAgreement("overlap"),
+    "de_recall": DeAgreement("recall"),
+    "de_precision": DeAgreement("precision"),
+    "de_fold_change": DeAgreement("fold_change"),
+}
+
 __all__ = [
-    "AGREEMENTS", "CHECKS", "METRICS", "change_correlation", "covariance_correlation", "energy_distance", "frechet",
+    "AGREEMENTS", "CHANGES", "CHECKS", "METRICS", "change_correlation", "covariance_correlation", "de_agreement",
+    "delta_correlation", "differential_expression", "discrimination_score", "e_test", "energy_distance", "frechet",
     "gap_closed", "harmed", "mean_correlation", "mean_wasserstein", "median_difference", "mmd", "r2",
-    "sliced_wasserstein", "unharmed", "variance_correlation", "variance_kept", "variance_ratio",
+    "sliced_wasserstein", "squared_error", "unharmed", "variance_correlation", "variance_kept", "variance_ratio",
 ]  # fmt: skip
 
 share_docs(globals())
