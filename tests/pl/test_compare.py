@@ -9,6 +9,7 @@ import neuronedit as ne
 from neuronedit.pl._figure import ink
 
 METHODS = ["neuron_editing", "mean_shift", "identity", "gan", "mnn"]
+NAMES = ["neuron editing", "mean shift", "cells left alone", "GAN", "MNN"]
 VALUES = {
     "energy_distance": [0.8, 0.5, 0.0, -20.5, np.nan],
     "variance_ratio": [0.98, 1.1, 0.95, 3.5, np.nan],
@@ -58,7 +59,7 @@ def test_a_panel_for_each_metric_and_a_row_for_each_method(table):
     axes = ne.pl.compare(table)
     assert [ax.get_title() for ax in axes] == ["energy distance", "variance ratio", "change correlation"]
     assert [ax.get_xlabel() for ax in axes] == ["share of the gap closed", "score", "score"]
-    assert [label.get_text() for label in axes[0].get_yticklabels()] == METHODS
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == NAMES
     assert all(ax.get_ylim() == axes[0].get_ylim() and ax.yaxis_inverted() for ax in axes)  # the best on top
     assert not [label for label in axes[1].get_yticklabels() if label.get_visible()]
 
@@ -122,13 +123,41 @@ def test_metrics_are_chosen_and_ordered(table):
 def test_a_table_read_from_a_file(table, tmp_path):
     table.to_csv(tmp_path / "table.csv", index=False)
     ax = ne.pl.compare(pd.read_csv(tmp_path / "table.csv"), metrics="energy_distance")
-    assert [label.get_text() for label in ax.get_yticklabels()] == METHODS
+    assert [label.get_text() for label in ax.get_yticklabels()] == NAMES
     assert [text.get_text() for text in ax.texts] == ["−20.5", "failed"]
 
 
 def test_fewer_methods(table):
     ax = ne.pl.compare(table[table["method"] != "gan"], metrics="energy_distance")
-    assert [label.get_text() for label in ax.get_yticklabels()] == [name for name in METHODS if name != "gan"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [name for name in NAMES if name != "GAN"]
+
+
+def test_the_best_and_the_cells_left_alone_are_on_one_screen(table):
+    ax = ne.pl.compare(table, metrics="energy_distance", most=1)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["neuron editing", "cells left alone", "3 more"]
+
+
+def test_scaled_scores_lie_between_baseline_and_replicate(table):
+    table = table.assign(scaled=table["value"] / 2, scaled_low=table["low"] / 2, scaled_high=table["high"] / 2)
+    axes = ne.pl.compare(table, scaled=True)
+    assert {ax.get_xlabel() for ax in axes} == {"score, scaled"} and all(lines_at(ax) == [1, 0] for ax in axes)
+    np.testing.assert_allclose(dots(axes[0], 1)[0], [0.245])
+    names = [text.get_text() for text in axes[-1].get_legend().get_texts()]
+    assert names == ["mean over seeds", "one seed", "95 % interval", "replicate", "baseline"]
+    with pytest.raises(KeyError, match="'scaled'"):
+        ne.pl.compare(table.drop(columns="scaled"), scaled=True)
+
+
+def test_strata_that_were_held_out_are_small_dots(table):
+    table = table[table["seed"] == 0]
+    strata = [
+        table.assign(held_out=name, value=table["value"] + i / 10) for i, name in enumerate(["", "all", "B", "T"]) if i
+    ]
+    ax = ne.pl.compare(pd.concat(strata), metrics="energy_distance")
+    mean, few = dots(ax, 1)
+    np.testing.assert_allclose(mean, [0.59])
+    np.testing.assert_allclose(np.sort(few), [0.69, 0.79])
+    assert [text.get_text() for text in ax.get_legend().get_texts()][:2] == ["mean over strata", "one stratum"]
 
 
 def test_all_failed(table):
@@ -156,7 +185,7 @@ def test_what_tl_compare_returns(cells):
     table = ne.tl.compare(cells, "group", **groups, methods=methods, n_bootstrap=5)
     axes = ne.pl.compare(table)
     assert [ax.get_title() for ax in axes] == [metric.replace("_", " ") for metric in table["metric"].cat.categories]
-    assert {label.get_text() for label in axes[0].get_yticklabels()} == set(methods)
+    assert {label.get_text() for label in axes[0].get_yticklabels()} == {"cells left alone", "shift", "broken"}
     assert "failed" in [text.get_text() for text in axes[0].texts]
 
 

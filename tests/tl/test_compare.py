@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from anndata import AnnData
-from scipy import sparse
+from scipy import sparse, stats
 
 import neuronedit as ne
 from neuronedit.baselines import BASELINES, QUICK
-from neuronedit.metrics import AGREEMENTS, CHECKS, METRICS
+from neuronedit.metrics import AGREEMENTS, CHANGES, CHECKS, METRICS
 from neuronedit.spaces import Autoencoder
+from neuronedit.tl._scores import SCORES
 
 POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 TRUTH = POPULATIONS | {"truth": "truth"}
@@ -38,7 +39,8 @@ def arrays(adata):
 
 def test_one_row_for_each_method_seed_and_metric(with_truth):
     table = ne.tl.compare(with_truth, "group", **TRUTH, methods=FAST, n_bootstrap=0)
-    assert list(table) == ["method", "seed", "metric", "value", "low", "high", "distance", "seconds", "error"]
+    assert list(table) == ["method", "seed", "metric", "held_out", *SCORES, "seconds", "error"]
+    assert (table["held_out"] == "").all()
     assert len(table) == 3 * 4 and not table.duplicated(["method", "seed", "metric"]).any()
     assert (
         table[["low", "high"]].isna().all(axis=None) and (table["error"] == "").all() and (table["seconds"] > 0).all()
@@ -60,13 +62,15 @@ def test_a_distance_is_the_metric_s_and_its_value_the_gap_closed(with_truth, nam
     assert table.loc["identity", "value"] == 0
 
 
-@pytest.mark.parametrize("name", [*AGREEMENTS, *CHECKS])
+@pytest.mark.parametrize("name", [*AGREEMENTS, *CHANGES, *CHECKS])
 def test_other_metrics_are_what_they_are_on_arrays(with_truth, name):
     table = ne.tl.compare(with_truth, "group", **TRUTH, methods=["mean_shift"], metrics=[name], n_bootstrap=0)
     c = arrays(with_truth)
     predicted = c["query"] + c["target"].mean(0) - c["source"].mean(0)
     if name in AGREEMENTS:
         expected = AGREEMENTS[name](predicted, c["truth"])
+    elif name in CHANGES:
+        expected = CHANGES[name](c["query"], c["truth"], predicted)
     else:
         expected = CHECKS[name](c["source"], c["target"], c["query"], predicted)
     assert table["value"].item() == pytest.approx(expected, abs=1e-4)
@@ -80,6 +84,129 @@ def test_without_a_truth_it_says_what_can_be_known(cells, caplog):
     assert "No truth is given" in caplog.text
     with pytest.raises(ValueError, match="metrics 'energy_distance' need a truth; without one there are 'change_corr"):
         ne.tl.compare(cells, "group", **POPULATIONS, metrics=["energy_distance", "unharmed"])
+
+
+# between a baseline and a replicate
+
+
+@pytest.mark.parametrize("baseline", ["identity", "mean_shift"])
+@pytest.mark.parametrize(
+    "name", ["energy_distance", "delta_correlation", "de_overlap", "variance_ratio", "change_correlation"]
+)
+def test_the_baseline_is_0_and_a_replicate_1(with_truth, baseline, name):
+    c = arrays(with_truth)
+    rows = np.random.default_rng(1).permutation(400)
+    truth = torch.from_numpy(c["truth"][rows])
+
+    def perfect(source, target, /):
+        return lambda x: truth
+
+    table = ne.tl.compare(with_truth, "group", **TRUTH, methods=["identity", "mean_shift", perfect], metrics=[name],
+                          baseline=baseline, n_bootstrap=20).set_index("method")  # fmt: skip
+    assert table["baseline"].nunique() == 1 == table["replicate"].nunique()
+    row = table.loc["perfect"]
+    if not row["replicate"] > row["baseline"]:
+        assert table["scaled"].isna().all()
+        return
+    value = table.loc[baseline, "scaled"]
+    assert value == pytest.approx(0, abs=1e-6) or np.isnan(table.loc[baseline, "value"])
+    assert row["scaled"] > 0.75  # the truth is at least as good as half of it
+    assert row["scaled_low"] <= row["scaled"] <= row["scaled_high"]
+
+
+def test_scaled_distances_are_the_gap_closed_where_cells_left_alone_are_the_baseline(with_truth):
+    table = ne.tl.compare(with_truth, "group", **TRUTH, methods=FAST, metrics=["energy_distance"], n_bootstrap=0)
+    np.testing.assert_allclose(table["scaled"], table["value"])
+
+
+# strata that are held out
+
+
+def test_held_out_is_each_stratum_as_query_and_truth(cells):
+    table = ne.tl.compare(
+        cells, "group", source="control_1", target="control_2", held_out="cell_type", methods=FAST, n_bootstrap=3
+    )
+    types = sorted(cells.obs["cell_type"].unique())
+    assert table["held_out"].cat.categories.tolist() == [*types, "all"]
+    group, kind = cells.obs["group"], cells.obs["cell_type"]
+    others = cells.obs.assign(role=np.where(kind == types[0], "q_" + group.astype(str), group.astype(str)))
+    alone = AnnData(cells.X, obs=others)
+    roles = {"source": "control_1", "target": "control_2", "query": "q_control_1", "truth": "q_control_2"}
+    expected = ne.tl.compare(alone, "role", **roles, methods=FAST, n_bootstrap=3)
+    found = table[table["held_out"] == types[0]].sort_values(
+        ["method", "metric"], key=lambda column: column.astype(str)
+    )
+    expected = expected.sort_values(["method", "metric"], key=lambda column: column.astype(str))
+    np.testing.assert_array_equal(found["value"], expected["value"])
+    means = table[table["held_out"] == "all"].set_index(["method", "metric"])
+    for key, rows in table[table["held_out"] != "all"].groupby(["method", "metric"], observed=True):
+        values, row = rows["value"], means.loc[key]
+        half = stats.t.ppf(0.975, len(types) - 1) * values.std() / np.sqrt(len(types))
+        np.testing.assert_allclose(
+            row[["value", "low", "high"]].astype(float), [values.mean(), values.mean() - half, values.mean() + half]
+        )
+
+
+def test_predictions_of_all_strata_are_kept(cells):
+    ne.tl.compare(
+        cells,
+        "group",
+        source="control_1",
+        target="control_2",
+        held_out="cell_type",
+        methods=FAST,
+        n_bootstrap=0,
+        key_added="tried",
+    )
+    source = (cells.obs["group"] == "control_1").to_numpy()
+    kept = cells.layers["tried_mean_shift"]
+    assert np.array_equal(kept[~source], cells.X[~source]) and (kept[source] != cells.X[source]).all(axis=1).all()
+    assert set(cells.uns["tried"]["scores"]["held_out"]) == {*cells.obs["cell_type"], "all"}
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"query": "sample_1"}, "held_out takes query from source and target: leave 'query' out"),
+    ({"held_out": "tissue"}, "'tissue' is not in adata.obs"),
+    ({"held_out": "group"}, "has 0 values of 4 cells or more in both source and target; held_out needs two"),
+    ({"baseline": "magic"}, "'magic' is not known"),
+])  # fmt: skip
+def test_bad_strata(cells, arguments, message):
+    how = {"source": "control_1", "target": "control_2", "held_out": "cell_type", "methods": FAST} | arguments
+    with pytest.raises((ValueError, KeyError), match=message):
+        ne.tl.compare(cells, "group", **how)
+
+
+# models of others
+
+
+class Shift:
+    """What a user would write around a model of another package."""
+
+    def fit(self, source, target, *, rng=None):
+        assert isinstance(source, np.ndarray) and not hasattr(self, "change")
+        self.change, self.rng = target.mean(axis=0) - source.mean(axis=0), rng
+
+    def predict(self, query):
+        self.n = len(query)
+        return query + self.change
+
+
+def test_objects_with_fit_and_predict_are_methods(with_truth):
+    model = Shift()
+    table = ne.tl.compare(
+        with_truth,
+        "group",
+        **TRUTH,
+        methods=["mean_shift", model],
+        metrics=["energy_distance"],
+        n_seeds=2,
+        n_bootstrap=0,
+    )
+    values = table.groupby("method", observed=True)["value"].unique()
+    np.testing.assert_allclose(values["Shift"], values["mean_shift"], rtol=1e-5)
+    assert table[table["method"] == "Shift"]["seed"].tolist() == [0, 1] and not hasattr(model, "change")
+    with pytest.raises(TypeError, match=r"Shift is a class; give an object of it, Shift\(...\)"):
+        ne.tl.compare(with_truth, "group", **TRUTH, methods=[Shift])
 
 
 def test_a_failure_is_a_row_with_its_reason_and_the_others_go_on(with_truth, caplog):

@@ -41,6 +41,7 @@ def run_compare(screen: Screen, settings: Settings) -> Outcome:
     screen.step("Comparing the methods.")
     how: dict[str, Any] = {"n_seeds": settings.n_seeds, "n_bootstrap": settings.n_bootstrap, "rng": settings.rng}
     how |= {"methods": list(settings.method) or None, "metrics": list(settings.metric) or None}
+    how |= {"held_out": settings.held_out, "baseline": settings.baseline}
     how |= {"accelerator": settings.accelerator, "progress_bar": screen.has_bars, "layer": layer}
     if settings.report is not None:
         how["key_added"] = name_predictions(adata)
@@ -53,7 +54,8 @@ def run_compare(screen: Screen, settings: Settings) -> Outcome:
         {"alarm": "failed", "batch": "", "text": f"{row.method}: {row.error}"} for row in failed.itertuples()
     ]
     outcome.exit_code = ExitCode.ALARMS if outcome.alarms else ExitCode.DONE
-    best, metric = table.iloc[0], table["metric"].cat.categories[0]
+    is_whole, metric = table["held_out"].isin(["", "all"]), table["metric"].cat.categories[0]
+    best = table[is_whole].iloc[0]
     outcome.verdict = (
         f"By {metric} the best of {table['method'].nunique()} methods is {best['method']} ({best['value']:.2f})."
     )
@@ -83,17 +85,20 @@ def check_comparison(adata: Any, settings: Settings, groups: dict[str, Any]) -> 
 
     from .._data.check import lookup
     from .._data.design import read_populations
+    from ..tl._scores import ALL_METRICS
 
-    read_populations(adata, settings.groupby, **groups)
-    for name in settings.method:
-        lookup(ne.baselines.BASELINES, name, "--method")
+    if settings.held_out is None:
+        read_populations(adata, settings.groupby, **groups)
+    for option, names in (("--method", settings.method), ("--baseline", [settings.baseline])):
+        for name in names:
+            lookup(ne.baselines.BASELINES, name, option)
     for name in settings.metric:
-        lookup(ne.metrics.METRICS | ne.metrics.AGREEMENTS | ne.metrics.CHECKS, name, "--metric")
+        lookup(ALL_METRICS, name, "--metric")
 
 
 def format_scores(table: Any) -> str:
-    """Return one line a method, with the mean over seeds of each metric."""
-    means = table.pivot_table(
+    """Return one line a method, with the mean over seeds, and over what was held out, of each metric."""
+    means = table[table["held_out"].isin(["", "all"])].pivot_table(
         index="method", columns="metric", values="value", aggfunc="mean", observed=False, dropna=False
     )
     return means.to_string(float_format="{:.3f}".format, na_rep="failed")
@@ -120,10 +125,12 @@ compare_verb = Verb(
     ),
     params=[
         *input_options(),
-        *population_options(query="Cells to predict; may be given several times. Required."),
+        *population_options(query="Cells to predict; may be given several times. Required without --held-out."),
         design_option("--truth", multiple=True, metavar="VALUE", help="Cells like the query's, measured after the change."),
         method_option("--method", multiple=True, metavar="NAME", help="A method; may be given several times.  [default: those that take seconds]"),
         method_option("--metric", multiple=True, metavar="NAME", help="A metric; may be given several times.  [default: four with a truth, three without]"),
+        design_option("--held-out", metavar="COLUMN", help="Instead of query and truth: hold out each value of this column of obs in turn, such as cell types or donors."),
+        method_option("--baseline", metavar="NAME", default="identity", help="The method whose scaled score is 0: identity, the cells left alone, mean_shift, the mean response, or another."),
         method_option("--n-seeds", type=click.IntRange(min=1), metavar="N", default=1, help="Runs of each method that has a seed."),
         method_option("--n-bootstrap", type=click.IntRange(min=0), metavar="N", default=100, help="Bootstrap samples behind the intervals; 0 leaves them out."),
         output_option("--output", "-o", type=FILE, metavar="CSV", help="Also write the table, with intervals and seconds, to this file."),

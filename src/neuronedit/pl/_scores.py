@@ -18,8 +18,32 @@ from ._rows import INTERVAL, check_table, draw_estimate, format_number, frame_ro
 
 CURVES = {"train_loss": "training", "validation_loss": "validation"}
 COMPARE_COLUMNS = ["method", "seed", "metric", "value", "low", "high", "distance", "error"]
+ALWAYS_DRAWN = ("identity",)  # what others are measured by
+SCALED_COLUMNS = ["scaled", "scaled_low", "scaled_high"]
 METHOD_COLOR = OKABE_ITO[0]
 METHOD_PANELS_IN_A_ROW = 4
+METHOD_NAMES = {
+    "identity": "cells left alone",
+    "mean_shift": "mean shift",
+    "quantile": "quantiles",
+    "gaussian_ot": "Gaussian transport",
+    "ot": "optimal transport",
+    "combat": "ComBat",
+    "mnn": "MNN",
+    "cca": "CCA",
+    "pca_edit": "percentiles of components",
+    "constant_shift": "shift of neurons",
+    "neuron_editing": "neuron editing",
+    "auto_edit": "ensemble (default)",
+    "mmd_autoencoder": "MMD autoencoder",
+    "gan": "GAN",
+    "resnet_gan": "ResNet GAN",
+    "cyclegan": "CycleGAN",
+    "cytonorm": "CytoNorm",
+    "cytovi": "CytoVI",
+    "scgen": "scGen",
+}
+"""What people call the rows of `neuronedit.baselines.BASELINES`; other methods have their own names."""
 SCORE_LIMITS = (-1.0, 2.0)  # what an axis shows at most: cells left alone, 0, to ideal, 1, is the middle third of it
 
 CANDIDATE_COLOR, ENSEMBLE_COLOR = OKABE_ITO[:2]
@@ -86,6 +110,8 @@ def compare(
     table: Annotated[pd.DataFrame, "what ne.tl.compare returned"],
     *,
     metrics: Sequence[str] | None = None,
+    scaled: bool = False,
+    most: Count = 20,
     ax: Axes | Sequence[Axes] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
@@ -93,7 +119,8 @@ def compare(
     """Draw what :func:`neuronedit.tl.compare` found: a panel for each metric, a row for each method.
 
     The large dot is the mean over seeds, the small ones below it are the seeds, the bar is the mean of their 95 % bootstrap
-    intervals. Methods stand in the order of their categories; those that failed are named in grey. An axis shows at most
+    intervals. Where strata were held out, the large dot is the mean over strata, the small ones are the strata, and the bar is the 95 % interval
+    over strata. Methods stand in the order of their categories; those that failed are named in grey. An axis shows at most
     -1 to 2, so that one method that does great harm does not hide how the others differ: a mean beyond is a triangle at the
     edge, with its number.
 
@@ -111,33 +138,53 @@ def compare(
         What :func:`neuronedit.tl.compare` returned.
     metrics
         Draw only these, in this order.
+    scaled
+        Draw the scores between the baseline, 0, and a replicate, 1.
+    most
+        Draw at most so many methods, the best first, and ``"identity"``. How many more there are stands after the last.
     %(figure)s
     """
     # read
-    check_table(table, COMPARE_COLUMNS, "ne.tl.compare")
+    check_table(table, [*COMPARE_COLUMNS, *(SCALED_COLUMNS if scaled else [])], "ne.tl.compare")
+    if scaled:
+        table = table.assign(
+            **{name: table[column] for name, column in zip(("value", "low", "high"), SCALED_COLUMNS, strict=True)}
+        )
+    table = table.assign(
+        held_out=table["held_out"].astype(object).fillna("").astype(str) if "held_out" in table else ""
+    )
     scored, methods = _list_levels(table["metric"]), _list_levels(table["method"])
     metrics = scored if metrics is None else to_list(metrics)
     unknown = [metric for metric in metrics if metric not in scored]
     if unknown or not metrics:
         raise ValueError(f"metrics={unknown} are not in the table; it has {format_choices(scored)}.")
+    hidden = [method for method in methods[most:] if method not in ALWAYS_DRAWN]
+    methods = [method for method in methods if method not in hidden]
+    names = [METHOD_NAMES.get(method, str(method)) for method in methods]
 
     # draw
-    size, n_columns = (1.8, 0.26 * len(methods) + 0.6), METHOD_PANELS_IN_A_ROW
-    axes = panels(len(metrics), ax, n_columns=n_columns, size=size, room=1.9, names=methods, sharey=True)
+    size, n_columns = (1.8, 0.26 * (len(methods) + bool(hidden)) + 0.6), METHOD_PANELS_IN_A_ROW
+    axes = panels(len(metrics), ax, n_columns=n_columns, size=size, room=1.9, names=names, sharey=True)
     for metric, panel in zip(metrics, axes, strict=True):
-        _draw_metric(panel, table[table["metric"] == metric], methods)
+        frame_rows([panel], range(len(methods)), names, len(hidden))
+        _draw_metric(panel, table[table["metric"] == metric], methods, scaled=scaled)
         panel.set_title(str(metric).replace("_", " "), fontsize="medium")
 
     # explain
-    color, has_seeds = {"color": METHOD_COLOR}, table["seed"].nunique() > 1
-    styles = {"mean over seeds" if has_seeds else "value": DOT | color}
-    if has_seeds:
-        styles["one seed"] = DOT | color | {"markersize": 2.5}
+    color, is_held_out, has_seeds = (
+        {"color": METHOD_COLOR},
+        (table["held_out"] != "").any(),
+        table["seed"].nunique() > 1,
+    )
+    several, one = ("mean over strata", "one stratum") if is_held_out else ("mean over seeds", "one seed")
+    styles = {several if has_seeds or is_held_out else "value": DOT | color}
+    if has_seeds or is_held_out:
+        styles[one] = DOT | color | {"markersize": 2.5}
     if table["low"].notna().any():
         styles["95 % interval"] = INTERVAL | color
-    styles["ideal"] = ideal_line()
-    if table["distance"].notna().any():
-        styles["cells left alone"] = zero_line()
+    styles["replicate" if scaled else "ideal"] = ideal_line()
+    if scaled or table["distance"].notna().any():
+        styles["baseline" if scaled else "cells left alone"] = zero_line()
     legend_beside(axes, styles, n_columns)
     return finish(axes, show=show, return_fig=return_fig)
 
@@ -147,27 +194,29 @@ def _list_levels(column: Any) -> list[Any]:
     return list(column.cat.remove_unused_categories().cat.categories if hasattr(column, "cat") else column.unique())
 
 
-def _draw_metric(panel: Axes, rows: pd.DataFrame, methods: list[Any]) -> None:
+def _draw_metric(panel: Axes, rows: pd.DataFrame, methods: list[Any], *, scaled: bool) -> None:
     """Draw one metric."""
     # frame
-    is_distance = rows["distance"].notna().any()
-    means = rows.groupby("method", observed=True)[["value", "low", "high"]].mean().reindex(methods)
-    shown = np.concatenate([rows["value"], means.to_numpy().ravel(), [0.0, 1.0] if is_distance else [1.0]])
+    has_zero = scaled or rows["distance"].notna().any()
+    rows = rows[rows["method"].isin(methods)]
+    is_whole = rows["held_out"].isin(["", "all"])
+    parts = rows if is_whole.all() else rows[~is_whole]  # seeds, or strata
+    means = rows[is_whole].groupby("method", observed=True)[["value", "low", "high"]].mean().reindex(methods)
+    shown = np.concatenate([parts["value"], means.to_numpy().ravel(), [0.0, 1.0] if has_zero else [1.0]])
     low, high = np.clip([np.nanmin(shown), np.nanmax(shown)], *SCORE_LIMITS)
     margin = 0.08 * (high - low) or 0.1
     panel.axvline(1, zorder=1, **ideal_line())
-    if is_distance:
+    if has_zero:
         panel.axvline(0, zorder=1, **zero_line())
-    frame_rows([panel], range(len(methods)), methods)
     panel.set_xlim(low - margin, high + margin)
-    panel.set_xlabel("share of the gap closed" if is_distance else "score")
+    panel.set_xlabel("score, scaled" if scaled else "share of the gap closed" if has_zero else "score")
     for label, value in zip(panel.get_yticklabels(), means["value"], strict=False):  # only outer panels have labels
         if np.isnan(value):
             label.set_color(ink(0.5))
 
     # methods
     for y, method in enumerate(methods):
-        own = rows[rows["method"] == method]
+        own = parts[parts["method"] == method]
         value, *interval = means.loc[method]
         if np.isnan(value):
             reason = "failed" if (own["error"] != "").any() else "undefined"

@@ -3,8 +3,10 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import cache, partial
-from inspect import signature
+from inspect import isclass, signature
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from anndata import AnnData
 from torch import Tensor
 
 from .._check import Count, Seed, at_least
-from .._data.check import Selector, describe_choice, find_used, format_choices, lookup, open_adata
+from .._data.check import Selector, describe_choice, find_used, format_choices, get_labels, lookup, open_adata
 from .._data.design import read_populations
 from .._data.output import copy_cofactor, find_other_cofactors
 from .._data.reader import CHUNK, check_finite, read_cells
@@ -23,20 +25,15 @@ from .._data.undo import writing
 from .._device import find_device
 from .._progress import shows_progress, track
 from ..baselines import BASELINES, QUICK
-from ..metrics import AGREEMENTS, CHECKS, METRICS
-from ..metrics._gap import noise_floor, share_closed
+from ..metrics import CHECKS
 from ..spaces import Autoencoder
+from ._scores import ALL_METRICS, Measure, Scorer, add_means, draw_samples, sort_methods
 
 logger = logging.getLogger(__name__)
 
-CellsByRole = Mapping[str, np.ndarray]  # of source, target, query and, where it is known, truth
-ScoreFunction = Callable[[np.ndarray], tuple[float, float]]  # score, and the distance that it was made of (else NaN)
-
 # What is reported where the caller names no metrics; without a truth it is `CHECKS`.
-METRICS_WITH_TRUTH = ("energy_distance", "mean_wasserstein", "variance_ratio", "change_correlation")
+METRICS_WITH_TRUTH = ("energy_distance", "mean_wasserstein", "delta_correlation", "variance_ratio")
 MIN_CELLS_TO_SCORE = 4  # of a population: a half of the truth must have two
-MAX_CELLS_IN_SAMPLE = 500  # of a population in one bootstrap sample; the intervals are scaled for it
-MAX_CELLS_COUNTED = 5_000  # of a population for an interval: distances between all pairs are taken of so many
 
 
 @shows_progress
@@ -50,6 +47,8 @@ def compare(
     truth: Selector | None = None,
     methods: Sequence[Any] | Mapping[str, Any] | None = None,
     metrics: Sequence[Any] | Mapping[str, Any] | None = None,
+    held_out: str | None = None,
+    baseline: str = "identity",
     n_seeds: Count = 1,
     n_bootstrap: Annotated[int, at_least(0)] = 100,
     layer: str | None = None,
@@ -82,11 +81,18 @@ def compare(
     source, target, query, truth
         Populations, given as for :func:`neuronedit.tl.edit`. The truth are cells like the query's, measured after the change.
     methods
-        Rows of ``ne.baselines.BASELINES`` or functions ``(source, target) -> map`` on tensors, as a list or as a dict with
-        names of your own (``{"long gan": partial(ne.baselines.gan, n_steps=30_000)}``). `None`: ``ne.baselines.QUICK``.
+        Rows of ``ne.baselines.BASELINES``, functions ``(source, target) -> map`` on tensors, or objects with ``fit(source, target)`` and
+        ``predict(query)`` on arrays, as a list or as a dict with names of your own (``{"long gan": partial(ne.baselines.gan, n_steps=30_000)}``). Either
+        may also ask for ``cells``, ``query`` or ``rng`` by the name of a parameter after the first two. `None`: ``ne.baselines.QUICK``.
     metrics
-        Rows of ``ne.metrics.METRICS``, ``AGREEMENTS`` and ``CHECKS``, or functions that return a distance between two
-        populations. `None`: two distances, variance ratio and change correlation; without a truth all of ``CHECKS``.
+        Rows of ``ne.metrics.METRICS``, ``AGREEMENTS``, ``CHANGES`` and ``CHECKS``, or functions that return a distance between two
+        populations. `None`: two distances, the correlation of the change and the variance ratio; without a truth all of ``CHECKS``.
+    held_out
+        Column of ``obs``, such as cell types or donors. Each of its values is held out in turn: methods learn from source and target cells of the
+        other values, its source cells are the query, and its target cells the truth. ``query`` and ``truth`` are not given then.
+    baseline
+        The method whose score is 0 in ``scaled``: ``"identity"``, the cells left alone, ``"mean_shift"``, the mean response, or any other of ``methods`` or
+        ``ne.baselines.BASELINES``.
     n_seeds
         Runs of each method that has a seed: ``rng``, ``rng + 1``, ... The others run once.
     n_bootstrap
@@ -103,11 +109,20 @@ def compare(
 
     ``method``, ``seed``, ``metric``
         What was scored. Methods and metrics are ordered categories.
+    ``held_out``
+        The value that was held out, and ``"all"`` in the rows with the means over them; empty without ``held_out``.
     ``value``
         1 is best. Of a distance the share that is closed (:func:`neuronedit.metrics.gap_closed`): 0 = as far from the truth as
         the query left alone, 1 = as close as two halves of the truth are to each other, negative = harm.
     ``low``, ``high``
-        95 % bootstrap interval of ``value`` over other cells of these samples; other donors, runs or seeds move it more.
+        95 % bootstrap interval of ``value`` over other cells of these samples; other donors, runs or seeds move it more. In rows of ``"all"`` it is over
+        the values that were held out (Student's t), which is wider and says more.
+    ``scaled``, ``scaled_low``, ``scaled_high``
+        ``(score - baseline) / (replicate - baseline)`` and its interval: 0 is as good as the baseline, 1 as good as one half of the truth as a prediction of the other
+        (five splits; of a distance as in ``value``). Of scores that may be above 1, such as ratios of variances, it is taken of how far they are from 1.
+        NaN where the replicate is not better than the baseline: the metric then cannot tell them apart.
+    ``baseline``, ``replicate``
+        The two scores that ``scaled`` lies between. A baseline whose score is not defined, as the correlation of no change, counts as 0.
     ``distance``
         The distance itself, in its own units; NaN for other metrics.
     ``seconds``, ``error``
@@ -121,7 +136,7 @@ def compare(
     ------
     ValueError, TypeError, KeyError
         Before any work: an unknown column, value, method or metric, overlapping or empty groups, a metric that needs a truth
-        where none is given, NaN. What a method raises is reported in its rows.
+        where none is given, a query or a truth with ``held_out``, fewer than two values to hold out, NaN. What a method raises is reported in its rows.
 
     References
     ----------
@@ -132,22 +147,11 @@ def compare(
     features = find_used(adata)
     reader = read_cells(adata, layer, features)
     populations: dict[str, Any] = {"source": source, "target": target, "query": query, "truth": truth}
-    rows = read_populations(adata, groupby, **populations)
-    for role, index in rows.items():
-        if len(index) < MIN_CELLS_TO_SCORE:
-            need = f"scores need at least {MIN_CELLS_TO_SCORE}, and are noise below about 100"
-            raise ValueError(f"{role} has {len(index)} cells; {need}.")
-    learners = _choose(QUICK if methods is None else methods, BASELINES, "methods")
-    if metrics is None:
-        metrics = list(CHECKS) if truth is None else METRICS_WITH_TRUTH
-    measures = _choose(metrics, METRICS | AGREEMENTS | CHECKS, "metrics")
-    need_truth = [name for name, measure in measures.items() if measure not in CHECKS.values()]
-    if need_truth and truth is None:
-        there = format_choices(CHECKS)
-        raise ValueError(f"metrics {format_choices(need_truth)} need a truth; without one there are {there}.")
-    if truth is None:
-        text = "No truth is given: the scores say how each method applies the observed change, not whether it is right."
-        logger.info(text)
+    tasks = _read_tasks(adata, groupby, populations, held_out)
+    has_truth = "truth" in tasks[0].rows
+    learners = _choose_methods(QUICK if methods is None else methods)
+    measures = _choose_metrics(metrics, has_truth)
+    compared_with = _choose_methods([baseline] if baseline not in learners else {baseline: learners[baseline]})
     layers = {name: f"{key_added}_{name}" for name in learners} if key_added is not None else {}
     if key_added is not None:
         var = find_other_cofactors(adata, layer, layers.values())
@@ -155,58 +159,168 @@ def compare(
     check_finite(reader, layer, adata.obs_names, features)
     device = find_device(accelerator)
 
-    # compute: each method with each seed, each metric on each bootstrap sample
-    cells = {role: reader[index].to(device) for role, index in rows.items()}
-    trained_on = np.unique(np.concatenate([rows[role] for role in ("source", "target", "query")]))
-    offered = {"cells": reader[trained_on].to(device), "query": cells["query"], "fit": cache(Autoencoder.fit)}
-    samples = _draw_samples({role: x.cpu().numpy() for role, x in cells.items()}, n_bootstrap, rng)
-    scores = {name: _prepare_scores(measure, samples) for name, measure in measures.items()}
-    jobs: list[tuple[str, Any, int]] = []
-    for name, learn in learners.items():
-        seeds = range(rng, rng + n_seeds) if "rng" in signature(learn).parameters else [rng]
-        jobs += [(name, learn, seed) for seed in seeds]
-    table, predictions = [], {}
-    for name, learn, seed in track(jobs, "comparing", "run"):
-        predicted, about = _run_method(name, learn, cells, offered | {"rng": seed})
-        for metric, of_samples in scores.items():
-            value = _with_interval(of_samples, predicted, samples)
-            table.append({"method": name, "seed": seed, "metric": metric} | value | about)
+    # compute: each method with each seed, each metric on each bootstrap sample, for each stratum that is held out
+    runs = [(name, seed) for name, learn in learners.items() for seed in _list_seeds(learn, rng, n_seeds)]
+    bar = track([(task, *run) for task in tasks for run in runs], "comparing", "run")
+    table: list[dict[str, Any]] = []
+    predictions: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    scorers: dict[str, Scorer] = {}
+    for task, name, seed in bar:
+        if (name, seed) == runs[0]:  # of another stratum
+            cells = {role: reader[index].to(device) for role, index in task.rows.items()}
+            trained_on = np.unique(np.concatenate([task.rows[role] for role in ("source", "target", "query")]))
+            offered = {"cells": reader[trained_on].to(device), "query": cells["query"], "fit": cache(Autoencoder.fit)}
+            run = cache(partial(_run_method, learners | compared_with, cells, offered))
+            samples = draw_samples({role: x.cpu().numpy() for role, x in cells.items()}, n_bootstrap, rng)
+            zero, _ = run(baseline, rng)
+            scorers = {metric: Scorer(measure, samples, zero) for metric, measure in measures.items()}
+        predicted, about = run(name, seed)
+        for metric, scorer in scorers.items():
+            row = {"method": name, "seed": seed, "metric": metric, "held_out": task.held_out}
+            table.append(row | scorer.score(predicted) | about)
         if predicted is not None and seed == rng:
-            predictions[name] = predicted
-
-    scored = _sort_methods(pd.DataFrame(table), list(measures))
+            predictions.setdefault(name, []).append((task.rows["query"], predicted))
+    scored = pd.DataFrame(table)
+    scored = sort_methods(scored if held_out is None else add_means(scored), list(measures))
 
     # write
     if key_added is not None:
         config = {"groupby": groupby, **populations, "methods": list(predictions), "layer": layer, "rng": rng}
+        config |= {} if held_out is None else {"held_out": held_out}
         names = np.array([layers[name] for name in predictions], dtype=str)
         with writing(adata):
-            for name, predicted in predictions.items():
+            for name, parts in predictions.items():
                 whole = reader.dense_copy()
-                reader.put(whole, rows["query"], predicted)
+                for rows, predicted in parts:
+                    reader.put(whole, rows, predicted)
                 adata.layers[layers[name]] = whole
                 copy_cofactor(adata, layer, layers[name])
             Record(key_added, Tool.COMPARE, config, {"layers": names, "scores": _keep_scores(scored)}).write(adata)
     return scored
 
 
+@dataclass(frozen=True)
+class ComparisonTask:
+    """The cells of each role, and the stratum that is held out: that of query and truth, if any is."""
+
+    held_out: str
+    rows: dict[str, np.ndarray]
+
+
+def _read_tasks(
+    adata: AnnData, groupby: str | None, populations: Mapping[str, Any], held_out: str | None
+) -> list[ComparisonTask]:
+    """Return the populations as they are given, or one task for each stratum that is in source and target."""
+    if held_out is None:
+        tasks = [ComparisonTask("", read_populations(adata, groupby, **populations))]
+        for role, index in tasks[0].rows.items():
+            if len(index) < MIN_CELLS_TO_SCORE:
+                need = f"scores need at least {MIN_CELLS_TO_SCORE}, and are noise below about 100"
+                raise ValueError(f"{role} has {len(index)} cells; {need}.")
+        if "truth" not in tasks[0].rows:
+            text = "No truth is given: the scores say how each method applies the observed change, not whether it is right."
+            logger.info(text)
+        return tasks
+    if given := [role for role in ("query", "truth") if populations[role] is not None]:
+        raise ValueError(
+            f"held_out takes {' and '.join(given)} from source and target: leave {format_choices(given)} out."
+        )
+    rows = read_populations(adata, groupby, **{**populations, "query": populations["source"]})
+    labels = get_labels(adata, held_out).astype(str).to_numpy()
+    tasks, too_small = [], []
+    for name in sorted({*labels[rows["source"]], *labels[rows["target"]]}):
+        found = {"query": rows["source"], "truth": rows["target"], "source": rows["source"], "target": rows["target"]}
+        found = {role: index[(labels[index] == name) == (role in ("query", "truth"))] for role, index in found.items()}
+        if min(map(len, found.values())) < MIN_CELLS_TO_SCORE:
+            too_small.append(name)
+        else:
+            tasks.append(ComparisonTask(name, found))
+    if len(tasks) < 2:
+        text = (
+            f"obs[{held_out!r}] has {len(tasks)} values of {MIN_CELLS_TO_SCORE} cells or more in both source and target"
+        )
+        raise ValueError(f"{text}; held_out needs two.")
+    if too_small:
+        text = "Not held out, with fewer than %d cells in source or target: %s."
+        logger.warning(text, MIN_CELLS_TO_SCORE, format_choices(too_small))
+    return tasks
+
+
 def _keep_scores(scored: pd.DataFrame) -> pd.DataFrame:
     """Return the table of scores as AnnData can write it: words for methods and metrics, in their order."""
-    kept = scored.astype({"method": str, "metric": str, "error": str})
+    kept = scored.astype({"method": str, "metric": str, "held_out": str, "error": str})
     return kept.set_index(pd.Index([str(i) for i in range(len(kept))], dtype=str))
 
 
+def _list_seeds(learn: Callable[..., Any], rng: int, n_seeds: int) -> list[int]:
+    """Return the seeds to run a method with; one that has none runs once."""
+    return list(range(rng, rng + n_seeds)) if "rng" in signature(learn).parameters else [rng]
+
+
 def _run_method(
-    name: str, learn: Callable[..., Any], cells: Mapping[str, Tensor], offered: Mapping[str, Any]
+    learners: Mapping[str, Callable[..., Any]],
+    cells: Mapping[str, Tensor],
+    offered: Mapping[str, Any],
+    name: str,
+    seed: int,
 ) -> tuple[np.ndarray | None, dict[str, Any]]:
     """Return what a method predicts, `None` where it fails, and its time and its error."""
     start, error, predicted = time.perf_counter(), "", None
     try:
-        predicted = _predict(learn, cells, offered)
+        predicted = _predict(learners[name], cells, {**offered, "rng": seed})
     except Exception as reason:  # noqa: BLE001 (whatever a method raises is a row of the table)
         error = f"{type(reason).__name__}: {reason}"
         logger.warning("%s failed: %s", name, error)
     return predicted, {"seconds": time.perf_counter() - start, "error": error}
+
+
+class FitPredict:
+    """A model with ``fit(source, target)`` and ``predict(query)`` on arrays, as a method; each run fits a copy of its own."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.__name__ = model, type(model).__name__
+        self.__signature__ = signature(model.fit)
+
+    def __call__(self, source: Tensor, target: Tensor, **taken: Any) -> Callable[[Tensor], Tensor]:
+        """Fit a copy of the model."""
+        model = deepcopy(self.model)
+        model.fit(*map(_to_array, (source, target)), **{name: _to_array(value) for name, value in taken.items()})
+        return lambda x: torch.as_tensor(np.asarray(model.predict(_to_array(x)), dtype=np.float32))
+
+
+def _to_array(value: Any) -> Any:
+    """Return a tensor as an array, and anything else as it is."""
+    return value.cpu().numpy() if isinstance(value, Tensor) else value
+
+
+def _choose_methods(choices: Sequence[Any] | Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
+    """Return name -> method of what was asked for; models with ``fit`` and ``predict`` become methods."""
+    if isinstance(choices, str):
+        choices = [choices]
+    if isinstance(choices, Mapping):
+        return _choose({name: _as_method(choice) for name, choice in choices.items()}, BASELINES, "methods")
+    return _choose([_as_method(choice) for choice in choices], BASELINES, "methods")
+
+
+def _as_method(choice: Any) -> Any:
+    """Return a model with ``fit`` and ``predict`` as a method, and anything else as it is."""
+    if not (hasattr(choice, "fit") and hasattr(choice, "predict")):
+        return choice
+    if isclass(choice):
+        raise TypeError(f"methods: {choice.__name__} is a class; give an object of it, {choice.__name__}(...).")
+    return FitPredict(choice)
+
+
+def _choose_metrics(metrics: Any, has_truth: bool) -> dict[str, Measure]:
+    """Return name -> metric; refuse one that needs a truth where there is none."""
+    if metrics is None:
+        metrics = METRICS_WITH_TRUTH if has_truth else list(CHECKS)
+    measures = _choose(metrics, ALL_METRICS, "metrics")
+    need_truth = [name for name, measure in measures.items() if measure not in CHECKS.values()]
+    if need_truth and not has_truth:
+        there = format_choices(CHECKS)
+        raise ValueError(f"metrics {format_choices(need_truth)} need a truth; without one there are {there}.")
+    return measures
 
 
 def _choose(choices: Sequence[Any] | Mapping[str, Any], table: Mapping[str, Any], argument: str) -> dict[str, Any]:
@@ -226,71 +340,15 @@ def _predict(learn: Callable[..., Any], cells: Mapping[str, Tensor], offered: Ma
 
     What the caller fixed with `functools.partial` stays.
     """
-    open_for = set(signature(learn).parameters) - set(getattr(learn, "keywords", {}))
+    open_for = set([*signature(learn).parameters][2:]) - set(getattr(learn, "keywords", {}))
     taken = {name: value for name, value in offered.items() if name in open_for}
     move = learn(cells["source"], cells["target"], **taken)
+    n_rows = len(cells["query"]) if isinstance(learn, FitPredict) else CHUNK
     with torch.no_grad():
-        predicted = torch.cat([move(block) for block in cells["query"].split(CHUNK)])
+        predicted = torch.cat([move(block) for block in cells["query"].split(n_rows)])
     if predicted.shape != cells["query"].shape:
         shapes = tuple(predicted.shape), tuple(cells["query"].shape)
         raise ValueError(f"the prediction has the shape {shapes[0]}, the query {shapes[1]}")
     if not torch.isfinite(predicted).all():
         raise ValueError("the prediction has NaN or infinite values")
     return predicted.float().cpu().numpy()
-
-
-def _draw_samples(cells: CellsByRole, n_bootstrap: int, rng: int) -> list[dict[str, Any]]:
-    """Return the populations, and bootstrap samples of them; ``"rows"`` are those of the query."""
-    generator = np.random.default_rng(rng)
-    samples = [{**cells, "rows": np.arange(len(cells["query"]))}]
-    for _ in range(n_bootstrap):
-        drawn = {role: generator.integers(len(x), size=min(len(x), MAX_CELLS_IN_SAMPLE)) for role, x in cells.items()}
-        samples.append({role: cells[role][rows] for role, rows in drawn.items()} | {"rows": drawn["query"]})
-    return samples
-
-
-def _prepare_scores(measure: Callable[..., float], samples: list[dict[str, Any]]) -> list[ScoreFunction]:
-    """Make a metric ready for predictions of each sample: what does not depend on them is computed once."""
-    if measure in CHECKS.values() or measure in AGREEMENTS.values():
-        return [partial(_score, measure, sample, np.nan, np.nan) for sample in samples]
-    floor = noise_floor(measure, samples[0]["query"], samples[0]["truth"])
-    return [partial(_score, measure, sample, measure(sample["query"], sample["truth"]), floor) for sample in samples]
-
-
-def _score(
-    measure: Callable[..., float], sample: CellsByRole, gap: float, floor: float, predicted: np.ndarray
-) -> tuple[float, float]:
-    """Return the score of a prediction and, of a distance to the truth, the distance."""
-    if measure in CHECKS.values():
-        return measure(sample["source"], sample["target"], sample["query"], predicted), np.nan
-    value = measure(predicted, sample["truth"])
-    return (value, np.nan) if measure in AGREEMENTS.values() else (share_closed(gap, floor, value), value)
-
-
-def _with_interval(
-    scores: list[ScoreFunction], predicted: np.ndarray | None, samples: list[dict[str, Any]]
-) -> dict[str, float]:
-    """Return the score of a prediction, its interval and its distance.
-
-    With cells drawn twice distances are too large and correlations too small, so the bootstrap tells the spread alone.
-    """
-    if predicted is None:
-        return dict.fromkeys(["value", "low", "high", "distance"], np.nan)
-    scored = [score(predicted[sample["rows"]]) for score, sample in zip(scores, samples, strict=True)]
-    (value, distance), *others = scored
-    low = high = np.nan
-    if others:
-        drawn = np.array([other for other, _ in others])
-        sizes = [min(len(x), MAX_CELLS_COUNTED) for x in samples[0].values()]
-        scale = np.sqrt(max(min(n, MAX_CELLS_IN_SAMPLE) / n for n in sizes))
-        low, high = value + scale * (np.quantile(drawn, [0.025, 0.975]) - drawn.mean())
-    return {"value": value, "low": low, "high": high, "distance": distance}
-
-
-def _sort_methods(table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """Sort the methods by how far they are from 1 in the first metric, the failed ones last."""
-    first = table[table["metric"] == metrics[0]]
-    order = (1 - first.groupby("method", sort=False)["value"].mean()).abs().sort_values(kind="stable").index
-    table["method"] = pd.Categorical(table["method"], categories=order, ordered=True)
-    table["metric"] = pd.Categorical(table["metric"], categories=metrics, ordered=True)
-    return table.sort_values(["method", "seed", "metric"], ignore_index=True)

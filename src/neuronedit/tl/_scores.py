@@ -1,0 +1,166 @@
+"""Score predictions by metrics: values, intervals by the bootstrap, and where they are between a baseline and a replicate."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ..metrics import AGREEMENTS, CHANGES, CHECKS, METRICS
+from ..metrics._gap import noise_floor, share_closed
+
+CellsByRole = Mapping[str, np.ndarray]  # of source, target, query and, where it is known, truth
+Measure = Callable[..., float]
+
+ALL_METRICS: dict[str, Measure] = METRICS | AGREEMENTS | CHANGES | CHECKS
+MAX_CELLS_IN_SAMPLE = 500  # of a population in one bootstrap sample; the intervals are scaled for it
+MAX_CELLS_COUNTED = 5_000  # of a population for an interval: distances between all pairs are taken of so many
+N_REPLICATES = 5  # splits of the truth into halves, of which one is scored as a prediction of the other
+SCORES = ("value", "low", "high", "scaled", "scaled_low", "scaled_high", "baseline", "replicate", "distance")
+ALL_STRATA = "all"  # the row of the mean over strata that were held out
+COVERAGE = 0.95  # of intervals
+
+
+def draw_samples(cells: CellsByRole, n_bootstrap: int, rng: int) -> list[dict[str, Any]]:
+    """Return the populations, and bootstrap samples of them; ``"rows"`` are those of the query."""
+    generator = np.random.default_rng(rng)
+    samples = [{**cells, "rows": np.arange(len(cells["query"]))}]
+    for _ in range(n_bootstrap):
+        drawn = {role: generator.integers(len(x), size=min(len(x), MAX_CELLS_IN_SAMPLE)) for role, x in cells.items()}
+        samples.append({role: cells[role][rows] for role, rows in drawn.items()} | {"rows": drawn["query"]})
+    return samples
+
+
+@dataclass
+class Scorer:
+    """One metric on the populations and on bootstrap samples of them; what does not depend on predictions is computed once."""
+
+    measure: Measure
+    samples: list[dict[str, Any]]
+    baseline: np.ndarray | None  # a prediction: its score is 0 when scaled
+    gaps: list[float] = field(init=False)
+    floor: float = field(init=False)
+    ends: tuple[float, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Measure how far the query is from the truth, and score the baseline and the replicates."""
+        self.gaps, self.floor = [np.nan] * len(self.samples), np.nan
+        if self.is_distance:
+            self.gaps = [self.measure(sample["query"], sample["truth"]) for sample in self.samples]
+            self.floor = noise_floor(self.measure, self.samples[0]["query"], self.samples[0]["truth"])
+        zero = np.nan if self.baseline is None else self._score(0, self.baseline)[0]
+        if self.baseline is not None and not self.is_distance:
+            zero = float(np.nan_to_num(zero))  # no change at all has no correlation with one
+        self.ends = float(rate(zero, self.is_distance)), float(rate(self._score_replicates(), self.is_distance))
+
+    @property
+    def is_distance(self) -> bool:
+        """Whether it is a distance between prediction and truth, as functions of the caller are."""
+        return not any(self.measure in table.values() for table in (AGREEMENTS, CHANGES, CHECKS))
+
+    def score(self, predicted: np.ndarray | None) -> dict[str, float]:
+        """Return the score of a prediction, its interval, both between baseline and replicate, and the distance.
+
+        With cells drawn twice distances are too large and correlations too small, so the bootstrap tells the spread alone.
+        """
+        if predicted is None:
+            return dict.fromkeys(SCORES, np.nan) | {"baseline": self.ends[0], "replicate": self.ends[1]}
+        scored = [self._score(i, predicted[sample["rows"]]) for i, sample in enumerate(self.samples)]
+        (value, distance), *others = scored
+        drawn = np.array([other for other, _ in others])
+        sizes = [min(len(x), MAX_CELLS_COUNTED) for x in self.samples[0].values()]
+        spread = np.sqrt(max(min(n, MAX_CELLS_IN_SAMPLE) / n for n in sizes))
+        found: dict[str, float] = {}
+        for name, centre, of_samples in (
+            ("value", value, drawn),
+            ("scaled", float(self._scale(value)), self._scale(drawn)),
+        ):
+            low = high = np.nan
+            if len(of_samples) and np.isfinite(of_samples).all():
+                low, high = centre + spread * (np.quantile(of_samples, [0.025, 0.975]) - of_samples.mean())
+            found |= dict(zip([name, *list_ends(name)], (centre, low, high), strict=True))
+        return found | {"baseline": self.ends[0], "replicate": self.ends[1], "distance": distance}
+
+    def _score(self, i: int, predicted: np.ndarray) -> tuple[float, float]:
+        """Return the score of a prediction of one sample and, of a distance to the truth, the distance."""
+        sample = self.samples[i]
+        if self.is_distance:
+            distance = self.measure(predicted, sample["truth"])
+            return share_closed(self.gaps[i], self.floor, distance), distance
+        return self._compare(sample, sample.get("truth"), predicted), np.nan
+
+    def _compare(self, sample: Mapping[str, Any], truth: Any, predicted: np.ndarray) -> float:
+        """Return what a metric that is no distance says."""
+        if self.measure in AGREEMENTS.values():
+            return self.measure(predicted, truth)
+        if self.measure in CHANGES.values():
+            return self.measure(sample["query"], truth, predicted)
+        return self.measure(sample["source"], sample["target"], sample["query"], predicted)
+
+    def _score_replicates(self) -> float:
+        """Return the mean score of halves of the truth as predictions of the other halves; of a distance it is 1 by definition."""
+        cells = self.samples[0]
+        if "truth" not in cells:
+            return np.nan
+        if self.is_distance:
+            return 1.0
+        generator, scores = np.random.default_rng(0), []
+        for _ in range(N_REPLICATES):
+            rows = np.array_split(generator.permutation(len(cells["truth"])), 2)
+            half, other = (cells["truth"][half] for half in rows)
+            scores.append(self._compare(cells, other, half))
+        return float(np.mean(scores))
+
+    def _scale(self, value: Any) -> Any:
+        """Return scores as shares of the way from the baseline to the replicate; NaN where the replicate is not better."""
+        zero, one = self.ends
+        return (rate(value, self.is_distance) - zero) / (one - zero) if one > zero else np.full(np.shape(value), np.nan)
+
+
+def rate(value: Any, is_distance: Any) -> Any:
+    """Return a score of which more is better: what may be above 1, as a ratio of variances, counts by how far it is from 1."""
+    return np.where(is_distance, value, 1 - np.abs(1 - value))
+
+
+def list_ends(name: str) -> list[str]:
+    """Return the columns of an interval."""
+    return ["low", "high"] if name == "value" else [f"{name}_low", f"{name}_high"]
+
+
+def add_means(table: pd.DataFrame) -> pd.DataFrame:
+    """Add rows of the means over the strata that were held out; their intervals are over strata, by Student's t.
+
+    What lies between baseline and replicate is averaged before it is divided by, so that a stratum where they hardly differ does not outweigh the others.
+    """
+    keys = ["method", "seed", "metric"]
+    rows = []
+    for names, group in table.groupby(keys, sort=False):
+        row: dict[str, Any] = dict(zip(keys, names, strict=True)) | {"held_out": ALL_STRATA}
+        zero, one = group["baseline"].mean(skipna=False), group["replicate"].mean(skipna=False)
+        gains = rate(group["value"], group["distance"].notna()) - group["baseline"].to_numpy()
+        scaled = gains / (one - zero) if one > zero else np.full(len(group), np.nan)
+        for name, values in {"value": group["value"].to_numpy(), "scaled": scaled}.items():
+            row |= dict(zip([name, *list_ends(name)], _find_interval(values), strict=True))
+        errors = [f"{name}: {error}" for name, error in zip(group["held_out"], group["error"], strict=True) if error]
+        row |= {"baseline": zero, "replicate": one, "distance": group["distance"].mean()}
+        rows.append(row | {"seconds": group["seconds"].sum(), "error": "; ".join(errors)})
+    return pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
+
+
+def _find_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the mean and its interval; NaN where a value is missing, so that no stratum is left out unseen."""
+    mean = float(values.mean())
+    half = stats.t.ppf((1 + COVERAGE) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return mean, mean - half, mean + half
+
+
+def sort_methods(table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """Sort the methods by how far they are from 1 in the first metric, the failed ones last."""
+    first = table[(table["metric"] == metrics[0]) & table["held_out"].isin(["", ALL_STRATA])]
+    order = (1 - first.groupby("method", sort=False)["value"].mean()).abs().sort_values(kind="stable").index
+    table["method"] = pd.Categorical(table["method"], categories=order, ordered=True)
+    table["metric"] = pd.Categorical(table["metric"], categories=metrics, ordered=True)
+    table["held_out"] = pd.Categorical(table["held_out"], categories=table["held_out"].unique())
+    return table.sort_values(["method", "seed", "metric", "held_out"], ignore_index=True)
