@@ -291,6 +291,30 @@ def test_compare(folder):
     assert call(*arguments, "-o", "scores.csv", "--overwrite")[0] == 0
 
 
+def test_compare_holds_strata_out(folder):
+    groups = ["--groupby", "group", "--source", "control_1", "--target", "control_2"]
+    arguments = [
+        "compare",
+        "cells.h5ad",
+        *groups,
+        "--held-out",
+        "cell_type",
+        "--method",
+        "mean_shift",
+        "--n-bootstrap",
+        "0",
+    ]
+    code, out, _ = call(*arguments, "--baseline", "mean_shift", "-o", "scores.csv")
+    table = pd.read_csv("scores.csv")
+    assert code == 0 and "By energy_distance the best of 1 methods is mean_shift" in out
+    assert set(table["held_out"]) == {*anndata.read_h5ad("cells.h5ad").obs["cell_type"], "all"}
+    assert table[table["held_out"] == "all"]["scaled"].dropna().eq(0).all()
+    code, _, err = call(*arguments, "--query", "sample_1")
+    assert code == 2 and "held_out takes query from source and target" in err
+    code, _, err = call(*arguments, "--baseline", "magic")
+    assert code == 2 and "--baseline='magic' is not known" in err
+
+
 def test_compare_with_a_method_that_fails(folder, monkeypatch):
     def fail(source, target):
         raise ValueError("no")

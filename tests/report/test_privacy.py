@@ -114,6 +114,19 @@ def compare_named(adata):
     return adata, {}, ["Weber", "Braun"], ["group 1", "group 2"]
 
 
+def test_strata_that_were_held_out_are_means_without_names(batches, make):
+    rename(batches, "cell_type", {"NK": "Killers of Anna"})
+
+    def fail(source, target):
+        raise ValueError("too few")
+
+    how = {"source": "control_1", "target": "control_2", "held_out": "cell_type", "n_bootstrap": 0}
+    ne.tl.compare(batches, "group", **how, methods={"mine": fail, "mean_shift": "mean_shift"}, key_added="compared")
+    page = make(batches, anonymize=True)
+    assert "each value was held out in turn" in page.text and "in 6 of 6 strata: ValueError: too few" in page.text
+    assert "Killers" not in page.read_everything()
+
+
 NAMED = [correct_named, edit_named, edit_by_columns, combine_named, compare_named]
 
 

@@ -49,12 +49,12 @@ def run_compare(screen: Screen, settings: Settings) -> Outcome:
 
     # report and write
     outcome = Outcome(tables={"scores": to_records(table)})
-    failed = table[table["error"] != ""].drop_duplicates("method")
+    is_whole, metric = table["held_out"].isin(["", "all"]), table["metric"].cat.categories[0]
+    failed = table[is_whole & (table["error"] != "")].drop_duplicates("method")
     outcome.alarms = [
         {"alarm": "failed", "batch": "", "text": f"{row.method}: {row.error}"} for row in failed.itertuples()
     ]
     outcome.exit_code = ExitCode.ALARMS if outcome.alarms else ExitCode.DONE
-    is_whole, metric = table["held_out"].isin(["", "all"]), table["metric"].cat.categories[0]
     best = table[is_whole].iloc[0]
     outcome.verdict = (
         f"By {metric} the best of {table['method'].nunique()} methods is {best['method']} ({best['value']:.2f})."

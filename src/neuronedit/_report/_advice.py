@@ -9,7 +9,7 @@ import pandas as pd
 from .._data.batches import MEAN_OF_BATCHES, BatchStatus
 from .._data.record import Tool
 from ..engine.alarms import AlarmKind
-from ._result import Result
+from ._result import Result, keep_whole
 
 GOOD_SHARE = 0.5  # share of the distance that is expected to be closed, from which the first sentence is a good one
 FAILED = "failed"  # kind of the alarm of a method that failed
@@ -105,7 +105,8 @@ def list_alarms(result: Result) -> list[Statement]:
     if samples is not None and len(samples) and samples["flagged"].any():
         statements.append(Statement(LEVEL_OF_ALARM[FLAGGED], _describe_flagged(samples), FLAGGED))
     if result.scores is not None:
-        failed = result.scores[result.scores["error"].fillna("") != ""].drop_duplicates("method")
+        table = keep_whole(result.scores)
+        failed = table[table["error"].fillna("") != ""].drop_duplicates("method")
         for row in failed.to_dict("records"):
             text = f"{row['method']} failed: {result.names.rename_text(str(row['error']))}"
             statements.append(Statement(LEVEL_OF_ALARM[FAILED], text, FAILED))
@@ -231,7 +232,7 @@ def _judge_comparison(result: Result) -> tuple[Statement, Statement]:
         n = len(result.states) - 1
         done = f"{n} method{'s' * (n != 1)} predicted the query after the change."
         return Statement(Level.NOTE, done), Statement(Level.CHECK, "Their scores were not kept with the cells.")
-    metric = list_levels(table["metric"])[0]
+    table, metric = keep_whole(table), list_levels(table["metric"])[0]
     means = table[table["metric"] == metric].groupby("method", observed=True)["value"].mean()
     means = means.reindex(list_levels(table["method"]))
     best, has_truth = means.index[0], bool(table["distance"].notna().any())

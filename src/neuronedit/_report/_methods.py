@@ -140,8 +140,10 @@ def _describe_comparison(result: Result) -> list[str]:
         methods = ", ".join(map(str, result.config.get("methods", [])))
         return [f"Methods ({methods}) learnt the change from source to target and predicted the query."]
     methods, metrics = (", ".join(map(str, result.scores[name].unique())) for name in ("method", "metric"))
-    return [f"Methods ({methods}) learnt the change from source to target and predicted the query.",
-            f"Predictions were scored by {metrics}."]  # fmt: skip
+    task = "learnt the change from source to target and predicted the query"
+    if result.config.get("held_out") is not None:
+        task = f"learnt the change from source to target without one value of {result.config['held_out']}, and predicted the cells of that; each value was held out in turn"
+    return [f"Methods ({methods}) {task}.", f"Predictions were scored by {metrics}."]
 
 
 DESCRIPTIONS = {

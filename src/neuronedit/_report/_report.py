@@ -30,7 +30,7 @@ from ._changes import (
 from ._densities import HEIGHT, N_FIRST, WIDTH, estimate_densities
 from ._figures import draw_coverage, draw_cross_validation, draw_marker_shift, draw_scores, draw_support
 from ._methods import ARTICLE_LINK, write_call, write_citation, write_methods
-from ._result import SCORE_COLUMNS, Result, make_result_of_scores, read_result
+from ._result import SCORE_COLUMNS, Result, keep_whole, make_result_of_scores, read_result
 
 TITLES = {
     Tool.EDIT: "A change applied to a query",
@@ -311,12 +311,13 @@ def tabulate_scores(result: Result) -> dict[str, Any]:
     """Return the table of the scores of a comparison: a row for each method, mean, interval over seeds and seconds."""
     if result.scores is None:
         return {"metrics": [], "rows": []}
-    metrics = list_levels(result.scores["metric"])
+    table = keep_whole(result.scores)
+    metrics = list_levels(table["metric"])
     columns = ["value", "low", "high"]
-    means = result.scores.groupby(["method", "metric"], observed=True)[columns].mean()
-    seconds = result.scores.groupby("method", observed=True)["seconds"].mean()
+    means = table.groupby(["method", "metric"], observed=True)[columns].mean()
+    seconds = table.groupby("method", observed=True)["seconds"].mean()
     rows = []
-    for method in list_levels(result.scores["method"]):
+    for method in list_levels(table["method"]):
         rows.append((method, [means.loc[(method, metric)].to_dict() for metric in metrics], float(seconds[method])))
     return {"metrics": [metric.replace("_", " ") for metric in metrics], "rows": rows, "failed": FAILED}
 

@@ -302,6 +302,13 @@ def _read_scores(record: Record) -> pd.DataFrame | None:
     return table
 
 
+def keep_whole(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a comparison that are of all cells: where strata were held out, the means over them."""
+    if "held_out" not in table:
+        return table
+    return table[table["held_out"].astype(object).fillna("").isin(["", "all"])]
+
+
 def _read_transform(adata: AnnData, layer: str | None) -> dict[str, Any]:
     """Return how the values of a layer were transformed, as far as ``var`` says."""
     column = _slots.cofactor(layer)

@@ -143,9 +143,10 @@ def add_means(table: pd.DataFrame) -> pd.DataFrame:
         scaled = gains / (one - zero) if one > zero else np.full(len(group), np.nan)
         for name, values in {"value": group["value"].to_numpy(), "scaled": scaled}.items():
             row |= dict(zip([name, *list_ends(name)], _find_interval(values), strict=True))
-        errors = [f"{name}: {error}" for name, error in zip(group["held_out"], group["error"], strict=True) if error]
+        errors = [error for error in group["error"] if error]
+        error = f"in {len(errors)} of {len(group)} strata: {errors[0]}" if errors else ""
         row |= {"baseline": zero, "replicate": one, "distance": group["distance"].mean()}
-        rows.append(row | {"seconds": group["seconds"].sum(), "error": "; ".join(errors)})
+        rows.append(row | {"seconds": group["seconds"].sum(), "error": error})
     return pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
 
 
