@@ -249,6 +249,16 @@ def test_what_cannot_be_reported_is_refused(results, batches, tmp_path):
     assert not path.exists()
 
 
+def test_a_store_that_holds_the_edited_cells_alone_needs_those_before(results, tmp_path, make):
+    adata, _ = results("edit")
+    alone = adata.copy()
+    alone.X = None  # as in a store that write_to= wrote
+    with pytest.raises(ValueError, match="X is empty, and a report shows the cells before and after: set adata.X"):
+        ne.report(alone, tmp_path / "report.html")
+    alone.X = adata.X
+    assert make(alone).raw == make(adata).raw
+
+
 def test_files_are_not_replaced_unasked(results, tmp_path):
     adata, _ = results("edit")
     path = tmp_path / "report.html"

@@ -104,6 +104,9 @@ def read_result(
     if measured is not None and (record.tool is not Tool.COMBINE or "layers" in record.content and len(record.layers)):
         raise ValueError(f"measured is for predicted cells, as ne.tl.combine returns them; {record.tool} wrote this.")
     cells = [adata] if measured is None else [open_adata(measured), adata]
+    if cells[0].X is None and record.config.get("layer") is None:
+        text = "adata.X is empty, and a report shows the cells before and after"
+        raise ValueError(f"{text}: set adata.X to the values that were edited, in the same order of cells.")
     columns = find_design_columns(record.config)
     if populations is not None:
         get_labels(cells[0], populations)
