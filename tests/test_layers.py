@@ -69,7 +69,7 @@ ALLOWED = {
     }
     | {"anndata", "cytonormpy", "pertpy", "scvi"},  # peers' packages take cells as AnnData
     "metrics": {"numpy", "scipy", "sklearn", "_check", "_docs"}
-    | {"torch", "torch_fidelity"},  # Inception, when it is asked for
+    | {"torch", "torch_fidelity", "scib_metrics", "flowsom", "loguru"},  # when they are asked for
     # the border: the only rooms below tl that know AnnData
     "_data": {
         "google_crc32c",

@@ -11,11 +11,20 @@ from collections.abc import Callable
 from .._check import guard
 from .._docs import share_docs
 from ._agreement import covariance_correlation, mean_correlation, r2, variance_correlation, variance_ratio
+from ._batches import (
+    GroupEffect,
+    PreservedFunction,
+    consistent_peaks,
+    group_effects,
+    preserved_function,
+    sample_differences,
+)
 from ._change import change_correlation, harmed, unharmed, variance_kept
 from ._distances import e_test, energy_distance, mean_wasserstein, median_difference, mmd, sliced_wasserstein
 from ._expression import DeAgreement, de_agreement, differential_expression
 from ._frechet import frechet
 from ._gap import gap_closed
+from ._mixing import clisi, flowsom_similarity, ilisi
 from ._perturbation import delta_correlation, discrimination_score, squared_error
 
 METRICS: dict[str, Callable[..., float]] = {
@@ -52,10 +61,12 @@ CHANGES: dict[str, Callable[..., float]] = {
 }
 
 __all__ = [
-    "AGREEMENTS", "CHANGES", "CHECKS", "METRICS", "change_correlation", "covariance_correlation", "de_agreement",
-    "delta_correlation", "differential_expression", "discrimination_score", "e_test", "energy_distance", "frechet",
-    "gap_closed", "harmed", "mean_correlation", "mean_wasserstein", "median_difference", "mmd", "r2",
-    "sliced_wasserstein", "squared_error", "unharmed", "variance_correlation", "variance_kept", "variance_ratio",
+    "AGREEMENTS", "CHANGES", "CHECKS", "GroupEffect", "METRICS", "PreservedFunction", "change_correlation",
+    "clisi", "consistent_peaks", "covariance_correlation", "de_agreement", "delta_correlation",
+    "differential_expression", "discrimination_score", "e_test", "energy_distance", "flowsom_similarity",
+    "frechet", "gap_closed", "group_effects", "harmed", "ilisi", "mean_correlation", "mean_wasserstein",
+    "median_difference", "mmd", "preserved_function", "r2", "sample_differences", "sliced_wasserstein",
+    "squared_error", "unharmed", "variance_correlation", "variance_kept", "variance_ratio",
 ]  # fmt: skip
 
 share_docs(globals())
