@@ -487,6 +487,35 @@ def world() -> dict[str, Any]:
     return locals()
 
 
+def _describe_batches(cells: Any) -> dict[str, dict[str, Any]]:
+    """Return what the measures of batches take."""
+    import numpy as np
+
+    import neuronedit as ne
+
+    n = len(cells)
+    labels = {"samples": np.array([f"s{i % 4}" for i in range(n)]), "populations": np.full(n, "T")}
+    effects = [{"T": ne.metrics.GroupEffect(np.ones(3), np.zeros(3))}]
+    both = {"x": cells, "y": cells, "x_populations": labels["populations"], "y_populations": labels["populations"]}
+    return {
+        "metrics.sample_differences": {"cells": cells, **labels, "compared": [("s0", "s1")], "min_cells": 1},
+        "metrics.consistent_peaks": {
+            "before": cells,
+            "after": cells,
+            **labels,
+            "compared": [("s0", "s1")],
+            "min_cells": 2,
+        },
+        "metrics.group_effects": {"cells": cells, **labels, "groups": np.array(["a", "b"] * n)[:n], "min_cells": 1},
+        "metrics.preserved_function": {"before": effects, "after": effects},
+        "metrics.GroupEffect": {"p_value": np.ones(3), "cohens_d": np.zeros(3)},
+        "metrics.PreservedFunction": {"share_kept": 1.0, "effect_error": 0.0, "n_differences": 2},
+        "metrics.ilisi": {"cells": cells, "batches": labels["samples"], "n_neighbors": 5},
+        "metrics.clisi": {"cells": cells, "populations": labels["samples"], "n_neighbors": 5},
+        "metrics.flowsom_similarity": both | {"grid": 2},
+    }
+
+
 def good_arguments(name: str, parameter: str) -> dict[str, Any]:
     """Return arguments that are right, so that one can be made wrong."""
     import numpy as np
@@ -521,6 +550,7 @@ def good_arguments(name: str, parameter: str) -> dict[str, Any]:
         "io.save_model": {"adata": w["cells"].copy(), "path": f"{w['folder']}/new.safetensors"},
         "metrics.gap_closed": {"metric": ne.metrics.mean_wasserstein, "query": x["source"], "truth": x["target"], "predicted": x["query"]},
         "metrics.harmed": {"query": x["query"], "predicted": x["target"], **({"truth": x["source"]} if parameter == "truth" else x)},
+        **_describe_batches(x["source"]),
         "pl.biaxial": {"adata": w["cells"].copy(), "x": "IFNg", "y": "CCR6", "groupby": "group"},
         "pl.combination": {"adata": w["drugs"].copy(), "predicted": w["both"].copy(), "x": "p4EBP1", "y": "pSTAT5"},
         "pl.compare": {"table": w["table"]}, "pl.rank_combinations": {"table": w["ranked"]},
