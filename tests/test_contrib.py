@@ -14,11 +14,14 @@ import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
+import anndata
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+import neuronedit as ne
 from neuronedit._cli import cli
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +42,7 @@ def read_yaml(path):
 
 def test_every_yaml_file_parses():
     files = [path for path in sorted(CONTRIB.rglob("*")) if path.suffix in (".yml", ".yaml")]
-    assert len(files) == 7
+    assert len(files) == 8
     assert all(isinstance(read_yaml(path), dict) for path in files)
 
 
@@ -288,3 +291,67 @@ def test_snakemake_corrects_a_folder(study, environment, tmp_path):
     made = [name for name in list_files(folder / "corrected") if name != ".snakemake_timestamp"]
     assert made == sorted([*inputs, "neuronedit.yaml"])
     assert json.loads((folder / "corrected.json").read_text())["exit_code"] in (0, 3, 4)
+
+
+# Open Problems
+
+
+OPEN_PROBLEMS = CONTRIB / "openproblems" / "neuronedit"
+
+
+def run_component(monkeypatch, folder, cells, goal, **given):
+    """Run the script as Viash does: with its parameters between the two marks."""
+    rng = np.random.default_rng(0)
+    cells.obs["is_control"] = (cells.obs["role"] == "control").astype(int).to_numpy()
+    cells.obs["sample"] = cells.obs["group"].astype(str)
+    cells.var["to_correct"] = np.arange(cells.n_vars) < cells.n_vars - 2
+    censored = anndata.AnnData(
+        obs=cells.obs[["batch", "sample", "is_control"]],
+        var=cells.var[["to_correct"]],
+        layers={"preprocessed": cells.X.astype(float)},
+        uns={"dataset_id": "simulated"} | given,
+    )
+    censored = censored[rng.permutation(censored.n_obs)].copy()
+    censored.write_h5ad(folder / "in.h5ad")
+    text = (OPEN_PROBLEMS / "script.py").read_text()
+    head, _, rest = text.partition("## VIASH START")
+    par = {
+        "input": str(folder / "in.h5ad"),
+        "output": str(folder / "out.h5ad"),
+        "goal_batch": goal,
+        "edit": "shift",
+        "seed": 0,
+    }
+    body = rest.partition("## VIASH END")[2]
+    train = ne.tl.train
+    monkeypatch.setattr(ne.tl, "train", lambda adata, **how: train(adata, space="identity"))
+    exec(
+        compile(f"{head}par = {par!r}\nmeta = {{'name': 'neuronedit'}}\n{body}", "script.py", "exec"),
+        {"__name__": "__main__"},
+    )
+    return censored, anndata.read_h5ad(folder / "out.h5ad")
+
+
+@pytest.mark.parametrize(("goal", "given"), [(None, {}), ("batch_2", {}), (None, {"goal_batch": "batch_2"})])
+def test_the_component_of_open_problems_returns_samples_in_its_format(monkeypatch, tmp_path, cells, goal, given):
+    censored, out = run_component(monkeypatch, tmp_path, cells, goal, **given)
+    samples = censored[censored.obs["is_control"] == 0]
+    assert list(out.obs_names) == list(samples.obs_names) and list(out.var_names) == list(censored.var_names)
+    assert {"dataset_id", "method_id"} <= set(out.uns) and out.uns["method_id"] == "neuronedit"
+    before, after = samples.layers["preprocessed"], out.layers["integrated"]
+    np.testing.assert_array_equal(after[:, -2:], before[:, -2:])  # not to be corrected
+    moved = np.abs(after - before).max(axis=1) > 1e-3
+    assert moved.all() if goal is None and not given else set(samples.obs["batch"][moved]) == {"batch_1"}
+
+
+def test_the_component_names_what_its_script_takes():
+    config = read_yaml(OPEN_PROBLEMS / "config.vsh.yaml")
+    assert {"name", "label", "summary", "description", "references", "links", "resources", "engines", "runners"} <= set(
+        config
+    )
+    assert config["name"] == OPEN_PROBLEMS.name and config["resources"] == [
+        {"type": "python_script", "path": "script.py"}
+    ]
+    arguments = {one["name"].removeprefix("--") for group in config["argument_groups"] for one in group["arguments"]}
+    script = (OPEN_PROBLEMS / "script.py").read_text()
+    assert set(re.findall(r'par\["(\w+)"\]', script)) == arguments | {"input", "output"}
