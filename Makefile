@@ -72,6 +72,9 @@ ifdef QUICK
 	$(BIN)/python benchmarks/combinations.py --quick
 	$(BIN)/python benchmarks/cytonorm_r.py --quick
 	$(BIN)/python benchmarks/prior.py --quick
+	$(BIN)/python benchmarks/norman.py --quick
+	$(BIN)/python benchmarks/scperturbench.py --quick
+	$(BIN)/python benchmarks/openproblems_cytometry.py --quick
 else
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/holdout.py
@@ -84,6 +87,9 @@ else
 	$(BIN)/python benchmarks/controls.py --every 3
 	$(BIN)/python benchmarks/faces.py
 	$(BIN)/python benchmarks/paper.py
+	$(BIN)/python benchmarks/norman.py
+	$(BIN)/python benchmarks/scperturbench.py
+	$(BIN)/python benchmarks/openproblems_cytometry.py
 endif
 
 clean:

@@ -53,7 +53,14 @@ def tries(seed: int, long: bool) -> Iterator[Try]:
     yield Try("values", "1e20 in a store", run_values, (seed, "one of 1e20", "percentile", "pca", True))
     for name in ("one of 1e20", "one of 1e39"):
         yield Try("values", f"{name}, compared", run_compare, (seed, name))
-    for metric in [*ne.metrics.METRICS, *ne.metrics.AGREEMENTS, *ne.metrics.CHECKS, "gap_closed", "harmed"]:
+    for metric in [
+        *ne.metrics.METRICS,
+        *ne.metrics.AGREEMENTS,
+        *ne.metrics.CHANGES,
+        *ne.metrics.CHECKS,
+        "gap_closed",
+        "harmed",
+    ]:
         for fault in ("NaN", "infinity", "1e200", "no cells") if long else ("NaN", "1e200"):
             yield Try("metrics", f"{metric} of {fault}", run_metric, (seed, metric, fault))
     for i in range(8 if long else 2):
@@ -340,6 +347,9 @@ def run_metric(seed: int, name: str, fault: str) -> str:
         predicted[:40, 2] = {"NaN": np.nan, "infinity": np.inf, "1e200": 1e200}[fault]
     if name in ne.metrics.CHECKS:
         score = ne.metrics.CHECKS[name](source, target, query, predicted)
+        return "silent" if abs(1 - score) < 0.5 else "right"
+    if name in ne.metrics.CHANGES:
+        score = ne.metrics.CHANGES[name](query, query + 1, predicted)
         return "silent" if abs(1 - score) < 0.5 else "right"
     if name == "harmed":
         given = ne.metrics.harmed(query, predicted, source=source, target=target)

@@ -44,12 +44,16 @@ def benchmarks():
     import defaults
     import faces
     import holdout
+    import norman
+    import openproblems_cytometry
     import paper
     import prior
+    import scperturbench
     import speed
 
     for module in (
-        paper, holdout, prior, composition, controls, cytonorm_r, combinations, faces, speed, defaults
+        paper, holdout, prior, composition, controls, cytonorm_r, combinations, faces, speed, defaults,
+        norman, scperturbench, openproblems_cytometry
     ):  # fmt: skip
         write(f"{module.__name__}_tables.md", module.page(module.read()))
     for module in (holdout, composition):
