@@ -512,6 +512,8 @@ def _describe_batches(cells: Any) -> dict[str, dict[str, Any]]:
         "metrics.PreservedFunction": {"share_kept": 1.0, "effect_error": 0.0, "n_differences": 2},
         "metrics.ilisi": {"cells": cells, "batches": labels["samples"], "n_neighbors": 5},
         "metrics.clisi": {"cells": cells, "populations": labels["samples"], "n_neighbors": 5},
+        "metrics.kbet": {"cells": cells, "batches": labels["samples"], "n_neighbors": 5},
+        "metrics.bras": {"cells": cells, "batches": labels["samples"], "populations": labels["populations"]},
         "metrics.flowsom_similarity": both | {"grid": 2},
     }
 

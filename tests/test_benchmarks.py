@@ -72,8 +72,20 @@ def test_the_page_is_made_of_the_results(faces):
 
 @pytest.mark.parametrize(
     "name",
-    ["paper", "holdout", "prior", "composition", "controls", "cytonorm_r", "combinations", "speed", "defaults",
-     "norman", "scperturbench", "openproblems_cytometry"],
+    [
+        "paper",
+        "holdout",
+        "prior",
+        "composition",
+        "controls",
+        "cytonorm_r",
+        "combinations",
+        "speed",
+        "defaults",
+        "norman",
+        "scperturbench",
+        "openproblems_cytometry",
+    ],
 )
 def test_a_page_is_made_of_each_csv(benchmark, name):
     script = benchmark(name)

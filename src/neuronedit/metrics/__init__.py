@@ -24,7 +24,7 @@ from ._distances import e_test, energy_distance, mean_wasserstein, median_differ
 from ._expression import DeAgreement, de_agreement, differential_expression
 from ._frechet import frechet
 from ._gap import gap_closed
-from ._mixing import clisi, flowsom_similarity, ilisi
+from ._mixing import bras, clisi, flowsom_similarity, ilisi, kbet
 from ._perturbation import delta_correlation, discrimination_score, squared_error
 
 METRICS: dict[str, Callable[..., float]] = {
@@ -61,10 +61,10 @@ CHANGES: dict[str, Callable[..., float]] = {
 }
 
 __all__ = [
-    "AGREEMENTS", "CHANGES", "CHECKS", "GroupEffect", "METRICS", "PreservedFunction", "change_correlation",
+    "AGREEMENTS", "CHANGES", "CHECKS", "GroupEffect", "METRICS", "PreservedFunction", "bras", "change_correlation",
     "clisi", "consistent_peaks", "covariance_correlation", "de_agreement", "delta_correlation",
     "differential_expression", "discrimination_score", "e_test", "energy_distance", "flowsom_similarity",
-    "frechet", "gap_closed", "group_effects", "harmed", "ilisi", "mean_correlation", "mean_wasserstein",
+    "frechet", "gap_closed", "group_effects", "harmed", "ilisi", "kbet", "mean_correlation", "mean_wasserstein",
     "median_difference", "mmd", "preserved_function", "r2", "sample_differences", "sliced_wasserstein",
     "squared_error", "unharmed", "variance_correlation", "variance_kept", "variance_ratio",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from scipy.stats import gaussian_kde, mannwhitneyu, wasserstein_distance
 from .._check import CellArray, Count, LabelsOf, NumberOrInfinity, Positive, Share
 from ._cells import to_float64
 
-CellLabels = Annotated[np.ndarray, LabelsOf("cells")]
+LabelsOfCells = Annotated[np.ndarray, LabelsOf("cells")]
 SamplesCompared = Sequence[tuple[Any, Any]]
 Differences = dict[tuple[str, str, str], np.ndarray]  # (first sample, second sample, population) -> (n_features,)
 
@@ -20,8 +20,8 @@ MIN_HEIGHT, MIN_PROMINENCE = 0.1, 0.01  # of a peak of a density of standardized
 
 def sample_differences(
     cells: CellArray,
-    samples: CellLabels,
-    populations: CellLabels,
+    samples: LabelsOfCells,
+    populations: LabelsOfCells,
     compared: SamplesCompared,
     *,
     statistic: Literal["emd", "mad", "r2"] = "emd",
@@ -52,7 +52,7 @@ def sample_differences(
         Which samples are compared, as tuples of two of their names.
     statistic
         ``"emd"``: earth mover's (1-Wasserstein) distance, :math:`\int |F_1 - F_2|`, in units of the feature. ``"mad"``: absolute difference of the median absolute
-        deviations, likewise. ``"r2"``: share of the variance of both samples that their means explain, from 0 to 1.
+        deviations, likewise. ``"r2"``: share of the variance of both samples that their means explain, from 0 to 1; 1 for a feature that is constant in both.
     min_cells
         A population with fewer cells in either sample is left out of the result: its distances would be those of noise.
     bin_width
@@ -61,7 +61,7 @@ def sample_differences(
     Returns
     -------
     ``(first, second, population)`` -> ``(n_features,)``, lower is better; empty where every population is too small. Take means over what you
-    compare. Two finite samples of one population score above 0: print the value of samples of one batch beside it. All three are won by
+    compare. Two finite samples of one population score above 0: print the value of samples of one batch beside it. The first two are won by
     whatever makes all cells alike, so print the preserved differences between people, too (`preserved_function`). A mean shift of each batch cannot change ``"mad"``.
 
     Raises
@@ -156,7 +156,7 @@ class GroupEffect(NamedTuple):
 
 
 def group_effects(
-    cells: CellArray, samples: CellLabels, populations: CellLabels, groups: CellLabels, *, min_cells: Count = 5
+    cells: CellArray, samples: LabelsOfCells, populations: LabelsOfCells, groups: LabelsOfCells, *, min_cells: Count = 5
 ) -> dict[str, GroupEffect]:
     r"""Compare two groups of people in the means of their samples, in each population and each feature.
 
@@ -299,11 +299,11 @@ def _find_mad(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _find_r2(x: np.ndarray, y: np.ndarray) -> float:
-    """Return the share of the variance that the two means explain; 0 where nothing varies."""
+    """Return the share of the variance that the two means explain; 1, the worst, where nothing is left to vary."""
     both = np.concatenate([x, y])
     total = np.square(both - both.mean()).sum()
     within = np.square(x - x.mean()).sum() + np.square(y - y.mean()).sum()
-    return float(1 - within / total) if total > 0 else 0.0
+    return float(1 - within / total) if total > 0 else 1.0
 
 
 def _count_peaks(values: Sequence[np.ndarray]) -> tuple[int, int]:

@@ -94,6 +94,88 @@ def clisi(
     return _find_lisi(cells, populations, n_neighbors, "populations", "clisi_knn")
 
 
+def kbet(
+    cells: CellArray, batches: Annotated[np.ndarray, LabelsOf("cells")], *, n_neighbors: TwoOrMore = N_NEIGHBORS
+) -> float:
+    """Share of the cells around which batches have the shares that they have in all cells, by a chi-squared test (kBET).
+
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> cells, batches = np.random.default_rng(0).normal(size=(300, 3)), np.tile(["a", "b"], 150)
+    >>> ne.metrics.kbet(cells, batches) > 0.9  # doctest: +SKIP
+    True
+
+    Parameters
+    ----------
+    cells
+        ``(n_cells, n_features)``
+    batches
+        Batch of each cell, ``(n_cells,)``; two or more.
+    n_neighbors
+        Neighbours of a cell, itself included.
+
+    Returns
+    -------
+    From 0 to 1, the share of cells whose p-value is at least 0.05; higher is better. It rejects nearly everywhere as soon as batches hold other shares of the same populations, so give it cells of one
+    population, or samples that hold the same.
+
+    Raises
+    ------
+    ImportError
+        When scib-metrics (extra ``scib``) is not installed.
+    ValueError
+        One batch, or more neighbours than cells.
+
+    References
+    ----------
+    Büttner et al. 2019, Nature Methods, doi:10.1038/s41592-018-0254-1; scib-metrics.
+    """
+    neighbors, codes, scib_metrics = _find_neighbors(cells, batches, n_neighbors, "batches", "kbet")
+    return float(scib_metrics.kbet(neighbors, codes)[0])
+
+
+def bras(
+    cells: CellArray,
+    batches: Annotated[np.ndarray, LabelsOf("cells")],
+    populations: Annotated[np.ndarray, LabelsOf("cells")],
+) -> float:
+    """Measure how far batches are mixed in each population, by silhouettes (batch removal adapted silhouette).
+
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> cells, batches = np.random.default_rng(0).normal(size=(300, 3)), np.tile(["a", "b"], 150)
+    >>> ne.metrics.bras(cells, batches, np.full(300, "T")) > 0.9  # doctest: +SKIP
+    True
+
+    Parameters
+    ----------
+    cells
+        ``(n_cells, n_features)``; distances are cosines, as in scib-metrics.
+    batches, populations
+        Labels of the cells, ``(n_cells,)`` each; two batches or more.
+
+    Returns
+    -------
+    From 0 to 1, the mean over populations; higher is better. It compares with the mean distance to cells of all other batches, where the silhouette of batches compares with the nearest one, and so misses a batch effect that some batches share.
+
+    Raises
+    ------
+    ImportError
+        When scib-metrics (extra ``scib``) is not installed.
+    ValueError
+        One batch.
+
+    References
+    ----------
+    Rautenstrauch & Ohler 2025, Nature Biotechnology, doi:10.1038/s41587-025-02743-4; scib-metrics.
+    """
+    scib_metrics, [cells] = _import_scib("bras"), to_float64(cells)
+    _, codes = _code_labels(batches, "batches")
+    return float(scib_metrics.bras(cells, np.unique(populations, return_inverse=True)[1], codes))
+
+
 def flowsom_similarity(
     x: CellArray,
     y: CellArray,
@@ -148,20 +230,40 @@ def flowsom_similarity(
 
 def _find_lisi(cells: np.ndarray, labels: np.ndarray, n_neighbors: int, argument: str, function: str) -> float:
     """Return the median index of labels among the neighbours, scaled."""
-    try:
-        import scib_metrics
-        from scib_metrics.nearest_neighbors import NeighborsResults
-    except ImportError as error:
-        raise ImportError(f"{function[:5]} needs scib-metrics: pip install 'neuronedit[scib]'.") from error
+    neighbors, codes, scib_metrics = _find_neighbors(cells, labels, n_neighbors, argument, function[:5])
+    return float(getattr(scib_metrics, function)(neighbors, codes))
+
+
+def _find_neighbors(
+    cells: np.ndarray, labels: np.ndarray, n_neighbors: int, argument: str, function: str
+) -> tuple[Any, np.ndarray, Any]:
+    """Return the nearest neighbours as scib-metrics takes them, the labels as numbers, and that package."""
+    scib_metrics = _import_scib(function)
+    from scib_metrics.nearest_neighbors import NeighborsResults
+
     [cells] = to_float64(cells)
-    names, codes = np.unique(labels, return_inverse=True)
-    if len(names) < 2:
-        raise ValueError(f"{argument} must have two values or more; they have one, {names[0]}.")
+    _, codes = _code_labels(labels, argument)
     if n_neighbors > len(cells):
         raise ValueError(f"n_neighbors is {n_neighbors}; there are {len(cells)} cells.")
     distances, indices = NearestNeighbors(n_neighbors=n_neighbors).fit(cells).kneighbors(cells)
-    neighbors = NeighborsResults(indices=indices, distances=distances.astype(np.float32))
-    return float(getattr(scib_metrics, function)(neighbors, codes))
+    return NeighborsResults(indices=indices, distances=distances.astype(np.float32)), codes, scib_metrics
+
+
+def _code_labels(labels: np.ndarray, argument: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the names and the numbers of labels, of which there must be two or more."""
+    names, codes = np.unique(labels, return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"{argument} must have two values or more; they have one, {names[0]}.")
+    return names, codes
+
+
+def _import_scib(function: str) -> Any:
+    """Return the package scib-metrics."""
+    try:
+        import scib_metrics
+    except ImportError as error:
+        raise ImportError(f"{function} needs scib-metrics: pip install 'neuronedit[scib]'.") from error
+    return scib_metrics
 
 
 def _map_both(reference: np.ndarray, other: np.ndarray, grid: int, rng: int) -> tuple[np.ndarray, np.ndarray]:
