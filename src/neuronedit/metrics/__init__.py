@@ -1,6 +1,7 @@
 """How close a prediction is to the truth. Arrays in, a float out.
 
-`METRICS` are distances: 0 means that no difference was found, and `gap_closed` says how much of one a prediction closes.
+`METRICS` are distances: 0 means that no difference was found, and `gap_closed` says how much of one a prediction closes. Of all but `squared_error` it does not
+matter which population is which.
 `AGREEMENTS` compare summaries: 1 means that they agree. `CHECKS` need no truth: they compare the change applied to the query
 with the change seen in the controls, ``(source, target, query, predicted)``, and 1 means that these agree. `CHANGES` compare the
 predicted change with the true one, ``(control, truth, predicted)``, and 1 is best. A new one is one function and one row.
