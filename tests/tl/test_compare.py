@@ -168,7 +168,7 @@ def test_predictions_of_all_strata_are_kept(cells):
     ({"query": "sample_1"}, "held_out takes query from source and target: leave 'query' out"),
     ({"held_out": "tissue"}, "'tissue' is not in adata.obs"),
     ({"held_out": "group"}, "has 0 values of 4 cells or more in both source and target; held_out needs two"),
-    ({"baseline": "magic"}, "'magic' is not known"),
+    ({"baseline": "magic"}, "baseline='magic' is not known; choose 'identity'"),
 ])  # fmt: skip
 def test_bad_strata(cells, arguments, message):
     how = {"source": "control_1", "target": "control_2", "held_out": "cell_type", "methods": FAST} | arguments

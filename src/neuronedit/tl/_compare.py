@@ -151,7 +151,7 @@ def compare(
     has_truth = "truth" in tasks[0].rows
     learners = _choose_methods(QUICK if methods is None else methods)
     measures = _choose_metrics(metrics, has_truth)
-    compared_with = _choose_methods([baseline] if baseline not in learners else {baseline: learners[baseline]})
+    compared_with = {baseline: lookup(BASELINES | learners, baseline, "baseline")}
     layers = {name: f"{key_added}_{name}" for name in learners} if key_added is not None else {}
     if key_added is not None:
         var = find_other_cofactors(adata, layer, layers.values())
