@@ -145,3 +145,66 @@ def test_an_ensemble_has_a_view_in_a_notebook():
         view = ensemble._repr_html_()
         assert view.count("<tr>") == 1 + (ensemble.weights > 0).sum()
         assert ensemble.candidates[int(ensemble.weights.argmax())] in view
+
+
+# how long it will take
+
+
+class Clock:
+    """A clock that goes on by so much whenever it is read."""
+
+    def __init__(self, step):
+        self.now, self.step = 0.0, step
+
+    def monotonic(self):
+        self.now += self.step
+        return self.now
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """What is said where no bar is shown; a second passes between any two looks at the clock."""
+    monkeypatch.setattr(_progress, "time", Clock(1.0))
+    heard = []
+    with _progress.saying(heard.append), _progress.showing_progress(False):
+        yield heard
+
+
+def test_long_work_is_forecast_once(lines):
+    assert list(_progress.track(range(100), "comparing")) == list(range(100))
+    assert lines == ["Comparing: about 3.3 min left."]  # 2 s for 1 of 100
+
+
+def test_short_work_and_work_with_a_bar_are_not(lines):
+    list(_progress.track(range(5), "comparing"))
+    with _progress.showing_progress(True):
+        list(_progress.track(range(100), "comparing"))
+    list(_progress.track(iter(range(100)), "comparing"))  # of unknown length
+    assert lines == []
+
+
+def test_a_correction_of_batches_is_forecast(lines):
+    bar = _progress.Bar("correcting", "fit")
+    bar.reset(total=60)
+    for _ in range(60):
+        bar.update()
+    assert lines == ["Correcting: about 60 s left."]  # 2 s for 2 of 60
+
+
+def test_training_is_forecast(lines, cells):
+    ne.tl.train(cells, widths=(8, 2), max_epochs=20, progress_bar=False)
+    assert len(lines) == 1 and lines[0].startswith("Training: about ") and lines[0].endswith(" left.")
+
+
+def test_without_anybody_to_say_it_is_logged(monkeypatch, caplog):
+    monkeypatch.setattr(_progress, "time", Clock(1.0))
+    with caplog.at_level(logging.INFO, "neuronedit"), _progress.showing_progress(False):
+        list(_progress.track(range(100), "comparing"))
+    assert "Comparing: about 3.3 min left." in caplog.text
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    (17.2, "17 s"), (44, "40 s"), (89, "90 s"), (91, "1.5 min"), (1_500, "25 min"), (5_400, "1.5 h"), (90_000, "25 h"),
+])  # fmt: skip
+def test_times_in_words(seconds, words):
+    assert _progress.format_seconds(seconds) == words

@@ -96,11 +96,14 @@ class Screen:
 
     @contextmanager
     def showing_log(self) -> Iterator[None]:
-        """Show the warnings of the package as lines on stderr, but not the verdicts, which are results."""
+        """Show the warnings of the package, and how long something takes, as lines on stderr, but not the verdicts, which are results."""
+        from .._progress import saying
+
         logger, handler = logging.getLogger("neuronedit"), _Lines(self)
         logger.addHandler(handler)
         try:
-            yield
+            with saying(self.step):
+                yield
         finally:
             logger.removeHandler(handler)
 

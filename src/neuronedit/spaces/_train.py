@@ -14,7 +14,7 @@ from torch import Tensor, distributed, nn
 from .._blocks import CellSource, block_size
 from .._check import CELLS, Count, Positive, Seed
 from .._networks import check_trained, describe_divergence
-from .._progress import tqdm
+from .._progress import Forecast, tqdm
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +161,7 @@ def train(
     history: History = {"train_loss": [], "interrupted": False} | ({"validation_loss": []} if n_held_out else {})
     best, best_epoch, best_weights, step, first = math.inf, 0, None, 0, None
     bar = tqdm(total=n_epochs, desc="training", unit="epoch", disable=not training.progress_bar)
+    forecast = Forecast("Training")
 
     # train
     try:
@@ -173,11 +174,10 @@ def train(
                     first = value if first is None else first
                     total += value * len(batch)
                     _average_over_ranks(gradient, n_ranks)
-                    norm = gradient.norm()
-                    if gradient.device.type != "cpu" or norm > MAX_GRADIENT_NORM:  # to ask an accelerator is to wait
-                        gradient *= (MAX_GRADIENT_NORM / norm).clamp(max=1.0)
+                    _shorten(gradient)
                     optimizer.step()
                     step += 1
+                    forecast.update(step / n_steps)
                 losses = {"loss": _average_over_ranks(total, n_ranks).item() / len(kept)}
                 history["train_loss"].append(losses["loss"])
                 if n_held_out:
@@ -202,6 +202,13 @@ def train(
     module.zero_grad()
     module.requires_grad_(False)
     return history
+
+
+def _shorten(gradient: Tensor) -> None:
+    """Scale a gradient that is too long down to the longest one that is taken."""
+    norm = gradient.norm()
+    if gradient.device.type != "cpu" or norm > MAX_GRADIENT_NORM:  # to ask an accelerator is to wait
+        gradient *= (MAX_GRADIENT_NORM / norm).clamp(max=1.0)
 
 
 def _get_rate(training: Training, done: float) -> float:

@@ -19,7 +19,7 @@ from .._data.reader import CellReader
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
 from .._data.undo import writing
-from .._progress import is_shown, shows_progress, tell, tqdm
+from .._progress import Bar, shows_progress, tell
 from .._subsample import subsample
 from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
 from ..engine.apply import EditedLayers, apply_edit, encode_others
@@ -187,7 +187,8 @@ def correct(
             encode_others(space.space, space.cells, np.zeros(adata.n_obs, dtype=bool), edited, space.device)
             corrected = CellReader(edited.layers[0], space.cells.order)
             checked = check_controls(space, corrections)
-            with tqdm(desc="correcting", unit="fit", disable=not is_shown()) as bar:
+            bar = Bar("correcting", "fit")
+            with bar.bar:
                 fitted, reports = _correct_all(
                     corrections, checked, method, space, edited, output, samples, reference, bar
                 )
@@ -229,7 +230,7 @@ class BatchReport:
 
 def _correct_all(
     corrections: Sequence[BatchCorrection], checked: CheckedControls, method: Edit, space: TrainedSpace,
-    edited: EditedLayers, output: Output, samples: np.ndarray, reference: Any, bar: Any,
+    edited: EditedLayers, output: Output, samples: np.ndarray, reference: Any, bar: Bar,
 ) -> tuple[dict[str, FittedEdit], list[BatchReport]]:  # fmt: skip
     """Fit and apply the edit of each batch in turn; return the edits, and what was done to each batch."""
     # the mean of the batches, where that is the goal
