@@ -237,6 +237,9 @@ def main():
     results = pd.DataFrame(run(adata, names, dataset, quick=options.quick))
     output = CSV if options.data is None and not options.quick else options.output
     if output is not None:
+        if output.exists():  # methods that were not run now keep their rows
+            before = read_results(output)
+            results = pd.concat([before[~before["method"].isin(names)], results], ignore_index=True)
         results.to_csv(output, index=False, float_format="%.4g")
     print(page(results))
     if options.published is not None:
