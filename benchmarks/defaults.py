@@ -26,6 +26,7 @@ SETTINGS = {
     "5,000 steps": SLOW | {"n_steps": 5_000},
     "2,500 steps": SLOW | {"n_steps": 2_500},
     "5,000 steps, rate 3e-3": {"n_steps": 5_000, "lr": 3e-3},
+    "2,500 steps, rate 3e-3": {"n_steps": 2_500, "lr": 3e-3},
     "3,000 steps, rate 3e-3": {"n_steps": 3_000, "lr": 3e-3},
     "2,500 steps of 200 cells, rate 3e-3": {"n_steps": 2_500, "batch_size": 200, "lr": 3e-3},
     "2,500 steps of 200 cells, rate 5e-3": {"n_steps": 2_500, "batch_size": 200, "lr": 5e-3},

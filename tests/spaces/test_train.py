@@ -103,7 +103,7 @@ def test_rate_by_default_is_the_published_one_only_where_it_stays(given, peak):
 
 
 def test_epochs_by_default():
-    assert Training().epochs(6_000) == 84
+    assert Training().epochs(6_000) == 42
     assert Training().epochs(10_000_000) == 2
     assert Training(max_epochs=3).epochs(6_000) == 3
 

@@ -86,7 +86,7 @@ class Training:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress_bar: bool = False
     precision: Precision = "float32"
-    n_steps: Count = 5_000
+    n_steps: Count = 2_500
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation_size < 1:

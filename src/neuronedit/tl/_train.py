@@ -72,7 +72,7 @@ def train(
     layer
         Train on this layer instead of X. It is edited later, too.
     max_epochs
-        Passes over all cells; Ctrl-C ends training early and keeps the weights so far. `None`: as many as make 5,000 steps
+        Passes over all cells; Ctrl-C ends training early and keeps the weights so far. `None`: as many as make 2,500 steps
         (``"conv"``: 1,000), at least two. More lowers the reconstruction error; see :func:`neuronedit.pl.history`.
     batch_size
         Cells a step. Larger ones need more epochs for the same error. `None`: 100 (``"conv"``: 16).
