@@ -164,6 +164,18 @@ TEXTS = {
         source, target, query, predicted
             ``(n_cells, n_features)``
         """,
+    "neighbors_of_cells": """
+        n_neighbors
+            Neighbours of a cell, itself included. More look at a larger scale.
+        """,
+    "scib_errors": """
+        Raises
+        ------
+        ImportError
+            When scib-metrics (extra ``scib``) is not installed.
+        ValueError
+            Labels that are all the same, or more neighbours than cells.
+        """,
     "max_cells": """
         max_cells
             Larger populations are subsampled to so many cells. For smaller ones the value is exact.

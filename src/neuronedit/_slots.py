@@ -55,3 +55,7 @@ def logicle_parameters(layer: str | None) -> dict[str, str]:
 def scale(layer: str | None) -> list[str]:
     """Names in ``var`` of all that may say how a layer (None: X) was transformed."""
     return [cofactor(layer), *logicle_parameters(layer).values()]
+
+
+ALL_STRATA = "all"  # in the column held_out of a comparison: the mean over the strata that were held out
+WHOLE = ("", ALL_STRATA)  # in that column: rows that are not of one stratum

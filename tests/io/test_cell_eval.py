@@ -52,6 +52,7 @@ def test_cell_eval_reads_them(cells, tmp_path):
 @pytest.mark.parametrize(("change", "message"), [
     (lambda table: table.drop(columns="held_out"), "table has no column 'held_out'"),
     (lambda table: table.iloc[:0], "table has no rows"),
+    (lambda table: table.assign(method="../mine"), "methods '../mine' cannot be names of files"),
 ])  # fmt: skip
 def test_bad_input(table, tmp_path, change, message):
     with pytest.raises((KeyError, ValueError), match=message):

@@ -168,9 +168,11 @@ def test_predictions_of_all_strata_are_kept(cells):
     ({"query": "sample_1"}, "held_out takes query from source and target: leave 'query' out"),
     ({"held_out": "tissue"}, "'tissue' is not in adata.obs"),
     ({"held_out": "group"}, "has 0 values of 4 cells or more in both source and target; held_out needs two"),
+    ({"held_out": "lane"}, "has the value 'all', which stands for something else in the table; rename it"),
     ({"baseline": "magic"}, "baseline='magic' is not known; choose 'identity'"),
 ])  # fmt: skip
 def test_bad_strata(cells, arguments, message):
+    cells.obs["lane"] = np.where(np.arange(cells.n_obs) % 2, "all", "one")
     how = {"source": "control_1", "target": "control_2", "held_out": "cell_type", "methods": FAST} | arguments
     with pytest.raises((ValueError, KeyError), match=message):
         ne.tl.compare(cells, "group", **how)

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from .._slots import WHOLE
 from ._design import read_populations_of
 from ._input import find_input, transform_cells
 from ._options import (
@@ -49,7 +50,7 @@ def run_compare(screen: Screen, settings: Settings) -> Outcome:
 
     # report and write
     outcome = Outcome(tables={"scores": to_records(table)})
-    is_whole, metric = table["held_out"].isin(["", "all"]), table["metric"].cat.categories[0]
+    is_whole, metric = table["held_out"].isin(WHOLE), table["metric"].cat.categories[0]
     failed = table[is_whole & (table["error"] != "")].drop_duplicates("method")
     outcome.alarms = [
         {"alarm": "failed", "batch": "", "text": f"{row.method}: {row.error}"} for row in failed.itertuples()
@@ -98,7 +99,7 @@ def check_comparison(adata: Any, settings: Settings, groups: dict[str, Any]) -> 
 
 def format_scores(table: Any) -> str:
     """Return one line a method, with the mean over seeds, and over what was held out, of each metric."""
-    means = table[table["held_out"].isin(["", "all"])].pivot_table(
+    means = table[table["held_out"].isin(WHOLE)].pivot_table(
         index="method", columns="metric", values="value", aggfunc="mean", observed=False, dropna=False
     )
     return means.to_string(float_format="{:.3f}".format, na_rep="failed")

@@ -309,7 +309,7 @@ def keep_whole(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a comparison that are of all cells: where strata were held out, the means over them."""
     if "held_out" not in table:
         return table
-    return table[table["held_out"].astype(object).fillna("").isin(["", "all"])]
+    return table[table["held_out"].astype(object).fillna("").isin(_slots.WHOLE)]
 
 
 def _read_transform(adata: AnnData, layer: str | None) -> dict[str, Any]:

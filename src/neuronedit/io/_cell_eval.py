@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .._check import FilePath
+from .._slots import ALL_STRATA
 from ._atomic import filling
 
 NAMES_THERE = {
@@ -50,13 +51,15 @@ def write_cell_eval(table: Annotated[pd.DataFrame, "what ne.tl.compare returned"
     Raises
     ------
     KeyError, ValueError
-        A table that lacks columns or rows.
+        A table that lacks columns or rows, or a method whose name cannot be that of a file.
     """
     if missing := [name for name in NEEDED if name not in table]:
         raise KeyError(f"table has no column {', '.join(map(repr, missing))}; give what ne.tl.compare returned.")
-    rows = table[table["held_out"].astype(object).fillna("") != "all"]
+    rows = table[table["held_out"].astype(object).fillna("") != ALL_STRATA]
     if rows.empty:
         raise ValueError("table has no rows; give what ne.tl.compare returned.")
+    if elsewhere := [str(name) for name in rows["method"].unique() if Path(str(name)).name != str(name)]:
+        raise ValueError(f"methods {', '.join(map(repr, elsewhere))} cannot be names of files; name them otherwise.")
     paths: list[Path] = []
     with filling(Path(folder)) as temporary:
         for method, own in rows.groupby("method", sort=False, observed=True):

@@ -109,7 +109,7 @@ def de_agreement(
 
     Returns
     -------
-    A dict of numbers, higher is better, all but the last two from 0 to 1:
+    A dict of numbers; of all but the two counts higher is better, and 1 is best:
 
     ``direction``
         Share of the features that are significant in truth whose predicted change has the sign of the true one.

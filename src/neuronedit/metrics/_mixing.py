@@ -32,20 +32,14 @@ def ilisi(
         ``(n_cells, n_features)``
     batches
         Batch of each cell, ``(n_cells,)``; two or more.
-    n_neighbors
-        Neighbours of a cell, itself included; the perplexity is a third of it. More measure mixing on a larger scale.
+    %(neighbors_of_cells)s
 
     Returns
     -------
     From 0, each cell is among its own batch, to 1, all batches are alike around it; higher is better. It asks that batches hold the same kinds of cells in the same numbers: where people differ, a right correction scores
     below 1, and one that pushes all cells together scores 1. Read it with `clisi`.
 
-    Raises
-    ------
-    ImportError
-        When scib-metrics (extra ``scib``) is not installed.
-    ValueError
-        One batch, or more neighbours than cells.
+    %(scib_errors)s
 
     References
     ----------
@@ -73,19 +67,13 @@ def clisi(
         ``(n_cells, n_features)``
     populations
         Population of each cell, ``(n_cells,)``; two or more.
-    n_neighbors
-        Neighbours of a cell, itself included; the perplexity is a third of it.
+    %(neighbors_of_cells)s
 
     Returns
     -------
     From 0, populations are mixed, to 1, each cell is among its own; higher is better. It is near 1 for nearly every correction, and for the cells left alone; it falls where populations are pushed into each other.
 
-    Raises
-    ------
-    ImportError
-        When scib-metrics (extra ``scib``) is not installed.
-    ValueError
-        One population, or more neighbours than cells.
+    %(scib_errors)s
 
     References
     ----------
@@ -112,20 +100,14 @@ def kbet(
         ``(n_cells, n_features)``
     batches
         Batch of each cell, ``(n_cells,)``; two or more.
-    n_neighbors
-        Neighbours of a cell, itself included.
+    %(neighbors_of_cells)s
 
     Returns
     -------
     From 0 to 1, the share of cells whose p-value is at least 0.05; higher is better. It rejects nearly everywhere as soon as batches hold other shares of the same populations, so give it cells of one
     population, or samples that hold the same.
 
-    Raises
-    ------
-    ImportError
-        When scib-metrics (extra ``scib``) is not installed.
-    ValueError
-        One batch, or more neighbours than cells.
+    %(scib_errors)s
 
     References
     ----------
@@ -160,12 +142,7 @@ def bras(
     -------
     From 0 to 1, the mean over populations; higher is better. It compares with the mean distance to cells of all other batches, where the silhouette of batches compares with the nearest one, and so misses a batch effect that some batches share.
 
-    Raises
-    ------
-    ImportError
-        When scib-metrics (extra ``scib``) is not installed.
-    ValueError
-        One batch.
+    %(scib_errors)s
 
     References
     ----------

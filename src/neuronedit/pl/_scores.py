@@ -199,7 +199,7 @@ def _draw_metric(panel: Axes, rows: pd.DataFrame, methods: list[Any], *, scaled:
     # frame
     has_zero = scaled or rows["distance"].notna().any()
     rows = rows[rows["method"].isin(methods)]
-    is_whole = rows["held_out"].isin(["", "all"])
+    is_whole = rows["held_out"].isin(_slots.WHOLE)
     parts = rows if is_whole.all() else rows[~is_whole]  # seeds, or strata
     means = rows[is_whole].groupby("method", observed=True)[["value", "low", "high"]].mean().reindex(methods)
     shown = np.concatenate([parts["value"], means.to_numpy().ravel(), [0.0, 1.0] if has_zero else [1.0]])

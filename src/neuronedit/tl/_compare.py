@@ -24,6 +24,7 @@ from .._data.record import Record, Tool, check_free
 from .._data.undo import writing
 from .._device import find_device
 from .._progress import shows_progress, track
+from .._slots import WHOLE
 from ..baselines import BASELINES, QUICK
 from ..metrics import CHECKS
 from ..spaces import Autoencoder
@@ -87,6 +88,7 @@ def compare(
     metrics
         Rows of ``ne.metrics.METRICS``, ``AGREEMENTS``, ``CHANGES`` and ``CHECKS``, or functions that return a distance between two
         populations. `None`: two distances, the correlation of the change and the variance ratio; without a truth all of ``CHECKS``.
+        Those whose names begin with ``de_`` test every feature in every bootstrap sample: with thousands of genes take ``n_bootstrap=0``.
     held_out
         Column of ``obs``, such as cell types or donors. Each of its values is held out in turn: methods learn from source and target cells of the
         other values, its source cells are the query, and its target cells the truth. ``query`` and ``truth`` are not given then.
@@ -227,6 +229,10 @@ def _read_tasks(
         )
     rows = read_populations(adata, groupby, **{**populations, "query": populations["source"]})
     labels = get_labels(adata, held_out).astype(str).to_numpy()
+    if taken := sorted({*labels} & {*WHOLE}):
+        raise ValueError(
+            f"obs[{held_out!r}] has the value {taken[0]!r}, which stands for something else in the table; rename it."
+        )
     tasks, too_small = [], []
     for name in sorted({*labels[rows["source"]], *labels[rows["target"]]}):
         found = {"query": rows["source"], "truth": rows["target"], "source": rows["source"], "target": rows["target"]}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from .._slots import ALL_STRATA, WHOLE
 from ..metrics import AGREEMENTS, CHANGES, CHECKS, METRICS
 from ..metrics._gap import noise_floor, share_closed
 
@@ -19,7 +20,6 @@ MAX_CELLS_IN_SAMPLE = 500  # of a population in one bootstrap sample; the interv
 MAX_CELLS_COUNTED = 5_000  # of a population for an interval: distances between all pairs are taken of so many
 N_REPLICATES = 5  # splits of the truth into halves, of which one is scored as a prediction of the other
 SCORES = ("value", "low", "high", "scaled", "scaled_low", "scaled_high", "baseline", "replicate", "distance")
-ALL_STRATA = "all"  # the row of the mean over strata that were held out
 COVERAGE = 0.95  # of intervals
 
 
@@ -159,7 +159,7 @@ def _find_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 def sort_methods(table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     """Sort the methods by how far they are from 1 in the first metric, the failed ones last."""
-    first = table[(table["metric"] == metrics[0]) & table["held_out"].isin(["", ALL_STRATA])]
+    first = table[(table["metric"] == metrics[0]) & table["held_out"].isin(WHOLE)]
     order = (1 - first.groupby("method", sort=False)["value"].mean()).abs().sort_values(kind="stable").index
     table["method"] = pd.Categorical(table["method"], categories=order, ordered=True)
     table["metric"] = pd.Categorical(table["metric"], categories=metrics, ordered=True)
