@@ -19,12 +19,14 @@ ALLOWED = {
     "_blocks": {"numpy", "torch", "_types"},
     "_device": {"torch"},
     "_energy": {"torch"},
-    "_networks": {"torch"},
+    "_networks": {"torch", "_blocks"},
     "_maps": {"torch", "_types"},
+    "_memory": set(),
     "_progress": {"tqdm"},
     # tensors or arrays in and out: no AnnData
     "spaces": {"_progress", "numpy", "torch", "_types", "_blocks", "_device", "_check", "_docs", "_networks"},
     "edits": {
+        "_blocks",
         "_device",
         "numpy",
         "scipy",
@@ -47,6 +49,7 @@ ALLOWED = {
         "_types",
         "_blocks",
         "_maps",
+        "_memory",
         "_check",
         "_docs",
         "_energy",
@@ -124,6 +127,7 @@ ALLOWED = {
         "metrics",
     },
     "tl": {
+        "_memory",
         "_progress",
         "anndata",
         "numpy",

@@ -4,8 +4,11 @@ from typing import Protocol
 
 import numpy as np
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ._types import Space
+
+ROWS_PER_PRODUCT = 256  # oneDNN keeps 0.6 MB for every size of a product that it has met: sizes are rounded up to this
 
 
 class CellSource(Protocol):
@@ -20,6 +23,12 @@ class CellSource(Protocol):
 def block_size(n_features: int) -> int:
     """Return how many cells to read at once: 32 MB of float32 at most, which may fit in a processor's cache."""
     return max(1, min(65_536, 2**23 // max(1, n_features)))
+
+
+def pad_rows(x: Tensor, value: float = 0.0) -> Tensor:
+    """Return rows with others of one value below, so that there are a multiple of `ROWS_PER_PRODUCT`."""
+    missing = -len(x) % ROWS_PER_PRODUCT
+    return pad(x, (0, 0) * (x.ndim - 1) + (0, missing), value=value) if missing else x
 
 
 def encode_in_blocks(space: Space, x: Tensor, /, *, n_rows: int = 4096) -> Tensor:

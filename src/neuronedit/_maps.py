@@ -57,8 +57,10 @@ class Average:
     shares: Sequence[float]
 
     def __call__(self, z: Tensor, /) -> Tensor:
-        moved = [share * move(z) for share, move in zip(self.shares, self.maps, strict=True)]
-        return torch.stack(moved).sum(0)
+        total = torch.zeros_like(z)
+        for share, move in zip(self.shares, self.maps, strict=True):
+            total.add_(move(z), alpha=share)
+        return total
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
 
+from ._blocks import ROWS_PER_PRODUCT, pad_rows
+
 SLOPE = 0.2  # leak of LeakyReLU, as published
 FILTERS = (64, 128, 256)  # of the encoder's convolutions, as published; the decoder mirrors them
 
@@ -28,14 +30,19 @@ def apply_dense(stack: nn.Sequential, x: Tensor, *, n_rows: int = 1024) -> Tenso
         return stack(x)
     layers = [layer for layer in stack if isinstance(layer, nn.Linear)]
     out = x.new_empty(len(x), layers[-1].out_features)
-    buffers = [x.new_empty(min(n_rows, len(x)), layer.out_features) for layer in layers[:-1]]
-    for block, result in zip(x.split(n_rows), out.split(n_rows), strict=True):
-        outputs = iter([*(buffer[: len(block)] for buffer in buffers), result])
+    n_rows = min(n_rows, len(x) + -len(x) % ROWS_PER_PRODUCT)
+    buffers = [x.new_empty(n_rows, layer.out_features) for layer in layers[:-1]]
+    for rows, result in zip(x.split(n_rows), out.split(n_rows), strict=True):
+        block = pad_rows(rows)
+        last = result if len(block) == len(rows) else x.new_empty(len(block), out.shape[1])
+        outputs = iter([*(buffer[: len(block)] for buffer in buffers), last])
         for layer in stack:
             if isinstance(layer, nn.Linear):
                 block = torch.addmm(layer.bias, block, layer.weight.T, out=next(outputs))
             else:
                 block = layer(block)  # in place
+        if last is not result:
+            result.copy_(last[: len(rows)])
     return out
 
 

@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from neuronedit._types import InSpace
 from neuronedit.edits import Populations, on_all, shift
 from neuronedit.ensemble import CANDIDATES, Candidate, Prior
-from neuronedit.ensemble._candidates import encode_in_spaces, expect_weights, fit_candidates
-from neuronedit.spaces import Identity
+from neuronedit.ensemble._candidates import (
+    average_candidates,
+    encode_in_spaces,
+    expect_weights,
+    fit_candidates,
+    predict_each,
+)
+from neuronedit.spaces import PCA, Identity
 
 
 def expected(**given):
@@ -91,9 +98,10 @@ def test_an_offset_moves_cells_before_the_edit():
     encoded = encode_in_spaces(spaces, Populations(source, source + 2, labels, labels))
     offset = source.mean(0) - query.mean(0)
     names = ["mean_shift", "mean_shift_offset"]
-    maps = fit_candidates({name: CANDIDATES[name] for name in names}, spaces, encoded, offset)
-    torch.testing.assert_close(maps["mean_shift"](query), query + 2, rtol=0, atol=1e-4)
-    torch.testing.assert_close(maps["mean_shift_offset"](query), query + offset / 2 + 2, rtol=0, atol=1e-4)
+    candidates = {name: CANDIDATES[name] for name in names}
+    edited = predict_each(candidates, fit_candidates(candidates, encoded), spaces, offset, query)
+    torch.testing.assert_close(edited["mean_shift"], query + 2, rtol=0, atol=1e-4)
+    torch.testing.assert_close(edited["mean_shift_offset"], query + offset / 2 + 2, rtol=0, atol=1e-4)
 
 
 def test_candidates_that_differ_in_the_offset_alone_share_an_edit():
@@ -106,8 +114,31 @@ def test_candidates_that_differ_in_the_offset_alone_share_an_edit():
     candidates = {"plain": Candidate("features", fit), "offset": Candidate("features", fit, offset=0.5)}
     cells, labels = torch.zeros(5, 2), np.zeros(5, dtype=int)
     spaces = {"features": Identity(n_features=2)}
-    fit_candidates(candidates, spaces, encode_in_spaces(spaces, Populations(cells, cells, labels, labels)), cells[0])
+    fit_candidates(candidates, encode_in_spaces(spaces, Populations(cells, cells, labels, labels)))
     assert fitted == [5]
+
+
+def test_the_average_is_the_weighted_mean_of_what_each_candidate_makes():
+    """Each by itself is the oracle: encoded, edited, decoded, its neighbours looked for alone."""
+    generator = torch.Generator().manual_seed(0)
+    source, target, query = (torch.randn(90, 4, generator=generator) + shift for shift in (0, 1, 3))
+    labels = np.repeat([0, 1, 2], 30)
+    spaces = {"features": Identity(n_features=4), "neurons": PCA.of(source, n_components=2)}
+    encoded = encode_in_spaces(spaces, Populations(source, target, labels, labels))
+    offset = source.mean(0) - query.mean(0)
+    edits = fit_candidates(CANDIDATES, encoded)
+    alone = {}
+    for name, candidate in CANDIDATES.items():
+        alone[name] = InSpace(spaces[candidate.space], edits[name])(query + candidate.offset * offset)
+        own = predict_each({name: candidate}, edits, spaces, offset, query)[name]
+        torch.testing.assert_close(own, alone[name], rtol=0, atol=1e-5)
+    each = predict_each(CANDIDATES, edits, spaces, offset, query)
+    assert list(each) == list(CANDIDATES)
+    torch.testing.assert_close(torch.stack(list(each.values())), torch.stack(list(alone.values())), rtol=0, atol=1e-5)
+    shares = dict(zip(CANDIDATES, np.random.default_rng(0).dirichlet(np.ones(len(CANDIDATES))), strict=True))
+    average = average_candidates(CANDIDATES, edits, shares, spaces, offset)
+    mean = sum(shares[name] * x for name, x in alone.items())
+    torch.testing.assert_close(average(query), mean, rtol=0, atol=1e-5)
 
 
 def test_each_offset_belongs_to_a_candidate_without_one():

@@ -148,6 +148,8 @@ def test_neurons_too_many_for_memory_are_not_kept(adata, monkeypatch):
     ne.tl.train(adata, space="conv", **SMALL)
     ne.tl.edit(adata, **ROLES, edit="percentile")
     assert not list(adata.obsm)
+    ne.tl.embed(adata, adata.copy())  # whoever asks for them has them
+    np.testing.assert_allclose(adata.obsm["X_neurons"], before.obsm["X_neurons"], atol=1e-5)
     np.testing.assert_array_equal(adata.layers["edited"], before.layers["edited"])
 
 

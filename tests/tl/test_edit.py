@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 
 import anndata
 import numpy as np
@@ -38,6 +39,21 @@ def test_slots(trained):
     assert record["source"] == "control_1" and record["edit"] == "percentile"
     assert record["query"] == "sample_1" and record["edit_params"] == {} and record["key"] == ["neuronedit"]
     assert trained.uns["edited"]["n_cells"] == {"source": 150, "target": 150, "query": 150}
+
+
+def test_cells_are_edited_once_those_that_were_fitted_to_are_gone(trained, monkeypatch):
+    """They would take memory beside the edited layer."""
+    module, kept = "neuronedit.tl._edit", []
+    write = sys.modules[module].write_edit
+
+    def look(adata, space, fitted, *args, **how):
+        kept.append(fitted)
+        return write(adata, space, fitted, *args, **how)
+
+    monkeypatch.setattr(f"{module}.write_edit", look)
+    ne.tl.edit(trained, "group", **POPULATIONS)
+    [fitted] = kept
+    assert not fitted.fits and not len(fitted.ensemble.populations.source) and fitted.ensemble.matching is None
 
 
 @pytest.mark.parametrize("space", ["identity", "pca"])

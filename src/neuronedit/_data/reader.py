@@ -33,8 +33,8 @@ MIN_HIGHEST = 1e-6  # below which squares, and constants that stand for nothing,
 
 # computing
 DASK_BLOCKS_AT_ONCE = 2  # of a dask array; more where a cluster has room for them
-CHUNK, MAX_VALUES_PER_CHUNK = 16_384, 2**21  # cells, and values or neurons, edited at a time: 8 MB of float32
-MAX_NEURONS_KEPT = 2**28  # of all cells, in memory: 1 GiB
+CHUNK, MAX_VALUES_PER_CHUNK = 4_096, 2**21  # cells, and values or neurons, edited at a time: 8 MB of float32
+MAX_NEURONS_KEPT = 2**25  # of all cells, in memory, where nobody asked for them: 128 MiB
 MAX_CELLS_IN_DIGEST = 10_000  # all cells of small data; of large data, as many as take a second
 
 
@@ -239,9 +239,12 @@ def encode_cells(space: Space, cells: CellReader, index: np.ndarray, device: tor
     return neurons
 
 
-def encode_all(space: Space, cells: CellReader, device: torch.device) -> np.ndarray | None:
-    """Return the neurons of all cells, or `None` where cells or neurons are too many for memory."""
-    if not cells.in_memory or cells.shape[0] * count_neurons(space, cells, device) > MAX_NEURONS_KEPT:
+def encode_all(
+    space: Space, cells: CellReader, device: torch.device, *, max_neurons: int | None = None
+) -> np.ndarray | None:
+    """Return the neurons of all cells, or `None` where cells are not in memory, or they have more than ``max_neurons``."""
+    n_neurons = cells.shape[0] * count_neurons(space, cells, device)
+    if not cells.in_memory or n_neurons > (MAX_NEURONS_KEPT if max_neurons is None else max_neurons):
         return None
     neurons = encode_cells(space, cells, np.arange(cells.shape[0]), device)
     bad = (~torch.isfinite(neurons)).any(1)

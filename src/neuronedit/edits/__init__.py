@@ -19,6 +19,7 @@ from ._pairing import by_pairing
 from ._percentile import Percentiles, percentile
 from ._strata import Populations, by_strata, on_all, on_balanced
 from ._support import Distance, Support, distance, support
+from ._together import AverageInSpace
 from ._transport import transport
 
 EDITS: dict[str, Callable[..., Map]] = {
@@ -43,6 +44,7 @@ MAPS: dict[str, type[Any]] = {
     "compose": Compose,
     "average": Average,
     "in_space": InSpace,
+    "average_in_space": AverageInSpace,
     "with_neurons": WithNeurons,
     "support": Support,
     "distance": Distance,

@@ -10,6 +10,7 @@ from .._check import NotNegative
 from .._maps import ShapeRepr
 from .._types import CellTensor, Map, Vector, within
 from ..spaces import PCA
+from ..spaces._base import covariance, moments
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -121,15 +122,18 @@ def gaussian_ot(source: CellTensor, target: CellTensor, /, *, ridge: NotNegative
         share = axes.components.shape[1] / source.shape[1]  # the mean variance is one over fewer directions
         return within(axes, partial(gaussian_ot, ridge=ridge * share))(source, target)
     # covariances, (n_features, n_features)
-    s, t = source.cpu().double(), target.cpu().double()
-    added = ridge * s.var(0).mean() * torch.eye(s.shape[1], dtype=s.dtype)
-    source_cov = torch.cov(s.T).reshape(added.shape) + added
-    target_cov = torch.cov(t.T).reshape(added.shape) + added
+    means = [moments(cells)[0] for cells in (source, target)]
+    source_cov, target_cov = (
+        covariance(cells, mean) * (len(cells) / (len(cells) - 1))
+        for cells, mean in zip((source, target), means, strict=True)
+    )
+    added = ridge * source_cov.diag().mean() * torch.eye(len(source_cov), dtype=source_cov.dtype)
+    source_cov, target_cov = source_cov + added, target_cov + added
     # A
     root = _power(source_cov, 0.5)
     inverse = _power(root, -1.0)
     matrix = inverse @ _power(root @ target_cov @ root, 0.5) @ inverse
-    return Linear(s.mean(0).to(source), matrix.to(source), t.mean(0).to(source))
+    return Linear(means[0].to(source), matrix.to(source), means[1].to(source))
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:

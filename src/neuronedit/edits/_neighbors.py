@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
+from .._blocks import pad_rows
 from .._maps import ShapeRepr
 
 CELLS_AT_ONCE = 512  # their distances to 2,000 others are 4 MB, which a processor's cache may hold
-MAX_DISTANCES_AT_ONCE = 2**24  # in memory together: 64 MB of float32
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,12 +26,20 @@ class Nearest(ShapeRepr):
             raise ValueError(f"n_neighbors must be at least 1; it is {self.n_neighbors}.")
 
     def __call__(self, z: Tensor, /) -> Tensor:
-        _, neighbors = find_nearest(z, self.cells, self.n_neighbors, ordered=False)
-        moved = torch.empty_like(z)
-        n_rows = max(1, MAX_DISTANCES_AT_ONCE // self.moves[:1].numel() // neighbors.shape[1])
-        for rows, block, own in zip(moved.split(n_rows), z.split(n_rows), neighbors.split(n_rows), strict=True):
-            rows.copy_(block + self.moves[own].mean(1))  # (n_rows, n_neighbors, n_neurons) -> (n_rows, n_neurons)
-        return moved
+        return self.follow(z, self.find_neighbors(z))
+
+    def find_neighbors(self, z: Tensor) -> Tensor:
+        """Return the row numbers of the cells nearest to each of ``z``: ``(len(z), n_neighbors)``."""
+        return find_nearest(z, self.cells, self.n_neighbors, ordered=False)[1]
+
+    def finds_as(self, other: "Nearest") -> bool:
+        """Return whether another edit looks for as many neighbours, among the same cells."""
+        same_cells = self.cells is other.cells or torch.equal(self.cells, other.cells)
+        return same_cells and self.n_neighbors == other.n_neighbors
+
+    def follow(self, z: Tensor, neighbors: Tensor) -> Tensor:
+        """Move each of ``z`` by the mean of the moves of its neighbours."""
+        return z + embedding_bag(neighbors, self.moves, mode="mean")
 
 
 def find_nearest(x: Tensor, cells: Tensor, n_neighbors: int, *, ordered: bool = True) -> tuple[Tensor, Tensor]:
@@ -53,8 +62,10 @@ def compare_squares(x: Tensor, cells: Tensor) -> Iterator[tuple[Tensor, Tensor]]
     """
     center = cells.mean(0)  # far from 0 squares would lose what differs between cells
     cells, x = cells - center, x - center
-    lengths = cells.square().sum(1)
-    buffer = x.new_empty(min(len(x), CELLS_AT_ONCE), len(cells))
+    n_cells, lengths = len(cells), pad_rows(cells.square().sum(1))
+    cells = pad_rows(cells)
+    buffer = x.new_empty(min(len(pad_rows(x[:CELLS_AT_ONCE])), CELLS_AT_ONCE), len(cells))
     for block in x.split(CELLS_AT_ONCE):
-        brackets = torch.addmm(lengths, block, cells.T, alpha=-2, out=buffer[: len(block)])
-        yield brackets, block.square().sum(1, keepdim=True)
+        padded = pad_rows(block)
+        brackets = torch.addmm(lengths, padded, cells.T, alpha=-2, out=buffer[: len(padded)])
+        yield brackets[: len(block), :n_cells], block.square().sum(1, keepdim=True)

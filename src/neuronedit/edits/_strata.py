@@ -129,28 +129,35 @@ def by_strata(method: Method, /, *, n_neighbors: Count = 30) -> Callable[[Popula
     def fit(populations: Populations) -> Map:
         source, target, source_strata, target_strata, *_ = populations
         labelings = list(zip(as_labelings(source_strata), as_labelings(target_strata), strict=True))
-        moves = torch.stack([_moves_by_strata(method, source, target, *labels) for labels in labelings]).mean(0)
         rows = subsample(len(source), MAX_CELLS_TO_RESEMBLE)
-        return Nearest(source[rows], moves[rows], n_neighbors)
+        moves = torch.stack([_moves_by_strata(method, source, target, *labels, rows) for labels in labelings]).mean(0)
+        return Nearest(source[rows], moves, n_neighbors)
 
     return fit
 
 
 def _moves_by_strata(
-    method: Method, source: Tensor, target: Tensor, source_strata: np.ndarray, target_strata: np.ndarray
+    method: Method,
+    source: Tensor,
+    target: Tensor,
+    source_strata: np.ndarray,
+    target_strata: np.ndarray,
+    rows: np.ndarray,
 ) -> Tensor:
-    """Return how each source cell moves by its stratum's edit: ``(n_cells, n_features)``."""
+    """Return how the source cells in these rows move by their strata's edits: ``(len(rows), n_features)``."""
     # by the edit of all cells, the target's strata in the source's shares
+    cells, strata = source[rows], source_strata[rows]
     balanced = target[torch.from_numpy(balance(source_strata, target_strata))]
-    moves = method(source, balanced)(source) - source
+    moves = method(source, balanced)(cells) - cells
     # and by its own stratum's edit: the more cells that has, the more it counts
-    for stratum in np.unique(source_strata[source_strata >= 0]):
+    for stratum in np.unique(strata[strata >= 0]):
         s = torch.from_numpy(np.flatnonzero(source_strata == stratum))
         t = torch.from_numpy(np.flatnonzero(target_strata == stratum))
         n = min(len(s), len(t))
         if n >= MIN_CELLS_PER_STRATUM:
-            own = method(source[s], target[t])(source[s]) - source[s]
-            moves[s] += (own - moves[s]) * (n / (n + PRIOR_CELLS))
+            own = torch.from_numpy(np.flatnonzero(strata == stratum))
+            moved = method(source[s], target[t])(cells[own]) - cells[own]
+            moves[own] += (moved - moves[own]) * (n / (n + PRIOR_CELLS))
     return moves
 
 

@@ -27,6 +27,7 @@ from .._types import InSpace, Space
 from ..edits import AXES, EDITS, Populations, by_pairing, by_strata, on_all, percentile
 from ..edits._support import Distance, Support, distance, support
 from ..ensemble import CANDIDATES, Candidate, Composition, Ensemble, cross_validate, match_populations
+from ..spaces._base import moments
 from .alarms import Alarm, check_composition, say_alarms
 from .outcomes import EDIT_FAILED, SPACE_FAILED, check_own, check_values, try_edit
 from .report import summarize_ensemble
@@ -34,9 +35,9 @@ from .serialize import pack, unpack
 
 CellMap = InSpace | WithNeurons  # a map of cells that also reports their neurons
 
-# Cells, and values, of source and of target that an edit is fitted to: of 200,000 cells every percentile's rank is off by
-# at most 0.003 (Dvoretzky-Kiefer-Wolfowitz, 95 %).
-MAX_CELLS_TO_FIT, MAX_VALUES_TO_FIT = 200_000, 2**27
+# Cells, and values, of source and of target that an edit is fitted to: of 100,000 cells every percentile's rank is off by
+# at most 0.0043 (Dvoretzky-Kiefer-Wolfowitz, 95 %).
+MAX_CELLS_TO_FIT, MAX_VALUES_TO_FIT = 100_000, 2**27
 MAX_QUERY_CELLS = 20_000  # that are looked at to see how they differ from the source
 
 
@@ -88,6 +89,13 @@ def sort_cells(x: Tensor) -> np.ndarray:
     """Return the order of cells by their sums and then by two features: what is drawn at random does not depend on ``adata``."""
     columns = [x[:, j].cpu().numpy() for j in range(min(2, x.shape[1]))]
     return np.lexsort([*columns, x.sum(1).cpu().numpy()])
+
+
+def measure_source(space: Space, source: Tensor) -> tuple[Support, Distance]:
+    """Return what tells how far a cell lies from the source, in its neurons."""
+    neurons = encode_in_blocks(space, source)  # (n_source, n_neurons)
+    check_values(neurons, "neurons", SPACE_FAILED)
+    return support(neurons), distance(neurons)
 
 
 @dataclass(frozen=True)
@@ -147,12 +155,11 @@ class Edit:
         ``cells`` and ``targets`` are as in `FitData.read`; alarms call the two populations by their ``names``.
         """
         data = FitData.read(space, design, cells, targets)
-        neurons = encode_in_blocks(space.space, data.source)  # (n_source, n_neurons)
-        check_values(neurons, "neurons", SPACE_FAILED)
+        measures = measure_source(space.space, data.source)
         fits = [self.fit_in_space(one, data) for one in space.spaces]
         for fit in fits:
             try_edit(fit.cell_map, data.query, space.features)
-        means = [cells.cpu().double().mean(0).numpy() for cells in (data.source, data.target)]
+        means, variances = zip(*(map(Tensor.numpy, moments(x)) for x in (data.source, data.target)), strict=True)
 
         ensemble, n_features = fits[0].ensemble, space.cells.shape[1]
         held_out_error, wrong_direction = np.full(n_features, np.nan), np.zeros(n_features, dtype=bool)
@@ -161,10 +168,10 @@ class Edit:
         maps, change = [fit.cell_map for fit in fits], means[1] - means[0]
         text = summarize_ensemble(ensemble, design.strata)
         alarms = self._find_alarms(data, ensemble, space.features, names, batch)
-        se = np.sqrt(sum(x.cpu().double().var(0, correction=0).numpy() / len(x) for x in (data.source, data.target)))
+        se = np.sqrt(variances[0] / len(data.source) + variances[1] / len(data.target))
         return FittedEdit(
-            maps, support(neurons), distance(neurons), change, held_out_error, wrong_direction, space.features, text,
-            fits, alarms, se,
+            maps, *measures, change, held_out_error, wrong_direction, space.features, text,
+            ensemble, fits, alarms, se,
         )  # fmt: skip
 
     def _find_alarms(
@@ -192,19 +199,23 @@ class FittedEdit:
     wrong_direction: np.ndarray  # (n_features,): whether the mean moved away from the truth in most folds
     features: Sequence[str]  # names
     summary: str = ""  # what it was fitted to and what to expect, in words
+    ensemble: Ensemble | None = None  # what cross-validation found in the first space, for ``edit="auto"``
     fits: Sequence[SpaceFit] = ()  # what it takes to fit it again; empty for an edit that was read
     alarms: Sequence[Alarm] = ()  # what is wrong with source and target
     observed_error: np.ndarray | float = 0.0  # (n_features,): standard error of the observed change
 
     @property
-    def ensemble(self) -> Ensemble | None:
-        """Return what cross-validation found in the first space, for ``edit="auto"``."""
-        return self.fits[0].ensemble if self.fits else None
-
-    @property
     def n_neurons(self) -> int:
         """Return how many neurons a cell has in the first space."""
         return len(self.support.low)
+
+    def without_cells(self) -> Self:
+        """Return it without the cells that it was fitted to, so that they take no memory: it cannot be fitted again."""
+        if self.ensemble is None:
+            return replace(self, fits=())
+        none = np.zeros(0, dtype=np.intp)
+        ensemble = replace(self.ensemble, populations=self.ensemble.populations.subset(none, none), matching=None)
+        return replace(self, fits=(), ensemble=ensemble)
 
     def scaled(self, strength: float) -> list[CellMap]:
         """Return the maps of cells that go only a part of the way, or further."""

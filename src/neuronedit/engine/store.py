@@ -105,8 +105,8 @@ class EditStore:
             self._check_cells(space)
 
         # what is not: again until all is there
-        without_fits = replace(fitted, fits=())
-        job = partial(_edit_block, space.cells.order, without_fits, space.space, self.output, space.device)
+        sent = replace(fitted, fits=(), ensemble=None)  # what a worker needs of it
+        job = partial(_edit_block, space.cells.order, sent, space.space, self.output, space.device)
         for _ in range(MAX_ROUNDS):
             if not (numbers := self._find_unwritten()):
                 return _read_summary(self.progress.so_far)

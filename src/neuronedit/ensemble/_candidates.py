@@ -10,12 +10,13 @@ from torch import Tensor
 
 from .._blocks import encode_in_blocks
 from .._check import NotNegative, Share
-from .._maps import Compose, Identity
-from .._types import InSpace, Map, Space
+from .._maps import Average, Compose, Identity
+from .._types import Map, Space
 
 from ..edits import (  # isort: skip
     Populations, Shift, affine, by_strata, gaussian_ot, on_all, on_balanced, percentile, shift, transport,
 )  # fmt: skip
+from ..edits._together import AverageInSpace, edit_each
 
 MAX_CELLS_TO_TRANSPORT = 600  # time grows with the cube of it
 PRIOR_COUNT = 50  # the weights for few cells count as so many cells
@@ -121,17 +122,45 @@ def encode_in_spaces(spaces: Spaces, populations: Populations) -> dict[str, Popu
     }
 
 
-def fit_candidates(
-    candidates: Candidates, spaces: Spaces, encoded: Mapping[str, Populations], offset: Tensor
-) -> dict[str, Map]:
-    """Return the map of each candidate; ``offset`` is the source's mean less the query's, ``(n_features,)``."""
+def fit_candidates(candidates: Candidates, encoded: Mapping[str, Populations]) -> dict[str, Map]:
+    """Return the edit of each candidate, of the neurons of its space."""
 
     @cache  # candidates that differ in the offset alone share an edit
     def fit(space: str, fit_edit: Callable[[Populations], Map]) -> Map:
         return fit_edit(encoded[space])
 
-    maps: dict[str, Map] = {}
+    return {name: fit(candidate.space, candidate.fit) for name, candidate in candidates.items()}
+
+
+def group_candidates(candidates: Candidates) -> dict[tuple[str, float], list[str]]:
+    """Return the names of the candidates that edit in the same space after the same offset, by these two."""
+    groups: dict[tuple[str, float], list[str]] = {}
     for name, candidate in candidates.items():
-        edit = InSpace(spaces[candidate.space], fit(candidate.space, candidate.fit))
-        maps[name] = Compose([Shift(candidate.offset * offset), edit]) if candidate.offset else edit
-    return maps
+        groups.setdefault((candidate.space, candidate.offset), []).append(name)
+    return groups
+
+
+def predict_each(
+    candidates: Candidates, edits: Mapping[str, Map], spaces: Spaces, offset: Tensor, x: Tensor
+) -> dict[str, Tensor]:
+    """Return what each candidate makes of cells; ``offset`` is the source's mean less the query's, ``(n_features,)``."""
+    predicted: dict[str, Tensor] = {}
+    for (space, share), names in group_candidates(candidates).items():
+        moved = x + share * offset if share else x
+        predicted |= dict(zip(names, edit_each(spaces[space], [edits[name] for name in names], moved), strict=True))
+    return {name: predicted[name] for name in candidates}
+
+
+def average_candidates(
+    candidates: Candidates, edits: Mapping[str, Map], shares: Mapping[str, float], spaces: Spaces, offset: Tensor
+) -> Map:
+    """Return the weighted mean of the candidates as one map of cells; ``offset`` is as in `predict_each`."""
+    maps: list[Map] = []
+    totals = []
+    for (space, share), names in group_candidates(candidates).items():
+        total = sum(shares[name] for name in names)
+        own = [shares[name] / total for name in names]
+        edit = AverageInSpace(spaces[space], [edits[name] for name in names], own)
+        maps.append(Compose([Shift(share * offset), edit]) if share else edit)
+        totals.append(total)
+    return Average(maps, totals)

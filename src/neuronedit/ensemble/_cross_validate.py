@@ -12,7 +12,8 @@ from torch import Tensor
 
 from .._check import NumberOrInfinity, Seed
 from .._energy import energy
-from .._maps import Average, Scaled
+from .._maps import Scaled
+from .._memory import give_back
 from .._progress import track
 from .._subsample import subsample
 from .._types import CellTensor, Map, Space
@@ -23,7 +24,8 @@ from ._matching import Matching, match_populations
 from ._stacking import expect, score_candidates, stack
 
 from ._candidates import (  # isort: skip
-    CANDIDATES, Candidate, Candidates, Spaces, encode_in_spaces, expect_weights, fit_candidates,
+    CANDIDATES, Candidate, Candidates, Spaces, average_candidates, encode_in_spaces, expect_weights, fit_candidates,
+    predict_each,
 )  # fmt: skip
 from ._folds import (  # isort: skip
     CellLabels, Fold, FoldCells, FoldKind, find_resembling, label_strata, make_folds, measure_novelty, weigh_folds,
@@ -193,6 +195,7 @@ def cross_validate(
     weights, fold_weights = drop_small(stacked.weights), np.array([fold.weight for fold in folds])
     fit = fit_together(candidates, weights, strength, held.spaces, query)
     expected, se = expect(folds, stacked.scores)
+    give_back()
     expected *= held.familiarity
     return Ensemble(
         fit, held.populations, fold_kind, names, weights, prior, strength=strength, matching=held.matching,
@@ -277,8 +280,12 @@ def fit_together(
 
     def fit(populations: Populations) -> Map:
         offset = populations.source.mean(0) - query_mean
-        maps = fit_candidates(used, spaces, encode_in_spaces(spaces, populations), offset)
-        return Scaled(Average(list(maps.values()), list(shares.values())), strength)
+        edits: dict[str, Map] = {}
+        for name, space in spaces.items():  # one at a time: neurons take as much memory as the cells
+            own = {key: candidate for key, candidate in used.items() if candidate.space == name}
+            edits |= fit_candidates(own, encode_in_spaces({name: space} if own else {}, populations))
+            give_back()
+        return Scaled(average_candidates(used, edits, shares, spaces, offset), strength)
 
     return fit
 
@@ -316,9 +323,10 @@ def predict_folds(
             own = own._replace(target=own.target[torch.from_numpy(balanced)])
         encoded_others = {space: cells.subset(*others) for space, cells in encoded.items()}
         offset = few.subset(*others).source.mean(0) - own.source.mean(0)
-        maps = fit_candidates(candidates, spaces, encoded_others, offset)
+        edits = fit_candidates(candidates, encoded_others)
         before, truth = (x[subsample(len(x), n_scored, rng)] for x in (own.source, own.target))
-        predicted = torch.stack([edit(before) for edit in maps.values()])  # (n_candidates, n_cells, n_features)
+        by_name = predict_each(candidates, edits, spaces, offset, before)
+        predicted = torch.stack(list(by_name.values()))  # (n_candidates, n_cells, n_features)
         before, truth = before.cpu(), truth.cpu()
         gap = float(energy(before, truth))
         folds.append(Fold(fold.name, float(weight), before, truth, predicted.cpu(), gap, is_half=fold.is_half))

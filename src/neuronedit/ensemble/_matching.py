@@ -1,5 +1,6 @@
 """Match populations of source and target without labels: what differs in number is told from what changed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -13,11 +14,13 @@ from .._energy import energy
 from .._subsample import subsample
 from .._types import CellTensor
 from ..spaces import PCA
+from ..spaces._base import moments
 
 N_POPULATIONS = (6, 10, 14)  # one number alone is fragile: labelings with each of these are averaged
 MIN_CELLS_TO_MATCH = 200  # of source and of target, below which populations would be noise
 MIN_CELLS_PER_POPULATION = 30  # of the source, on average
 MAX_CELLS_TO_MATCH = 4_000  # of either side, to fit the mixtures to
+CELLS_AT_ONCE = 16_384  # that are scaled and labelled together
 MAX_CELLS_FOR_GAP = 1_500  # between which all distances are measured
 MANY_FEATURES = 1_000  # components of more are found from fewer cells of either side: time grows with the cube
 N_CELLS_OF_MANY_FEATURES = 500
@@ -33,6 +36,9 @@ MAX_STRETCH = 4.0  # by which the target's variances may differ
 
 # A difference in composition counts in full from about twice as much on: by how many cells it moves, and by what it explains.
 VARIATION_WIDTH, EXPLAINED_WIDTH = 0.06, 0.15
+
+
+Scaling = Callable[[Tensor], np.ndarray]  # (n_cells, n_features) -> (n_cells, n_features or components)
 
 
 @dataclass(frozen=True)
@@ -137,16 +143,19 @@ def match_populations(
     if min(len(source), len(target)) < MIN_CELLS_TO_MATCH:
         return Matching.of_all_alike(len(source), len(target))
     # standardize, and subsample
-    before, after = _standardize(source, target)
-    clustered = _standardize(source, source)[0] if source_alone else before
-    few_before, few_after, few = (x[subsample(len(x), MAX_CELLS_TO_MATCH, rng)] for x in (before, after, clustered))
+    scaled = _standardize(source, target)
+    clustered = _standardize(source, source) if source_alone else scaled
+    few_before, few_after, few = (
+        scale(x[subsample(len(x), MAX_CELLS_TO_MATCH, rng)])
+        for scale, x in ((scaled, source), (scaled, target), (clustered, source))
+    )
     rows = subsample(len(few_before), MAX_CELLS_FOR_GAP, rng)
     sample = torch.from_numpy(few_before[rows])
     distances = torch.cdist(sample, sample).double().numpy()  # (n, n)
     gap = float(energy(sample, torch.from_numpy(few_after[subsample(len(few_after), MAX_CELLS_FOR_GAP, rng)])))
 
     # match so many populations, with and without a difference in composition
-    shares, differences = [], []
+    labels, differences = [], []
     for n in n_populations:
         k = min(n, max(2, len(few_before) // MIN_CELLS_PER_POPULATION))
         clusters = _fit(few, k, rng)
@@ -159,20 +168,27 @@ def match_populations(
         by_chance = _register(alike, mixture, few_before)
         for other in (moved.assign(few_after), by_chance.assign(alike)):
             differences.append(_compare_compositions(own, other, rows, distances))
-        shares.append((clusters.assign(clustered), moved.assign(after)))
+        labels.append((_label(clusters, clustered, source), _label(moved, scaled, target)))
 
     # labels, and the means over labelings
     (variation, effect), (chance_variation, chance_effect) = np.mean([differences[::2], differences[1::2]], axis=1)
-    source_shares, target_shares = zip(*shares, strict=True)
+    (source_labels, source_certainty), (target_labels, target_certainty) = (
+        [np.stack(columns, axis=1) for columns in zip(*side, strict=True)] for side in zip(*labels, strict=True)
+    )
     return Matching(
-        source_labels=np.stack([x.argmax(1) for x in source_shares], axis=1),
-        target_labels=np.stack([x.argmax(1) for x in target_shares], axis=1),
-        source_certainty=np.stack([x.max(1) for x in source_shares], axis=1),
-        target_certainty=np.stack([x.max(1) for x in target_shares], axis=1),
+        source_labels, target_labels, source_certainty, target_certainty,
         total_variation=float(variation),
         chance_variation=float(chance_variation),
         explained=float((effect - chance_effect) / max(gap, 1e-9)) if gap > 0 else 0.0,
-    )
+    )  # fmt: skip
+
+
+def _label(mixture: Mixture, scale: Scaling, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the most probable population of each cell, and how probable it is, ``(n_cells,)`` each, block by block."""
+    shares = (mixture.assign(scale(block)) for block in x.split(CELLS_AT_ONCE))
+    parts = [(own.argmax(1), own.max(1)) for own in shares]
+    labels, certainty = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return labels, certainty
 
 
 def _compare_compositions(
@@ -189,21 +205,18 @@ def _compare_compositions(
     return float(np.abs(own - other).sum() / 2), float(-(difference @ distances @ difference))
 
 
-def _standardize(source: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Divide features by their standard deviation within source and target; of many, take the principal components."""
-    center = source.mean(0)
-    source, target = source - center, target - center  # large numbers lose precision in float32
-    means = source.mean(0), target.mean(0)
-    spread = torch.cat([source - means[0], target - means[1]]).std(0) + 1e-6
-    if source.shape[1] > MAX_COMPONENTS:
-        n = MAX_CELLS_TO_MATCH if source.shape[1] <= MANY_FEATURES else N_CELLS_OF_MANY_FEATURES
-        rows = [torch.from_numpy(subsample(len(x), n)) for x in (source, target)]
-        few = torch.cat([source[rows[0]] - means[0], target[rows[1]] - means[1]])
-        components = PCA.of(few / spread, n_components=MAX_COMPONENTS)
-        source, target = (components.encode(x / spread) for x in (source, target))
-    else:
-        source, target = source / spread, target / spread
-    return source.cpu().numpy(), target.cpu().numpy()
+def _standardize(source: Tensor, target: Tensor) -> Scaling:
+    """Return what divides features by their deviation within source and target; of many it takes the principal components."""
+    (center, source_variance), (target_mean, target_variance) = moments(source), moments(target)
+    n = len(source) + len(target)
+    variance = (source_variance * len(source) + target_variance * len(target)) / (n - 1)
+    center, target_mean, spread = (x.to(source) for x in (center, target_mean, variance.sqrt() + 1e-6))
+    if source.shape[1] <= MAX_COMPONENTS:
+        return lambda x: ((x - center) / spread).cpu().numpy()  # large numbers lose precision in float32
+    n = MAX_CELLS_TO_MATCH if source.shape[1] <= MANY_FEATURES else N_CELLS_OF_MANY_FEATURES
+    few = [x[torch.from_numpy(subsample(len(x), n))] - mean for x, mean in ((source, center), (target, target_mean))]
+    components = PCA.of(torch.cat(few) / spread, n_components=MAX_COMPONENTS)
+    return lambda x: components.encode((x - center) / spread).cpu().numpy()
 
 
 def _fit(x: np.ndarray, k: int, rng: int, *, n_steps: int = 5) -> Mixture:

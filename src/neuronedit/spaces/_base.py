@@ -1,7 +1,7 @@
 """What every space shares: it is a torch module whose buffers and weights are all there is to save."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -124,18 +124,36 @@ def find_ruling(spread: Tensor) -> Tensor:
     return (spread > RULING_SPREAD * varying.median()) & (spread.square() > spread.square().sum() / 10)
 
 
+def covariance(cells: CellSource, mean: Tensor) -> Tensor:
+    """Return the mean product of the differences from ``mean``, ``(n_features, n_features)`` in float64, block by block."""
+    products = torch.zeros(cells.shape[1], cells.shape[1], dtype=torch.float64)
+    for block in _read_double(cells):
+        block -= mean
+        products += block.T @ block
+    return products / cells.shape[0]
+
+
 def moments(cells: CellSource) -> tuple[Tensor, Tensor]:
     """Return mean and variance of every feature, in float64, in one pass over blocks of cells."""
-    n_cells, n_features = cells.shape
-    n_rows = block_size(n_features)
+    n_so_far, n_features = 0, cells.shape[1]
     mean, squares = torch.zeros(2, n_features, dtype=torch.float64)
-    for start in range(0, n_cells, n_rows):
-        block = cells[start : start + n_rows].cpu().double()
-        offset = block.mean(0) - mean
-        weight = len(block) / (start + len(block))
-        squares += (block - block.mean(0)).square().sum(0) + offset.square() * start * weight
+    for block in _read_double(cells):
+        own_mean = block.mean(0)
+        offset = own_mean - mean
+        weight = len(block) / (n_so_far + len(block))
+        squares += (block - own_mean).square_().sum(0) + offset.square() * n_so_far * weight
         mean += offset * weight
+        n_so_far += len(block)
     if not (mean.isfinite().all() and squares.isfinite().all()):
         bad = (~(mean.isfinite() & squares.isfinite())).nonzero().flatten().tolist()
         raise ValueError(f"cells have NaN, infinite or too large values in features number {bad}; drop them first.")
-    return mean, squares / n_cells
+    return mean, squares / n_so_far
+
+
+def _read_double(cells: CellSource) -> Iterator[Tensor]:
+    """Yield the cells in float64, a block at a time, read in larger blocks: double precision takes twice the memory."""
+    n_cells, n_features = cells.shape
+    n_rows = block_size(n_features)
+    for start in range(0, n_cells, n_rows):
+        for part in cells[start : start + n_rows].split(max(1, n_rows // 8)):
+            yield part.cpu().double()

@@ -5,10 +5,10 @@ from typing import Annotated, Self
 import torch
 from torch import Tensor
 
-from .._blocks import CellSource, block_size
+from .._blocks import CellSource, pad_rows
 from .._check import CELLS, Count
 from .._device import fast_matmul
-from ._base import FittedSpace, moments
+from ._base import FittedSpace, covariance, moments
 from ._train import Training
 
 
@@ -57,12 +57,7 @@ class PCA(FittedSpace):
         if n_cells < n_features:
             vectors = _components_of_few_cells(cells[:].cpu().double() - mean)[:, :n_components]
         else:
-            n_rows = block_size(n_features)
-            covariance = torch.zeros(n_features, n_features, dtype=torch.float64)
-            for start in range(0, n_cells, n_rows):
-                block = cells[start : start + n_rows].cpu().double() - mean
-                covariance += block.T @ block
-            vectors = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :n_components]
+            vectors = torch.linalg.eigh(covariance(cells, mean)).eigenvectors.flip(1)[:, :n_components]
         # the largest loading of each component is positive
         largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
         space = cls(n_features=n_features, n_components=vectors.shape[1])
@@ -73,12 +68,12 @@ class PCA(FittedSpace):
     @fast_matmul()
     def encode(self, x: Tensor, /) -> Tensor:
         """Project cells on the components."""
-        return (x - self.mean) @ self.components
+        return (pad_rows(x - self.mean) @ self.components)[: len(x)]
 
     @fast_matmul()
     def decode(self, z: Tensor, /) -> Tensor:
         """Return the cells that the components span."""
-        return z @ self.components.T + self.mean
+        return (pad_rows(z) @ self.components.T)[: len(z)] + self.mean
 
 
 def _components_of_few_cells(centered: Tensor) -> Tensor:

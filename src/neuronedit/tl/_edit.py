@@ -12,6 +12,7 @@ from .._data.check import Selector, open_adata
 from .._data.design import Design
 from .._data.output import Output
 from .._data.record import Record, Tool
+from .._memory import give_back
 from .._progress import shows_progress
 from ..engine.alarms import check_roles, check_scale
 from ..engine.fit import Edit, pack_edits
@@ -66,8 +67,8 @@ def edit(
     %(groupby)s
     source, target
         The populations between which the change was observed: a value or list of values of ``groupby``, or a dict of obs
-        column -> value or values, all of which must hold (``{"batch": "A", "individual": "control"}``). Of more than 200,000
-        cells on either side so many are drawn; every percentile's rank is then known to 0.003.
+        column -> value or values, all of which must hold (``{"batch": "A", "individual": "control"}``). Of more than 100,000
+        cells on either side so many are drawn; every percentile's rank is then known to 0.004.
     query
         The cells to edit, given in the same way. Required: the error lists the values that are left.
     edit
@@ -128,7 +129,7 @@ def edit(
         The query cells after the edit, all others unchanged, in the units of the layer that was read. Dense,
         ``(n_obs, n_vars)``, in the floating type of that layer (float32 for small integers).
     ``obsm["X_neurons_edited"]``
-        Neurons of the edited cells, and of all others, ``(n_obs, n_neurons)`` float32; left out above 1 GiB.
+        Neurons of the edited cells, and of all others, ``(n_obs, n_neurons)`` float32; left out above 128 MiB.
     ``obs["edited_support"]``
         For query cells the share of their neurons, before the edit, that lie within the range of the source's: where it
         is low the edit extrapolates. NaN for all other cells.
@@ -203,6 +204,8 @@ def edit(
         content = {"n_cells": design.n_cells} | pack_edits({"edit": fitted}, space, output.strength)
         if fitted.ensemble is not None:
             content["ensemble"] = ensemble_to_uns(fitted.ensemble)
+        fitted = fitted.without_cells()
+        give_back()
         record = Record(key_added, Tool.EDIT, config, content)
         alarms = [*check_scale(space.scale.find_ruling(space.features)), *check_roles(adata.n_obs, design)]
         return write_edit(adata, space, fitted, design.query, output, record, alarms=alarms, copy=copy)

@@ -11,6 +11,8 @@ from .._data.space import TrainedSpace
 from .._data.undo import writing
 from ._apply import open_model
 
+MAX_NEURONS = 2**28  # of all cells, in memory: 1 GiB
+
 
 def embed(
     adata: AnnData,
@@ -48,7 +50,7 @@ def embed(
     Returns
     -------
     `None`, or the new AnnData with ``copy=True``. Written are ``obsm["X_neurons"]`` and ``uns["neuronedit"]``, as by
-    :func:`neuronedit.tl.train`; the space keeps the history and the settings of its training.
+    :func:`neuronedit.tl.train`, but neurons of up to 1 GiB; the space keeps the history and the settings of its training.
 
     Raises
     ------
@@ -64,7 +66,7 @@ def embed(
     space.check_cells()
 
     # compute
-    neurons = encode_all(space.space, space.cells, space.device)
+    neurons = encode_all(space.space, space.cells, space.device, max_neurons=MAX_NEURONS)
 
     # write
     with writing(adata, copy) as adata:

@@ -16,6 +16,7 @@ from .._data.record import Tool, check_free
 from .._data.space import Scale, name_space_class, write_space
 from .._data.undo import writing
 from .._device import find_device
+from .._memory import give_back
 from .._progress import is_shown, shows_progress
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
 from ..spaces._base import check_space
@@ -104,7 +105,7 @@ def train(
     `None`, or the new AnnData with ``copy=True``. Written are
 
     ``obsm["X_neurons"]``
-        Neurons of every cell, ``(n_obs, n_neurons)`` float32, if cells are in memory and their neurons take at most 1 GiB (of
+        Neurons of every cell, ``(n_obs, n_neurons)`` float32, if cells are in memory and their neurons take at most 128 MiB (of
         images of 64 x 64 pixels: 16,384). With another ``key_added``: ``obsm["X_neurons_<key_added>"]``.
     ``uns["neuronedit"]``
         The trained space: settings, weights, feature names, quantiles and arcsinh cofactor of each feature, its ``id`` (the
@@ -168,4 +169,5 @@ def train(
         adata.obsm.pop(_slots.neurons(key_added), None)  # of a space that this one takes the place of
         if neurons is not None:
             adata.obsm[_slots.neurons(key_added)] = neurons
+    give_back()
     return adata if copy else None

@@ -1,0 +1,74 @@
+"""Several edits in one space: each moves cells as it does alone, and neighbours are looked for once."""
+
+import pytest
+import torch
+
+from neuronedit.edits import Shift, _neighbors
+from neuronedit.edits._neighbors import Nearest, find_nearest
+from neuronedit.edits._together import AverageInSpace, edit_each
+from neuronedit.spaces import PCA, Identity
+
+
+def cells(n, seed, n_features=4):
+    return torch.randn(n, n_features, generator=torch.Generator().manual_seed(seed))
+
+
+def edits(width=4):
+    source = cells(100, 0, width)
+    others = [Nearest(source.clone(), cells(100, seed, width), 5) for seed in (1, 2)]
+    return [Nearest(source, cells(100, 3, width), 5), Shift(torch.ones(width)), *others]
+
+
+@pytest.mark.parametrize("space", [Identity(), PCA.of(cells(100, 5), n_components=2)])
+def test_each_moves_as_alone(space):
+    x = cells(30, 9)
+    width = space.encode(x).shape[1]
+    for edit, edited in zip(edits(width), edit_each(space, edits(width), x), strict=True):
+        z = space.encode(x)
+        torch.testing.assert_close(edited, x + space.decode(edit(z)) - space.decode(z), rtol=0, atol=1e-5)
+    shares = [0.4, 0.3, 0.2, 0.1]
+    mean = sum(share * edited for share, edited in zip(shares, edit_each(space, edits(width), x), strict=True))
+    before = x.clone()
+    torch.testing.assert_close(AverageInSpace(space, edits(width), shares)(x), mean, rtol=0, atol=1e-5)
+    assert torch.equal(x, before)
+
+
+def test_neighbours_are_looked_for_once(monkeypatch):
+    searches = []
+
+    def count(*args, **how):
+        searches.append(args)
+        return find_nearest(*args, **how)
+
+    monkeypatch.setattr(_neighbors, "find_nearest", count)
+    list(edit_each(Identity(), edits(), cells(30, 9)))
+    assert len(searches) == 1
+    more = [*edits(), Nearest(cells(100, 7), cells(100, 8), 5), Nearest(cells(100, 0), cells(100, 8), 6)]
+    list(edit_each(Identity(), more, cells(30, 9)))
+    assert len(searches) == 4  # other cells, and another number of them, are other neighbours
+
+
+def test_products_have_few_sizes(monkeypatch):
+    """Sizes that come from the number of cells are rounded up: every one that oneDNN meets costs memory."""
+    from neuronedit._networks import apply_dense, dense
+
+    sizes, space = set(), PCA.of(cells(50, 0))
+    product, plain = torch.addmm, torch.Tensor.__matmul__
+
+    def addmm(bias, a, b, **how):
+        sizes.add((*a.shape, b.shape[1]))
+        return product(bias, a, b, **how)
+
+    def matmul(a, b):
+        sizes.add((*a.shape, b.shape[1]))
+        return plain(a, b)
+
+    monkeypatch.setattr(torch, "addmm", addmm)
+    monkeypatch.setattr(torch.Tensor, "__matmul__", matmul)
+    stack = dense([4, 8, 2], rng=torch.Generator().manual_seed(0), linear_output=True)
+    with torch.no_grad():
+        for n in range(1, 200, 7):
+            apply_dense(stack, cells(n, 1))
+            find_nearest(cells(n, 1), cells(n + 1, 2), 1)
+            space.decode(space.encode(cells(n, 1)))
+    assert sizes == {(256, 4, 8), (256, 8, 2), (256, 4, 256), (256, 4, 4)}  # two layers, distances, components
