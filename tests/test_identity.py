@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import neuronedit as ne
+from neuronedit.engine import apply as engine_apply
 from neuronedit.engine import store
 
 POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
@@ -390,7 +391,7 @@ def interrupted(edited, new, tmp_path, monkeypatch):
     """A model file, and a store that stopped after the first block."""
     ne.io.save_model(edited, tmp_path / "model.safetensors")
     monkeypatch.setattr(store, "MAX_CELLS_PER_BLOCK", 130)
-    encode_others, calls = store.encode_others, []
+    encode_others, calls = engine_apply.encode_others, []
 
     def stop_at_the_second(*arguments):
         calls.append(1)
@@ -398,7 +399,7 @@ def interrupted(edited, new, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return encode_others(*arguments)
 
-    monkeypatch.setattr(store, "encode_others", stop_at_the_second)
+    monkeypatch.setattr(engine_apply, "encode_others", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         ne.tl.apply(new, tmp_path / "model.safetensors", "group", query="sample_1", write_to=tmp_path / "store.zarr")
     return tmp_path

@@ -301,7 +301,6 @@ APPLY_BAD = {
     "another column": (None, {"groupby": "person", "query": ["control"]}, "the batches 'control' of obs"),
     "no column": (lambda adata: adata.obs.pop("batch"), {}, "'batch' is not in adata.obs; it has 'person', 'role'"),
     "several strengths": (None, {"strength": [0.5, 1]}, "several strengths are for edits"),
-    "a store": (None, {"write_to": "store.zarr"}, "write_to and several strengths are for edits"),
     "query": (None, {"query": None}, "query is required: the cells to edit"),
     "neither a batch nor a cell": (
         None,

@@ -142,10 +142,10 @@ def test_the_store_is_what_edit_writes(trained, tmp_path, small_blocks):
 def test_an_interrupted_write_says_how_far_it_got_and_goes_on(trained, tmp_path, small_blocks, monkeypatch):
     import zarr
 
-    from neuronedit.engine import store
+    from neuronedit.engine import apply
 
     expected = ne.tl.edit(trained, "group", **PERCENTILE, copy=True)
-    path, encode_others, calls = tmp_path / "edited.zarr", store.encode_others, []
+    path, encode_others, calls = tmp_path / "edited.zarr", apply.encode_others, []
 
     def stop_at_the_third(*arguments, **keywords):
         calls.append(1)
@@ -153,7 +153,7 @@ def test_an_interrupted_write_says_how_far_it_got_and_goes_on(trained, tmp_path,
             raise KeyboardInterrupt
         return encode_others(*arguments, **keywords)
 
-    monkeypatch.setattr(store, "encode_others", stop_at_the_third)
+    monkeypatch.setattr(apply, "encode_others", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         ne.tl.edit(trained, "group", **PERCENTILE, write_to=path)
     half = anndata.read_zarr(path)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import h5py
 import numpy as np
@@ -36,6 +36,12 @@ DASK_BLOCKS_AT_ONCE = 2  # of a dask array; more where a cluster has room for th
 CHUNK, MAX_VALUES_PER_CHUNK = 4_096, 2**21  # cells, and values or neurons, edited at a time: 8 MB of float32
 MAX_NEURONS_KEPT = 2**25  # of all cells, in memory, where nobody asked for them: 128 MiB
 MAX_CELLS_IN_DIGEST = 10_000  # all cells of small data; of large data, as many as take a second
+
+
+class ReadsCells(Protocol):
+    """What cells of any rows can be read from."""
+
+    def read(self, indices: Sequence[np.ndarray], device: torch.device, /) -> list[Tensor]: ...
 
 
 class CellReader:
@@ -171,6 +177,23 @@ class CellReader:
                 results = pending.popleft().result()
                 pending.extend(pool.submit(compute, wave) for wave in itertools.islice(waves, 1))
                 yield from results
+
+
+class PatchedCells(NamedTuple):
+    """Cells of which some rows, in ascending order, have other ``values``: ``(n_rows, n_features)``."""
+
+    cells: CellReader
+    rows: np.ndarray
+    values: np.ndarray
+
+    def read(self, indices: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+        """Return the cells of each index, ``(n_cells, n_features)`` each."""
+        parts = self.cells.read(indices, device)
+        for index, part in zip(indices, parts, strict=True):
+            places = np.minimum(np.searchsorted(self.rows, index), len(self.rows) - 1)
+            own = np.flatnonzero(self.rows[places] == index)
+            part[torch.from_numpy(own).to(device)] = torch.from_numpy(self.values[places[own]]).to(part)
+        return parts
 
 
 def read_cells(adata: AnnData, layer: str | None, features: Sequence[str] | None = None) -> CellReader:

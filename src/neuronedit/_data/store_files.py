@@ -6,7 +6,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +25,7 @@ class Progress:
     n_rows: int  # cells of a block
     frame: dict[str, str]  # digests of the files that are there from the start, by folder
     blocks: list[list[str]]  # of each block that is written: the digests of its cells before the edit, and of its files
-    so_far: dict[str, Any] | None = None  # what was done to these cells
+    so_far: dict[str, Any] = field(default_factory=dict)  # what each edit did to these cells
     record: str | None = None  # digest of the files of the record: all is written
 
     @property
@@ -58,7 +58,7 @@ class Progress:
             os.fsync(new.fileno())
         os.replace(scratch, file)
 
-    def with_block(self, number: int, digests: list[str], so_far: dict[str, Any] | None) -> Self:
+    def with_block(self, number: int, digests: list[str], so_far: dict[str, Any]) -> Self:
         """Return it with a block that was written, the next one or one of those before it again."""
         if number < len(self.blocks):
             return replace(self, blocks=[*self.blocks[:number], digests, *self.blocks[number + 1 :]])

@@ -1,17 +1,19 @@
 """Apply a fitted edit to cells, a block at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import torch
 from anndata import AnnData
+from torch import Tensor
 
 from .. import _slots
 from .._data.output import Output, copy_cofactor
-from .._data.reader import MAX_NEURONS_KEPT, CellReader, chunks
+from .._data.reader import CHUNK, MAX_NEURONS_KEPT, CellReader, chunks
 from .._data.record import find_own_layers
+from .._data.space import TrainedSpace
 from .._progress import track
 from .._types import EditedCells
 from .fit import FittedEdit
@@ -48,6 +50,57 @@ class EditedLayers:
             adata.obsm[_slots.neurons_edited(key)] = self.neurons
         adata.obs[_slots.support(key)] = self.support
         adata.obs[_slots.distance(key)] = self.distance
+
+
+@dataclass(frozen=True)
+class EditsByCell:
+    """Which edit each cell takes: ``edits`` by name, and the number of each cell's, -1 where it stays, ``(n_obs,)``."""
+
+    edits: Mapping[str, FittedEdit]
+    numbers: np.ndarray
+    n_neurons: int  # of a cell in the first space
+
+    @classmethod
+    def of(cls, edits: Mapping[str, FittedEdit], rows: Mapping[str, np.ndarray], space: TrainedSpace) -> Self:
+        """Return them where each edit is that of the rows of its name."""
+        numbers = np.full(space.cells.shape[0], -1, dtype=np.int32)
+        for number, name in enumerate(edits):
+            numbers[rows[name]] = number
+        return cls(edits, numbers, space.n_neurons)
+
+    def apply(
+        self, space: Any, cells: CellReader, edited: EditedLayers, device: torch.device, output: Output
+    ) -> dict[str, EditSummary]:
+        """Write all cells into ``edited``, and return what each edit did; of one without cells nothing."""
+        with torch.no_grad():
+            summaries = {
+                name: apply_edit(fitted, cells, rows, edited, device, output)
+                for number, (name, fitted) in enumerate(self.edits.items())
+                if len(rows := np.flatnonzero(self.numbers == number))
+            }
+            encode_others(space, cells, self.numbers >= 0, edited, device)
+        return summaries
+
+
+@dataclass(frozen=True)
+class EditedReader:
+    """Cells as they are once each took its edit: read, and edited then."""
+
+    cells: CellReader
+    by_cell: EditsByCell
+    output: Output
+
+    def read(self, indices: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+        """Return the cells of each index, edited, ``(n_cells, n_features)`` each."""
+        parts = self.cells.read(indices, device)
+        for index, part in zip(indices, parts, strict=True):
+            for number, fitted in enumerate(self.by_cell.edits.values()):
+                rows = torch.from_numpy(np.flatnonzero(self.by_cell.numbers[index] == number)).to(device)
+                maps = fitted.scaled(self.output.strength)
+                for own in rows.split(CHUNK):
+                    moved = torch.stack([cell_map(part[own]) for cell_map in maps]).mean(0)
+                    part[own] = moved.clamp(*self.output.bounds)
+        return parts
 
 
 def apply_edit(

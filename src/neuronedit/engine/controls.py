@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._blocks import block_size
 from .._data.batches import BatchCorrection, BatchStatus
 from .._data.design import Design
-from .._data.reader import CellReader
+from .._data.reader import CellReader, PatchedCells, ReadsCells
 from .._data.space import TrainedSpace
-from .._energy import energy
 from .._maps import Bounded, OnNeurons, WithNeurons
 from .._subsample import subsample
 from .alarms import Alarm, AlarmKind
@@ -20,6 +20,7 @@ from .outcomes import EDIT_FAILED, check_values
 
 MAX_CELLS_TO_COMPARE = 2_000  # of a control and of its samples
 MAX_CELLS_OF_MEAN = 20_000  # of the control that stands for the mean of all batches
+MAX_CELLS_OF_HUB, MIN_CELLS_OF_OTHERS = 500, 20  # of each control, to find the one that is nearest to the others
 MIN_CELLS_TO_IMPUTE_FROM, MAX_CELLS_TO_IMPUTE_FROM = 100, 5_000  # sample cells of the batch
 
 # A stain of a control is said to have failed where its values differ so far from those of the samples of its batch (largest
@@ -147,9 +148,21 @@ def describe_failed(batch: str, failed: np.ndarray, features: Sequence[str], *, 
 
 
 def find_hub(cells: Mapping[str, Tensor]) -> str:
-    """Return the control that lies nearest to all others: the energy distances from it to them have the least sum."""
-    few = {name: x[subsample(len(x), 500)] for name, x in cells.items()}
-    sums = {name: sum(float(energy(x, y)) for other, y in few.items() if other != name) for name, x in few.items()}
+    """Return the control that lies nearest to all others: the energy distances from it to them have the least sum.
+
+    Of many batches a few cells of each stand for the others, so that time grows with their number and not with its square.
+    """
+    few = {name: x[subsample(len(x), MAX_CELLS_OF_HUB)] for name, x in cells.items()}
+    n_each = max(MIN_CELLS_OF_OTHERS, 10 * MAX_CELLS_OF_HUB // len(few))
+    parts = [x[subsample(len(x), n_each)] for x in few.values()]
+    others, sizes = torch.cat(parts), [len(part) for part in parts]
+    center = others.mean(0)  # far from 0 squares would lose what differs between cells
+    spread = torch.stack([torch.pdist(x - center).mean() for x in few.values()])  # (n_batches,)
+    sums = {}
+    for i, (name, x) in enumerate(few.items()):
+        distances = torch.cdist(x - center, others - center).mean(0).split(sizes)
+        energies = 2 * torch.stack([own.mean() for own in distances]) - spread - spread[i]
+        sums[name] = float(energies.sum() - energies[i])
     return min(sums, key=lambda name: (sums[name], name))
 
 
@@ -157,7 +170,7 @@ def average_controls(
     method: Edit,
     space: TrainedSpace,
     controls: Mapping[str, Design],
-    cells: CellReader | None,
+    cells: ReadsCells | None,
     tick: Callable[[], object],
 ) -> tuple[CellReader, Design]:
     """Return cells that stand for the mean of all batches, each batch alike, and the design of the control that they are of.
@@ -165,10 +178,11 @@ def average_controls(
     The control nearest to the others is moved to each of them, and the mean of where its cells come to is taken.
     """
     # the control that is moved
-    read = {name: (cells or space.cells).read([design.source], space.device)[0] for name, design in controls.items()}
-    hub = controls[find_hub(read)]
+    reader, rows = cells or space.cells, {name: design.source for name, design in controls.items()}
+    sampled = {name: own[subsample(len(own), MAX_CELLS_OF_HUB)] for name, own in rows.items()}
+    hub = controls[find_hub({name: reader.read([own], space.device)[0] for name, own in sampled.items()})]
     few = subsample(len(hub.source), MAX_CELLS_OF_MEAN)
-    x = (cells or space.cells).read([hub.source[few]], space.device)[0]  # (n_cells, n_features)
+    [x] = reader.read([hub.source[few]], space.device)  # (n_cells, n_features)
     labels = None if hub.strata_labels is None else hub.strata_labels[0]
     # where it comes to in each batch
     total = x.clone()
@@ -211,7 +225,7 @@ class CheckedControls:
     """
 
     alarms: list[Alarm]
-    cells: CellReader | None
+    cells: PatchedCells | None
     unusable: set[str]
     kept: set[int]
     bounds: dict[int, tuple[float, float]]
@@ -246,23 +260,38 @@ def check_controls(space: TrainedSpace, corrections: Sequence[BatchCorrection]) 
     # impute what failed, where there are samples to do it from
     alarms, unusable, kept = [], set(), set()
     bounds: dict[int, tuple[float, float]] = {}
-    dense = space.cells.dense_copy()
-    cells = CellReader(dense, space.cells.order)
-    measured = [
-        CellReader(x[None], cells.order)[:][0].tolist() for x in (dense.min(0), dense.max(0))
-    ]  # (n_features,) each
+    patches: list[tuple[np.ndarray, np.ndarray]] = []  # row numbers, and the cells that take their place
+    low, high = _find_range(space.cells)
     if is_ruled:  # distances say little there: nothing may leave the range that was measured
-        bounds = dict(enumerate(zip(*measured, strict=True)))
+        bounds = dict(enumerate(zip(low, high, strict=True)))
     for name, features in failed.items():
         design = designs[name]
         if len(features) > MAX_SHARE_FAILED * len(space.features):
             unusable.add(name)
         elif len(design.query) >= MIN_CELLS_TO_IMPUTE_FROM:
-            control, samples = (x.cpu().numpy() for x in space.read_cells(design.source, design.query))
-            cells.put(dense, design.source, impute(control, samples, features))
-            bounds |= {int(j): (measured[0][j], measured[1][j]) for j in features}
+            from_samples = design.query[subsample(len(design.query), MAX_CELLS_TO_IMPUTE_FROM)]
+            control, samples = (x.cpu().numpy() for x in space.read_cells(design.source, from_samples))
+            patches.append((design.source, impute(control, samples, features)))
+            bounds |= {int(j): (low[j], high[j]) for j in features}
         else:
             kept |= {int(j) for j in features}
         is_repaired = name not in unusable and len(design.query) >= MIN_CELLS_TO_IMPUTE_FROM
         alarms.append(describe_failed(name, features, space.features, is_repaired=is_repaired))
-    return CheckedControls(alarms, cells, unusable, kept, bounds)
+    return CheckedControls(alarms, _patch(space.cells, patches), unusable, kept, bounds)
+
+
+def _find_range(cells: CellReader) -> tuple[list[float], list[float]]:
+    """Return the lowest and the highest value of each feature."""
+    step = block_size(cells.shape[1])
+    ranges = [(x.amin(0), x.amax(0)) for x in (cells[i : i + step] for i in range(0, cells.shape[0], step))]
+    low, high = (torch.stack(part) for part in zip(*ranges, strict=True))
+    return low.amin(0).tolist(), high.amax(0).tolist()
+
+
+def _patch(cells: CellReader, patches: Sequence[tuple[np.ndarray, np.ndarray]]) -> PatchedCells | None:
+    """Return the cells with others in place of some; `None` where there are none."""
+    if not patches:
+        return None
+    rows, values = (np.concatenate(part) for part in zip(*patches, strict=True))
+    order = np.argsort(rows)
+    return PatchedCells(cells, rows[order], values[order])

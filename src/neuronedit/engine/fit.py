@@ -17,7 +17,7 @@ from .._check import check_calls
 from .._data.check import check_parameters, describe_choice, format_choices, lookup, to_list
 from .._data.design import Design, Labels
 from .._data.integrity import parse_json, refusing
-from .._data.reader import CellReader, chunks
+from .._data.reader import CellReader, ReadsCells, chunks
 from .._data.record import Record, Tool, check_fitted, digest_fitted
 from .._data.space import Scale, TrainedSpace, check_space_ids
 from .._maps import OnNeurons, Scaled, WithNeurons
@@ -53,7 +53,7 @@ class FitData:
     composition: Composition = "auto"
 
     @classmethod
-    def read(cls, space: TrainedSpace, design: Design, cells: CellReader | None, targets: CellReader | None) -> Self:
+    def read(cls, space: TrainedSpace, design: Design, cells: ReadsCells | None, targets: ReadsCells | None) -> Self:
         """Read the cells of a design, at most `MAX_CELLS_TO_FIT` of each population, in one order whatever that in ``adata`` is.
 
         ``cells`` has the source's and the target's, if others than in the space, and ``targets`` the target's, if others still.
@@ -145,8 +145,8 @@ class Edit:
         space: TrainedSpace,
         design: Design,
         *,
-        cells: CellReader | None = None,
-        targets: CellReader | None = None,
+        cells: ReadsCells | None = None,
+        targets: ReadsCells | None = None,
         names: tuple[str, str] = ("source", "target"),
         batch: str = "",
     ) -> "FittedEdit":

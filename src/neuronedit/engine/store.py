@@ -32,7 +32,7 @@ from .._data.record import Record, digest
 from .._data.space import TrainedSpace
 from .._data.store_files import Progress, StoreFiles, digest_cells, drop_consolidated
 from .._data.work_folder import WorkFolder, explain_os_errors
-from .apply import EditedLayers, apply_edit, encode_others
+from .apply import EditedLayers, EditsByCell
 from .fit import FittedEdit
 from .report import EditSummary
 
@@ -60,17 +60,17 @@ class EditStore:
     @staticmethod
     @contextmanager
     def open(
-        adata: AnnData, space: TrainedSpace, fitted: FittedEdit, is_query: np.ndarray, output: Output, record: Record
+        adata: AnnData, space: TrainedSpace, by_cell: EditsByCell, output: Output, record: Record
     ) -> "Iterator[EditStore]":
         """Give a new store, or one of the same work that was begun; nobody else writes it meanwhile."""
         path = output.store
         assert path is not None
         folder = WorkFolder(path)
         with folder.use():
-            job = _describe_job(adata, space, fitted, is_query, output, record)
+            job = _describe_job(adata, space, by_cell, output, record)
             if not path.exists():
                 with explain_os_errors(path):
-                    _set_up(folder, adata, space, fitted, output, job)
+                    _set_up(folder, adata, space, by_cell, output, job)
             store = EditStore(path, output, folder)
             store.check_job(job)
             yield store
@@ -97,30 +97,37 @@ class EditStore:
             text = f"{self.path} was changed since it was set up, in {', '.join(changed)}"
             raise ValueError(f"{text}; what is in it cannot be trusted. Delete it, or choose another write_to.")
 
-    def write(self, space: TrainedSpace, is_query: np.ndarray, fitted: FittedEdit) -> EditSummary:
-        """Write all cells, a block at a time, edited where they are in the query, and return what was done to them."""
+    def write(self, space: TrainedSpace, by_cell: EditsByCell) -> dict[str, EditSummary]:
+        """Write all cells, a block at a time, and return what each edit did to its cells."""
         # what is written already
         if self.progress.blocks:
             logger.info("%s of %s cells are written already.", f"{self.progress.done:,}", f"{self.progress.of:,}")
             self._check_cells(space)
 
         # what is not: again until all is there
-        sent = replace(fitted, fits=(), ensemble=None)  # what a worker needs of it
-        job = partial(_edit_block, space.cells.order, sent, space.space, self.output, space.device)
+        sent = {
+            name: replace(fitted, fits=(), ensemble=None) for name, fitted in by_cell.edits.items()
+        }  # what workers need
+        job = partial(_edit_block, space.cells.order, sent, by_cell.n_neurons, space.space, self.output, space.device)
         for _ in range(MAX_ROUNDS):
             if not (numbers := self._find_unwritten()):
-                return _read_summary(self.progress.so_far)
-            blocks = space.cells.map_blocks(job, self.progress.n_rows, is_query, only=numbers)
+                return _read_summaries(self.progress.so_far)
+            blocks = space.cells.map_blocks(job, self.progress.n_rows, by_cell.numbers, only=numbers)
             with ThreadPoolExecutor(1) as pool:  # a block is verified while the next one is edited
                 verified = pool.submit(lambda: None)
-                for number, (rows, (edited, summary, before)) in zip(numbers, blocks, strict=True):
+                for number, (rows, (edited, summaries, before)) in zip(numbers, blocks, strict=True):
                     with explain_os_errors(self.path):
                         self._write_block(number, slice(*rows), edited)
                         verified.result()
-                    verified = pool.submit(self._verify_block, number, before, summary)
+                    verified = pool.submit(self._verify_block, number, before, summaries)
                 with explain_os_errors(self.path):
                     verified.result()
         raise OSError(f"{self.path} does not keep what is written into it; choose a write_to on another disk.")
+
+    def read_distances(self) -> np.ndarray:
+        """Return how far each cell lies from the source of its edit, NaN where it took none: ``(n_obs,)``."""
+        distances: np.ndarray = self.arrays[f"obs/{_slots.distance(self.output.key)}"][:]
+        return distances
 
     def finish(self, record: Record) -> None:
         """Write the record of the edit, once all cells are there, and read it back."""
@@ -165,12 +172,16 @@ class EditStore:
         for array, block in zip(self.arrays.values(), values, strict=True):
             array[rows] = block
 
-    def _verify_block(self, number: int, before: str, summary: EditSummary | None) -> None:
+    def _verify_block(self, number: int, before: str, summaries: dict[str, EditSummary]) -> None:
         """Read back what was written, and write down that it is there."""
         after, so_far = self.files.digest(self._name_files(number)), self.progress.so_far
-        if summary is not None and number == len(self.progress.blocks):
-            summary = summary if so_far is None else _read_summary(so_far).merge(summary)
-            so_far = {name: x.tolist() if isinstance(x, np.ndarray) else x for name, x in asdict(summary).items()}
+        if summaries and number == len(self.progress.blocks):
+            there = _read_summaries(so_far)
+            merged = {name: there[name].merge(own) if name in there else own for name, own in summaries.items()}
+            so_far = so_far | {
+                edit: {name: x.tolist() if isinstance(x, np.ndarray) else x for name, x in asdict(own).items()}
+                for edit, own in merged.items()
+            }
         self._save(self.progress.with_block(number, [before, after], so_far))
         self.folder.show_life()
 
@@ -185,7 +196,7 @@ class EditStore:
 
 
 def _set_up(
-    folder: WorkFolder, adata: AnnData, space: TrainedSpace, fitted: FittedEdit, output: Output, job: dict[str, str]
+    folder: WorkFolder, adata: AnnData, space: TrainedSpace, by_cell: EditsByCell, output: Output, job: dict[str, str]
 ) -> None:
     """Write a store with all but the edited cells, and move it to its place."""
     # what is known
@@ -200,12 +211,12 @@ def _set_up(
     AnnData(var=var, uns=uns).write_zarr(folder.setup)
     drop_consolidated(folder.setup)
     group = zarr.open_group(folder.setup, mode="r+", use_consolidated=False)
-    n_rows = min(_rows_per_block(fitted), adata.n_obs)
+    n_rows = min(_rows_per_block(by_cell), adata.n_obs)
     write_elem(group, "obs", obs, dataset_kwargs={"chunks": (n_rows,)})  # whole, its names would fill the memory
 
     # room for the cells
     kinds: list[tuple[Any, tuple[int, ...]]] = [(space.cells.dtype, (adata.n_vars,))] * len(output.layers)
-    kinds += [(np.dtype(np.float32), shape) for shape in ((fitted.n_neurons,), (), ())]
+    kinds += [(np.dtype(np.float32), shape) for shape in ((by_cell.n_neurons,), (), ())]
     for name, (dtype, width) in zip(_name_arrays(output), kinds, strict=True):
         where, _, own_name = name.rpartition("/")
         layout: dict[str, Any] = {"shape": (adata.n_obs, *width), "chunks": (n_rows, *width), "dtype": dtype}
@@ -224,30 +235,26 @@ def _name_arrays(output: Output) -> list[str]:
     return [*layers, f"obsm/{_slots.neurons_edited(output.key)}", *(f"obs/{slot}" for slot in slots)]
 
 
-def _rows_per_block(fitted: FittedEdit) -> int:
+def _rows_per_block(by_cell: EditsByCell) -> int:
     """Return how many cells are written at a time: fewer where their neurons would fill the memory."""
-    return min(MAX_CELLS_PER_BLOCK, max(1, MAX_NEURONS_KEPT // fitted.n_neurons))
+    return min(MAX_CELLS_PER_BLOCK, max(1, MAX_NEURONS_KEPT // by_cell.n_neurons))
 
 
 def _edit_block(
     order: np.ndarray | None,
-    fitted: FittedEdit,
+    edits: dict[str, FittedEdit],
+    n_neurons: int,
     space: Any,
     output: Output,
     device: torch.device,
     block: Any,
-    is_query: np.ndarray,
-) -> tuple[EditedLayers, EditSummary | None, str]:
-    """Edit a block of cells where they are in the query, and return what they were, too: it may run anywhere."""
-    cells = CellReader(block, order)
-    with torch.no_grad():
-        edited = EditedLayers.of([cells.dense_copy() for _ in output.layers], fitted.n_neurons)
-        before = digest_cells(edited.layers[0])
-        rows, summary = np.flatnonzero(is_query), None
-        if len(rows):
-            summary = apply_edit(fitted, cells, rows, edited, device, output)
-        encode_others(space, cells, is_query, edited, device)
-    return edited, summary, before
+    numbers: np.ndarray,
+) -> tuple[EditedLayers, dict[str, EditSummary], str]:
+    """Edit a block of cells, and return what they were, too: it may run anywhere."""
+    cells, by_cell = CellReader(block, order), EditsByCell(edits, numbers, n_neurons)
+    edited = EditedLayers.of([cells.dense_copy() for _ in output.layers], by_cell.n_neurons)
+    before = digest_cells(edited.layers[0])
+    return edited, by_cell.apply(space, cells, edited, device, output), before
 
 
 def _digest_block(block: Any) -> str:
@@ -256,21 +263,21 @@ def _digest_block(block: Any) -> str:
 
 
 def _describe_job(
-    adata: AnnData, space: TrainedSpace, fitted: FittedEdit, is_query: np.ndarray, output: Output, record: Record
+    adata: AnnData, space: TrainedSpace, by_cell: EditsByCell, output: Output, record: Record
 ) -> dict[str, str]:
     """Return the digest of each part of the work but the cells: what was asked for, what was fitted, and to what it is applied."""
     asked = record.to_uns()
     # nothing tells one function of the caller's own from another
     maps = record.content.get("fitted", {}).get("digest") or record.config.get("digest") or str(uuid4())
-    known = {name: getattr(fitted, name) for name in ("observed_change", "observed_error", "held_out_error")}
-    known["wrong_direction"] = fitted.wrong_direction
-    words = [fitted.summary, *(alarm.text for alarm in fitted.alarms)]
+    kinds = ("observed_change", "observed_error", "held_out_error", "wrong_direction")
+    known = {f"{name}/{kind}": getattr(fitted, kind) for name, fitted in by_cell.edits.items() for kind in kinds}
+    words = [[name, fitted.summary, *(alarm.text for alarm in fitted.alarms)] for name, fitted in by_cell.edits.items()]
     where = [output.key, output.strengths, output.bounds, output.order, space.layer, str(space.cells.dtype)]
     parts = {
-        "what was asked for": json.dumps([asked["config"], where, _rows_per_block(fitted)]),
+        "what was asked for": json.dumps([asked["config"], where, _rows_per_block(by_cell)]),
         "the fitted edit": digest(json.dumps([maps, words]), known),
         "the trained space": json.dumps(space.ids),
-        "the query": digest_cells(is_query),
+        "the query": digest_cells(by_cell.numbers),
         "the names of the features": json.dumps(list(map(str, adata.var_names))),
         "var": _digest_table(adata.var),
         "the names of the cells": _digest_names(adata.obs_names),
@@ -298,8 +305,10 @@ def _digest_table(table: pd.DataFrame) -> str:
     return sha.hexdigest()
 
 
-def _read_summary(stored: dict[str, Any] | None) -> EditSummary:
-    """Return what was done to the cells of the blocks that are written."""
-    assert stored is not None  # a query has cells
-    values: dict[str, Any] = {name: np.array(x) if isinstance(x, list) else x for name, x in stored.items()}
-    return EditSummary(**values)
+def _read_summaries(stored: dict[str, Any]) -> dict[str, EditSummary]:
+    """Return what each edit did to the cells of the blocks that are written."""
+    summaries = {}
+    for edit, own in stored.items():
+        values: dict[str, Any] = {name: np.array(x) if isinstance(x, list) else x for name, x in own.items()}
+        summaries[edit] = EditSummary(**values)
+    return summaries

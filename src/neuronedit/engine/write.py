@@ -1,10 +1,9 @@
-"""Write an edit into AnnData or into a store: the edited cells, and the record of what was done."""
+"""Write edits into AnnData or into a store: the edited cells, and the record of what was done."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import torch
 from anndata import AnnData
 
 from .._data.output import Output
@@ -13,12 +12,14 @@ from .._data.space import TrainedSpace
 from .._data.undo import writing
 from .._progress import tell
 from .alarms import Alarm, tabulate_alarms
-from .apply import EditedLayers, apply_edit, encode_others
+from .apply import EditedLayers, EditsByCell
 from .fit import FittedEdit
 from .report import EditSummary, feature_table, find_alarms, write_verdict
 from .store import EditStore
 
 logger = logging.getLogger(__name__)
+
+Report = Callable[[Mapping[str, EditSummary], np.ndarray], None]  # completes the record, given summaries and distances
 
 
 def write_edit(
@@ -36,42 +37,45 @@ def write_edit(
 
     ``alarms`` are those that are known before.
     """
-    is_query = np.zeros(adata.n_obs, dtype=bool)
-    is_query[query] = True
+
+    def report(summaries: Mapping[str, EditSummary], distances: np.ndarray) -> None:
+        [summary] = summaries.values()
+        features = feature_table(space.features, fitted, summary).loc[space.names]
+        found = find_alarms(fitted, summary, alarms)
+        verdict = write_verdict(fitted.summary, features, summary, found)
+        tell(logger, verdict, is_alarm=bool(found))
+        record.content.update({"n_clipped": summary.n_clipped, "features": features, "verdict": verdict})
+        record.content["alarms"] = tabulate_alarms(found)
+
+    by_cell = EditsByCell.of({"edit": fitted}, {"edit": query}, space)
+    return write_edits(adata, space, by_cell, output, record, report, copy=copy)
+
+
+def write_edits(
+    adata: AnnData,
+    space: TrainedSpace,
+    by_cell: EditsByCell,
+    output: Output,
+    record: Record,
+    report: Report,
+    *,
+    copy: bool = False,
+) -> AnnData | None:
+    """Apply the edit of each cell, into memory or into a store, and write the cells and the record once it is complete."""
     record.content.update(output.to_uns())
 
     # into a store
     if output.write_to is not None:
-        with torch.no_grad(), EditStore.open(adata, space, fitted, is_query, output, record) as store:
-            summary = store.write(space, is_query, fitted)
-            _report(adata, space, fitted, summary, record, alarms)
+        with EditStore.open(adata, space, by_cell, output, record) as store:
+            report(store.write(space, by_cell), store.read_distances())
             store.finish(record)
         return None
 
     # into memory
-    with torch.no_grad():
-        edited = EditedLayers.of([space.cells.dense_copy() for _ in output.layers], fitted.n_neurons)
-        summary = apply_edit(fitted, space.cells, query, edited, space.device, output)
-        encode_others(space.space, space.cells, is_query, edited, space.device)
-    _report(adata, space, fitted, summary, record, alarms)
+    edited = EditedLayers.of([space.cells.dense_copy() for _ in output.layers], by_cell.n_neurons)
+    summaries = by_cell.apply(space.space, space.cells, edited, space.device, output)
+    report(summaries, edited.distance)
     with writing(adata, copy) as adata:
         edited.write(adata, output.key, output.layers, space.layer)
         record.write(adata)
     return adata if copy else None
-
-
-def _report(
-    adata: AnnData,
-    space: TrainedSpace,
-    fitted: FittedEdit,
-    summary: EditSummary,
-    record: Record,
-    alarms: Sequence[Alarm],
-) -> None:
-    """Say what was done, and keep it in the record."""
-    features = feature_table(space.features, fitted, summary).loc[space.names]
-    found = find_alarms(fitted, summary, alarms)
-    verdict = write_verdict(fitted.summary, features, summary, found)
-    tell(logger, verdict, is_alarm=bool(found))
-    record.content.update({"n_clipped": summary.n_clipped, "features": features, "verdict": verdict})
-    record.content["alarms"] = tabulate_alarms(found)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from anndata import AnnData
 
 from .. import _slots
@@ -18,12 +17,11 @@ from .._data.design import read_query
 from .._data.output import Output
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
-from .._data.undo import writing
 from .._progress import shows_progress
-from ..engine.apply import EditedLayers, apply_edit, encode_others
+from ..engine.apply import EditsByCell
 from ..engine.fit import FittedEdit, unpack_edits
-from ..engine.report import write_verdict
-from ..engine.write import write_edit
+from ..engine.report import EditSummary, write_verdict
+from ..engine.write import write_edit, write_edits
 from ..io import load_model
 from ._correct import batch_features, stack_features
 
@@ -80,7 +78,7 @@ def apply(
     key_added
         Name of the layer, and of the record in ``uns``.
     write_to
-        Write an edit into a zarr store, as in :func:`neuronedit.tl.edit`. Not for batch corrections.
+        Write into a new zarr store, as in :func:`neuronedit.tl.edit`.
     %(accelerator)s
     %(progress_bar)s
     %(copy)s
@@ -123,14 +121,7 @@ def apply(
     if not is_correction:
         record.content["n_cells"] = {"query": len(rows)}
         return write_edit(adata, space, edits["edit"], rows, output, record, copy=copy)
-    edited, content = _correct_batches(adata, space, edits, batches, output)
-
-    # write: of a batch correction, as `write_edit` does of an edit
-    record.content.update(content | output.to_uns())
-    with writing(adata, copy) as adata:
-        edited.write(adata, output.key, output.layers, space.layer)
-        record.write(adata)
-    return adata if copy else None
+    return _correct_batches(adata, space, edits, batches, output, record, copy=copy)
 
 
 def open_model(model: AnnData | str | PathLike[str]) -> tuple[AnnData, str]:
@@ -163,8 +154,8 @@ def _read_query_batches(
     adata: AnnData, groupby: Any, rows: np.ndarray, record: Record, output: Output
 ) -> dict[str, np.ndarray]:
     """Return the rows of each batch in the query, once the correction knows all of these batches."""
-    if output.write_to is not None or len(output.strengths) > 1:
-        raise ValueError("write_to and several strengths are for edits; a batch correction is written into a layer.")
+    if len(output.strengths) > 1:
+        raise ValueError("several strengths are for edits; a batch correction has one.")
     labels = get_labels(adata, groupby).astype(str).to_numpy()[rows]
     status = record.content["batches"]["status"]
     corrected = status.index[status != BatchStatus.LEFT_ALONE]
@@ -177,23 +168,23 @@ def _read_query_batches(
 
 
 def _correct_batches(
-    adata: AnnData, space: TrainedSpace, edits: dict[str, FittedEdit], batches: dict[str, np.ndarray], output: Output
-) -> tuple[EditedLayers, dict[str, Any]]:
-    """Correct the cells of each batch as it was corrected then, those of the reference stay; return them and the report."""
-    tables, sentences = [], []
-    is_edited = np.zeros(adata.n_obs, dtype=bool)
-    with torch.no_grad():
-        edited = EditedLayers.of([space.cells.dense_copy()], space.n_neurons)
-        for batch, rows in batches.items():
-            if batch not in edits:
+    adata: AnnData, space: TrainedSpace, edits: dict[str, FittedEdit], batches: dict[str, np.ndarray],
+    output: Output, record: Record, *, copy: bool,
+) -> AnnData | None:  # fmt: skip
+    """Correct the cells of each batch as it was corrected then; those of the reference stay."""
+
+    def report(summaries: Mapping[str, EditSummary], distances: np.ndarray) -> None:
+        tables, sentences = [], []
+        for batch in batches:
+            if batch not in summaries:
                 sentences.append(f"{batch}: the reference, which stays as it is.")
                 continue
-            summary = apply_edit(edits[batch], space.cells, rows, edited, space.device, output)
-            is_edited[rows] = True
-            tables.append(batch_features(edits[batch], summary, space.features, batch))
-            verdict = write_verdict(edits[batch].summary, tables[-1].set_index("feature"), summary)
+            tables.append(batch_features(edits[batch], summaries[batch], space.features, batch))
+            verdict = write_verdict(edits[batch].summary, tables[-1].set_index("feature"), summaries[batch])
             sentences.append(f"{batch}: {verdict}")
-        encode_others(space.space, space.cells, is_edited, edited, space.device)
-    verdict = " ".join(sentences)
-    logger.info("%s", verdict)
-    return edited, {"features": stack_features(tables, space.names), "verdict": verdict}
+        verdict = " ".join(sentences)
+        logger.info("%s", verdict)
+        record.content.update({"features": stack_features(tables, space.names), "verdict": verdict})
+
+    by_cell = EditsByCell.of({batch: edits[batch] for batch in batches if batch in edits}, batches, space)
+    return write_edits(adata, space, by_cell, output, record, report, copy=copy)

@@ -11,21 +11,21 @@ import torch
 from anndata import AnnData
 
 from .. import _slots
-from .._check import Bounds, Seed
+from .._check import Bounds, FilePath, Seed
 from .._data.batches import MEAN_OF_BATCHES, BatchCorrection, BatchStatus, read_batches
 from .._data.check import Selector, get_labels, open_adata
 from .._data.output import Output
-from .._data.reader import CellReader
+from .._data.reader import CellReader, ReadsCells
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
-from .._data.undo import writing
 from .._progress import Bar, shows_progress, tell
 from .._subsample import subsample
 from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
-from ..engine.apply import EditedLayers, apply_edit, encode_others
+from ..engine.apply import EditedReader, EditsByCell
 from ..engine.controls import CheckedControls, aim_at, average_controls, check_controls
 from ..engine.fit import Edit, FittedEdit, pack_edits
 from ..engine.report import MAX_SHARE_OUTSIDE, EditSummary, feature_table, write_verdict
+from ..engine.write import write_edits
 from ..metrics import energy_distance, gap_closed
 from ..metrics._coverage import Coverage, coverage
 from ._edit import EditName
@@ -60,6 +60,7 @@ def correct(
     layer: str | None = None,
     key: str | Sequence[str] = _slots.MODEL,
     key_added: str = _slots.CORRECTED,
+    write_to: FilePath | None = None,
     accelerator: str = "auto",
     rng: Seed = 0,
     progress_bar: bool | None = None,
@@ -115,6 +116,8 @@ def correct(
     %(reading)s
     key_added
         Name of the layer, and of the record in ``uns``.
+    write_to
+        Write into a new zarr store, which can be resumed, and leave ``adata`` as it is, as in :func:`neuronedit.tl.edit`.
     %(computing)s
     %(copy)s
 
@@ -167,8 +170,9 @@ def correct(
     method = Edit.of(edit, rng=rng, **edit_params)
     if method.paired_by is not None:
         raise TypeError("'paired_by' is not a parameter of ne.tl.correct: every batch has one control.")
-    space = find_space(adata, key, layer, accelerator, must_exist=method.neurons is not None)
-    output = Output.read(adata, space, key_added, strength, bounds, tool=Tool.CORRECT)
+    must_exist = method.neurons is not None or write_to is not None
+    space = find_space(adata, key, layer, accelerator, must_exist=must_exist)
+    output = Output.read(adata, space, key_added, strength, bounds, write_to, copy=copy, tool=Tool.CORRECT)
     asked: dict[str, Any] = {"control_key": control_key, "control": control, "reference": reference}
     asked |= {"bridge": bridge or {}, "held_out_controls": held_out_controls, "strata": strata}
     if sample_key is None and _slots.FCS in adata.uns and "file" in adata.obs:
@@ -181,40 +185,36 @@ def correct(
 
     how: dict[str, Any] = {"accelerator": accelerator, "rng": rng, "progress_bar": progress_bar, "copy": copy}
     with training_planned(adata, space, **how) as (adata, space):
-        # compute
+        # compute: fit the edit of each batch in turn
         with torch.no_grad():
-            edited = EditedLayers.of([space.cells.dense_copy()], space.n_neurons)
-            encode_others(space.space, space.cells, np.zeros(adata.n_obs, dtype=bool), edited, space.device)
-            corrected = CellReader(edited.layers[0], space.cells.order)
             checked = check_controls(space, corrections)
             bar = Bar("correcting", "fit")
             with bar.bar:
-                fitted, reports = _correct_all(
-                    corrections, checked, method, space, edited, output, samples, reference, bar
-                )
-        scores = _score_held_out(space.cells, corrected, corrections, held_out)
-
-        # report
-        tables = _make_tables(reports, space.names)
-        alarms = [*check_scale(space.scale.find_ruling(space.features)), *checked.alarms]
-        alarms = sort_alarms([*alarms, *(alarm for report in reports for alarm in report.alarms)])
-        verdict = _summarize_batches(tables["batches"], tables["samples"], scores, alarms)
-        tell(logger, verdict, is_alarm=bool(alarms) or tables["samples"]["flagged"].any())
+                corrections, fitted = _fit_all(corrections, checked, method, space, output, reference, bar)
+        by_batch = {one.batch: fitted[one.like] for one in corrections if one.like in fitted}
+        by_cell = EditsByCell.of(by_batch, {one.batch: one.cells for one in corrections}, space)
 
         # write
         config = {"batch_key": batch_key, **asked, "sample_key": sample_key, "edit": method.name, "strength": strength}
         config |= {"edit_params": method.params, "bounds": bounds, "layer": space.layer, "key": space.keys, "rng": rng}
-        by_batch = {one.batch: fitted[one.like] for one in corrections if one.like in fitted}
-        content = (
-            {**tables, "verdict": verdict, "alarms": tabulate_alarms(alarms)}
-            | output.to_uns()
-            | pack_edits(by_batch, space, strength)
-        )
-        content |= {"held_out": scores} if held_out.any() else {}
-        with writing(adata, copy) as adata:
-            edited.write(adata, key_added, output.layers, space.layer)
-            Record(key_added, Tool.CORRECT, config, content).write(adata)
-        return adata if copy else None
+        record = Record(key_added, Tool.CORRECT, config, pack_edits(by_batch, space, strength))
+
+        def report(summaries: Mapping[str, EditSummary], distances: np.ndarray) -> None:
+            reports = [
+                _report_batch(one, by_batch.get(one.batch), summaries.get(one.batch), space, distances, samples)
+                for one in corrections
+            ]
+            corrected = EditedReader(space.cells, by_cell, output)
+            scores = _score_held_out(space.cells, corrected, corrections, held_out, space.device)
+            tables = _make_tables(reports, space.names)
+            alarms = [*check_scale(space.scale.find_ruling(space.features)), *checked.alarms]
+            alarms = sort_alarms([*alarms, *(alarm for report in reports for alarm in report.alarms)])
+            verdict = _summarize_batches(tables["batches"], tables["samples"], scores, alarms)
+            tell(logger, verdict, is_alarm=bool(alarms) or tables["samples"]["flagged"].any())
+            record.content.update({**tables, "verdict": verdict, "alarms": tabulate_alarms(alarms)})
+            record.content.update({"held_out": scores} if held_out.any() else {})
+
+        return write_edits(adata, space, by_cell, output, record, report, copy=copy)
 
 
 @dataclass(frozen=True)
@@ -228,11 +228,11 @@ class BatchReport:
     alarms: Sequence[Alarm] = ()
 
 
-def _correct_all(
+def _fit_all(
     corrections: Sequence[BatchCorrection], checked: CheckedControls, method: Edit, space: TrainedSpace,
-    edited: EditedLayers, output: Output, samples: np.ndarray, reference: Any, bar: Bar,
-) -> tuple[dict[str, FittedEdit], list[BatchReport]]:  # fmt: skip
-    """Fit and apply the edit of each batch in turn; return the edits, and what was done to each batch."""
+    output: Output, reference: Any, bar: Bar,
+) -> tuple[list[BatchCorrection], dict[str, FittedEdit]]:  # fmt: skip
+    """Fit the edit of each batch in turn; return what is done to each, and the edits."""
     # the mean of the batches, where that is the goal
     usable = {one.batch: one.design for one in corrections if one.batch not in checked.unusable}
     n_fitted = sum(one.is_fitted for one in corrections if one.batch in usable)
@@ -242,32 +242,32 @@ def _correct_all(
     if reference is None and controls:
         mean, goal = average_controls(method, space, controls, checked.cells, bar.update)
     # each batch
+    reason = "its control is unlike its samples"
+    corrections = [one if one.batch in usable else one.left_alone(reason) for one in corrections]
     fitted: dict[str, FittedEdit] = {}
-    reports = []
     for one in corrections:
-        if one.batch not in usable:
-            one = one.left_alone("its control is unlike its samples")
-        elif one.is_fitted:
-            targets = mean if one.is_first else CellReader(edited.layers[0], space.cells.order)
-            names = f"the control of {one.batch}", f"that of {reference or MEAN_OF_BATCHES}"
-            own = method.fit(
-                space, aim_at(one, goal), cells=checked.cells, targets=targets, names=names, batch=one.batch
-            )
-            fitted[one.batch] = checked.protect(own, space, one.batch)
-            bar.update()
-        reports.append(_correct_batch(one, fitted.get(one.like), space, edited, output, samples))
-    return fitted, reports
+        if not one.is_fitted:
+            continue
+        targets: ReadsCells | None = mean
+        if not one.is_first:  # the batches with controls, corrected
+            known = {other.batch: other.cells for other in corrections if other.batch in fitted}
+            targets = EditedReader(space.cells, EditsByCell.of(fitted, known, space), output)
+        names = f"the control of {one.batch}", f"that of {reference or MEAN_OF_BATCHES}"
+        own = method.fit(space, aim_at(one, goal), cells=checked.cells, targets=targets, names=names, batch=one.batch)
+        fitted[one.batch] = checked.protect(own.without_cells(), space, one.batch)
+        bar.update()
+    return corrections, fitted
 
 
-def _correct_batch(
+def _report_batch(
     correction: BatchCorrection,
     fitted: FittedEdit | None,
+    summary: EditSummary | None,
     space: TrainedSpace,
-    edited: EditedLayers,
-    output: Output,
+    distances: np.ndarray,
     samples: np.ndarray,
 ) -> BatchReport:
-    """Correct all cells of one batch, and say what was done."""
+    """Say what was done to the cells of one batch."""
     source, query = correction.design.source, correction.design.query
     row: dict[str, Any] = UNKNOWN | {"status": str(correction.status), "how": correction.how}
     row |= {"n_controls": len(source), "n_samples": len(query)}
@@ -275,8 +275,7 @@ def _correct_batch(
     alarms: list[Alarm] = []
     if correction.status is BatchStatus.LEFT_ALONE:
         alarms.append(Alarm(AlarmKind.LEFT_ALONE, f"{correction.batch} was {correction.how}.", correction.batch))
-    if fitted is not None:
-        summary = apply_edit(fitted, space.cells, correction.cells, edited, space.device, output)
+    if fitted is not None and summary is not None:
         features = batch_features(fitted, summary, space.features, correction.batch).assign(outside_control=np.nan)
         alarms += fitted.alarms if correction.is_fitted else []
         verdict = write_verdict(fitted.summary, features.set_index("feature"), summary, alarms)
@@ -287,7 +286,7 @@ def _correct_batch(
         control_cells, query_cells = (cells.cpu().numpy() for cells in space.read_cells(source, query))
         found = coverage(control_cells, samples[source], query_cells, samples[query], space.features)
         features = features.assign(outside_control=found.beyond)
-        outside = ~(edited.distance[query] <= 1)  # NaN is outside
+        outside = ~(distances[query] <= 1)  # NaN is outside
         by_sample = _describe_samples(found, pd.Series(outside, index=samples[query])).assign(batch=correction.batch)
         row |= {"outside": outside.mean(), "flagged": by_sample["flagged"].sum()}
         if outside.mean() > MAX_SHARE_OUTSIDE:
@@ -324,7 +323,11 @@ def _describe_samples(found: Coverage, outside: pd.Series) -> pd.DataFrame:
 
 
 def _score_held_out(
-    cells: CellReader, corrected: CellReader, corrections: Sequence[BatchCorrection], held_out: np.ndarray
+    cells: CellReader,
+    corrected: EditedReader,
+    corrections: Sequence[BatchCorrection],
+    held_out: np.ndarray,
+    device: torch.device,
 ) -> pd.DataFrame:
     """Score held-out controls: how far those of each batch come to those of the reference, or of all other batches."""
     rows = {}
@@ -335,7 +338,9 @@ def _score_held_out(
         own, theirs = one.cells[held_out[one.cells]], their_rows[held_out[their_rows]]
         if one.status is BatchStatus.REFERENCE or min(len(own), len(theirs)) < 2:
             continue
-        before, after, truth = cells[own].numpy(), corrected[own].numpy(), corrected[theirs].numpy()
+        before = cells[own].numpy()
+        with torch.no_grad():
+            after, truth = (x.cpu().numpy() for x in corrected.read([own, theirs], device))
         row = {"n_cells": len(own), "before": energy_distance(before, truth), "after": energy_distance(after, truth)}
         few = [x[subsample(len(x), MAX_CELLS_TO_SCORE)] for x in (before, truth, after)]
         rows[one.batch] = row | {"closed": gap_closed(energy_distance, *few, n_splits=20)}
