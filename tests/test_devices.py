@@ -100,7 +100,10 @@ def find_place():
     frame = sys._getframe(2)
     while frame is not None and not frame.f_code.co_filename.startswith(SRC):
         frame = frame.f_back
-    return "elsewhere" if frame is None else f"{frame.f_code.co_filename.removeprefix(SRC)}:{frame.f_code.co_name}"
+    if frame is None:
+        return "elsewhere"
+    name = frame.f_code.co_qualname.split(".<locals>")[0]  # of a lambda or a comprehension: the function it is in
+    return f"{frame.f_code.co_filename.removeprefix(SRC)}:{name}"
 
 
 class Pretending(TorchDispatchMode):
@@ -108,11 +111,15 @@ class Pretending(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self._mode_key = torch._C._TorchDispatchModeKey.FAKE  # or else torch looks for CUDA when it is given such a device
+        self._mode_key = (
+            torch._C._TorchDispatchModeKey.FAKE
+        )  # or else torch looks for CUDA when it is given such a device
         self.notes = []  # (what, where)
 
     def __enter__(self):
-        torch.__future__.set_overwrite_module_params_on_conversion(True)  # or else module.to() keeps the class of weights
+        torch.__future__.set_overwrite_module_params_on_conversion(
+            True
+        )  # or else module.to() keeps the class of weights
         return super().__enter__()
 
     def __exit__(self, *args):
@@ -164,9 +171,7 @@ class Pretending(TorchDispatchMode):
             self.notes.append(("step", find_place()))
         elif packet in WAITS and there or any(isinstance(x, OnAccelerator) for x in masks):
             self.notes.append(("wait", find_place()))
-        elif packet is aten._to_copy and there and not is_there:
-            self.notes.append(("copy", find_place()))
-        elif packet is aten.copy_ and there and not isinstance(args[0], OnAccelerator):
+        elif there and (packet is aten._to_copy and not is_there or packet is aten.copy_ and args[0] is not there[0]):
             self.notes.append(("copy", find_place()))
 
 
@@ -221,7 +226,13 @@ def test_checker_lets_through_what_torch_does():
     x, rows, mask = torch.rand(4, 3), np.array([2, 0]), torch.tensor([True, False, True, True])
     with pretending() as notes:
         there = put(x.clone())
-        results = [there * torch.tensor(2.0), torch.where(there > 0.5, there, 1.0), there[rows], there[mask], there[:, [0]]]
+        results = [
+            there * torch.tensor(2.0),
+            torch.where(there > 0.5, there, 1.0),
+            there[rows],
+            there[mask],
+            there[:, [0]],
+        ]
         results += [torch.zeros_like(there).copy_(x), x.to(there), x.to(there.device), there.new_ones(2), there.T]
         there[torch.from_numpy(rows)] = 5.0
     wanted = [x * 2, torch.where(x > 0.5, x, 1.0), x[rows], x[mask], x[:, [0]], x, x, x, torch.ones(2), x.T.clone()]
@@ -381,9 +392,9 @@ def test_a_space_that_copies_is_found():
 
 # edits
 
-FEW = ("copy", "spaces/_pca.py:of")  # components of fewer cells than features, likewise
+FEW = ("copy", "spaces/_pca.py:PCA.of")  # components of fewer cells than features, likewise
 MATCHED = ("copy", "edits/_transport.py:transport")  # scipy finds the assignment
-NEARNESS = ("wait", "edits/_pairing.py:fit_each")  # how far each donor is from the query
+NEARNESS = ("wait", "edits/_pairing.py:by_pairing")  # how far each donor is from the query
 USUAL = ("wait", "edits/_support.py:distance")  # the distances that are usual
 
 FITTING = {"gaussian_ot": {READ, FEW}, "transport": {MATCHED}}
@@ -409,7 +420,10 @@ def fit_row(edit, axes, source, target, query):
 
 
 BY_ROW = {
-    f"{edit}, {axes}": (partial(fit_row, edit, axes), FITTING.get(edit, set()) | ({READ, FEW} if axes == "principal" else set()))
+    f"{edit}, {axes}": (
+        partial(fit_row, edit, axes),
+        FITTING.get(edit, set()) | ({READ, FEW} if axes == "principal" else set()),
+    )
     for edit in EDITS
     for axes in AXES
 }
@@ -531,12 +545,147 @@ def test_percentiles_by_sorting_are_the_same(columns, n_bins, monkeypatch):
 
 # ensemble
 
-SAME_CELLS = ("wait", "edits/_neighbors.py:finds_as")  # edits of the same cells look for neighbours once
-ENSEMBLE = {
-    READ, MATCHED, SAME_CELLS,
+SAME_CELLS = ("wait", "edits/_neighbors.py:Nearest.finds_as")  # edits of the same cells look for neighbours once
+FOLDS = {
+    MATCHED,
+    SAME_CELLS,
+    ("wait", "ensemble/_cross_validate.py:predict_folds"),  # rows by mask
     ("copy", "ensemble/_cross_validate.py:predict_folds"),  # folds are stacked on the CPU
-    ("wait", "ensemble/_cross_validate.py:<listcomp>"),  # by mask, and how novel folds are
-    ("wait", "ensemble/_folds.py:measure_novelty"),
     ("copy", "ensemble/_folds.py:find_resembling"),
-}  # fmt: skip
-MATCHING = {("copy", "ensemble/_matching.py:<lambda>")}  # mixtures are fitted in numpy
+    ("wait", "ensemble/_folds.py:measure_novelty"),
+}
+MIXTURES = {("copy", "ensemble/_matching.py:_standardize")}  # of populations are fitted in numpy
+ENSEMBLES = {
+    "strata": ((300, 280, 60), True, {}, FOLDS),
+    "matched populations": ((300, 280, 60), False, {"composition": "different"}, FOLDS | MIXTURES),
+    "too few cells": ((60, 50, 20), False, {}, set()),
+}
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_an_ensemble_stays_there(name):
+    sizes, has_strata, how, allowed = ENSEMBLES[name]
+    source, target, query = cells = [population(n, 12, seed=i, location=i) for i, n in enumerate(sizes)]
+    strata = (np.arange(len(source)) % 3, np.arange(len(target)) % 3) if has_strata else None
+    space = train_space("autoencoder")
+    with pretending() as notes:
+        there = ne.ensemble.cross_validate(deepcopy(space).to(ACCELERATOR), *map(put, cells), strata, **how)
+        assert set(notes) - {ARGUMENTS, READ} == allowed
+        notes.clear()
+        move = there.fit(there.populations)
+        assert set(notes) <= {ARGUMENTS, READ, MATCHED}
+        notes.clear()
+        moved = move(put(query))
+        assert set(notes) <= {SAME_CELLS}
+        notes.clear()
+        again = move(put(query))
+    assert notes == [] and torch.equal(see(again), see(moved))
+    here = ne.ensemble.cross_validate(space, *cells, strata, **how)
+    np.testing.assert_allclose(there.weights, here.weights, atol=0.01)
+    assert_same(moved, here.fit(here.populations)(query), rtol=0.01, atol=0.02)
+
+
+# AnnData
+
+POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+EFFECTS = {"control": "basal", "effects": ["A", "B"]}
+TRAIN = {"autoencoder": {"widths": (16, 4), "max_epochs": 2}, "conv": {"widths": (4, 8), "max_epochs": 1}}
+HOW = {
+    "percentile": {"edit": "percentile"},
+    "principal axes": {"edit": "gaussian_ot", "axes": "principal"},
+    "a few neurons": {"edit": "local", "neurons": [3, 0]},
+    "two spaces": {"edit": "shift", "key": ["neuronedit", "other"]},
+    "pairing": {"edit": "percentile", "paired_by": "donor", "strata": "cell_type"},
+    "paper, two strengths": {"edit": "paper", "strength": [0.5, 1.0]},
+    "a function": {"edit": lambda source, target: lambda z: z + (target.mean(0) - source.mean(0))},
+    "ensemble": {"edit": "auto", "strata": "cell_type"},
+}
+
+
+@pytest.fixture
+def switch(monkeypatch):
+    """Return what makes all tools take the accelerator, for one call, and the CPU for the next."""
+
+    def compute(tool, *args, **kwargs):
+        with monkeypatch.context() as patch, pretending() as notes:
+            for module in ("neuronedit._data.space", "neuronedit.tl._train", "neuronedit.tl._compare"):
+                patch.setattr(f"{module}.find_device", lambda accelerator: ACCELERATOR)
+            result = tool(*args, **kwargs)
+        assert notes  # something was computed there, and came back
+        return result, tool(*args, **kwargs)
+
+    return compute
+
+
+@cache
+def make_batches():
+    adata = ne.datasets.simulate_batches(n_cells=150)
+    adata.obs["donor"] = np.tile(["a", "b"], adata.n_obs // 2)
+    ne.tl.train(adata, **TRAIN["autoencoder"])
+    ne.tl.train(adata, space="pca", n_components=5, key_added="other")
+    return adata
+
+
+@cache
+def make_combination():
+    adata = ne.datasets.simulate_combination(n_cells=150, interaction=2.0)
+    ne.tl.train(adata, **TRAIN["autoencoder"])
+    return adata
+
+
+def assert_close(there, here, **keys):
+    for slot, names in keys.items():
+        for name in names:
+            x, want = getattr(there, slot)[name], getattr(here, slot)[name]
+            np.testing.assert_allclose(x, want, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_train_and_embed_agree(switch, space):
+    adata = ne.datasets.simulate_images(n_images=40) if space == "conv" else ne.datasets.simulate_batches(n_cells=60)
+    there, here = switch(ne.tl.train, adata, space=space, copy=True, **TRAIN.get(space, {}))
+    assert_close(there, here, obsm=["X_neurons"])
+    there, again = switch(ne.tl.embed, adata, here, copy=True)
+    assert_close(there, again, obsm=["X_neurons"])
+
+
+@pytest.mark.parametrize("name", HOW)
+def test_edit_and_apply_agree(switch, name):
+    adata, names = make_batches(), {"layers": ["edited"], "obs": ["edited_support", "edited_distance"]}
+    there, here = switch(ne.tl.edit, adata, "group", **POPULATIONS, **HOW[name], key_added="edited", copy=True)
+    names["layers"] = [layer for layer in here.layers if layer.startswith("edited")]
+    assert_close(there, here, obsm=["X_neurons_edited"], **names)
+    if not callable(HOW[name]["edit"]):
+        new = make_batches()[::2].copy()
+        there, here = switch(ne.tl.apply, new, here, "group", query="sample_1", copy=True)
+        assert_close(there, here, obsm=["X_neurons_edited"], **(names | {"layers": ["edited"]}))
+
+
+@pytest.mark.parametrize("edit", ["percentile", "auto"])
+def test_correct_agrees(switch, edit):
+    how = {"control_key": "role", "reference": "batch_2", "edit": edit, "copy": True}
+    assert_close(*switch(ne.tl.correct, make_batches(), "batch", **how), layers=["corrected"])
+
+
+def test_combine_and_synergy_agree(switch):
+    adata = make_combination()
+    there, here = switch(ne.tl.combine, adata, "condition", **EFFECTS, edit="percentile")
+    np.testing.assert_allclose(there.X, here.X, rtol=1e-3, atol=1e-2)
+    how = {"measured": "A+B", "edit": "percentile", "n_bootstrap": 3, "copy": True}
+    there, here = switch(ne.tl.synergy, adata, "condition", **EFFECTS, **how)
+    features = [x.uns["synergy"]["features"].select_dtypes(float) for x in (there, here)]
+    np.testing.assert_allclose(*features, rtol=1e-2, atol=1e-2)
+
+
+def test_bootstrap_and_rank_neurons_agree(switch):
+    edited = ne.tl.edit(make_batches(), "group", **POPULATIONS, edit="percentile", copy=True)
+    assert_close(*switch(ne.tl.bootstrap, edited, n_bootstrap=3, copy=True), layers=["edited_sd"])
+    there, here = switch(ne.tl.rank_neurons, edited)
+    assert (there["neuron"] == here["neuron"]).all()
+    np.testing.assert_allclose(there["effect"], here["effect"], rtol=1e-2, atol=1e-2)
+
+
+def test_compare_agrees(switch):
+    methods = ["mean_shift", "quantile", "gaussian_ot", "combat", "limma", "mnn", "cca", "pca_edit"]
+    tables = switch(ne.tl.compare, make_batches(), "group", **POPULATIONS, methods=methods, n_bootstrap=2)
+    np.testing.assert_allclose(*(table["value"] for table in tables), rtol=1e-2, atol=1e-2)

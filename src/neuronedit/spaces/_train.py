@@ -178,9 +178,8 @@ def train(
                     optimizer.step()
                     step += 1
                     forecast.update(step / n_steps)
-                # in one: to ask an accelerator is to wait
-                total_value, first_value = torch.stack([_average_over_ranks(total, n_ranks), first]).tolist()
-                losses = {"loss": total_value / len(kept)}
+                sums = torch.stack([_average_over_ranks(total, n_ranks), first]).tolist()  # both in one wait
+                losses = {"loss": sums[0] / len(kept)}
                 history["train_loss"].append(losses["loss"])
                 if n_held_out:
                     losses["validation"] = _mean_loss(loss, cells, held_out, training)
@@ -188,7 +187,7 @@ def train(
                     if losses["validation"] < best:
                         best, best_epoch = losses["validation"], epoch
                         best_weights = deepcopy(module.state_dict()) if training.early_stopping else None
-                _check_losses(losses, epoch, first_value, training)
+                _check_losses(losses, epoch, sums[1], training)
                 bar.update()
                 bar.set_postfix({name: f"{value:.3g}" for name, value in losses.items()})
                 if training.early_stopping and epoch - best_epoch >= training.early_stopping:
