@@ -526,6 +526,7 @@ COLUMNS = {
     "large": torch.randn(200, 3) * 1e30,
     "float64": torch.randn(123, 4, dtype=torch.float64),
     "not contiguous": torch.randn(5, 90).T,
+    "rounded beyond the next": torch.cat([torch.full((29, 2), -1e8), 5 + torch.rand(30, 2)]),
 }
 
 
