@@ -25,6 +25,7 @@ from neuronedit.spaces import SPACES, Training
 
 SRC = str(Path(ne.__file__).parent) + "/"
 ACCELERATOR = torch.device("cuda:0")  # what such a tensor tells Python
+APPLE = torch.device("mps:0")  # or this, where there is no float64
 NATIVE = torch.device("meta:0")  # and torch's C++, which takes it as it is where there is no accelerator
 
 aten = torch.ops.aten
@@ -45,8 +46,8 @@ class OnAccelerator(Tensor):
     """A tensor on the CPU that says it is on an accelerator."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl
-    device = property(lambda self: ACCELERATOR)
-    is_cuda = property(lambda self: True)
+    where = ACCELERATOR
+    device = property(lambda self: OnAccelerator.where)
     is_meta = property(lambda self: False)
 
     @classmethod
@@ -109,20 +110,21 @@ def find_place():
 class Pretending(TorchDispatchMode):
     """Computes with tensors that pretend, and notes what waits for the accelerator or copies from it, and every step of Adam."""
 
-    def __init__(self):
+    def __init__(self, device=ACCELERATOR):
         super().__init__()
-        self._mode_key = (
-            torch._C._TorchDispatchModeKey.FAKE
-        )  # or else torch looks for CUDA when it is given such a device
+        self.device = device
+        # or else torch looks for CUDA when it is given such a device
+        self._mode_key = torch._C._TorchDispatchModeKey.FAKE
         self.notes = []  # (what, where)
 
     def __enter__(self):
-        torch.__future__.set_overwrite_module_params_on_conversion(
-            True
-        )  # or else module.to() keeps the class of weights
+        OnAccelerator.where = self.device
+        # or else module.to() keeps the class of weights
+        torch.__future__.set_overwrite_module_params_on_conversion(True)
         return super().__enter__()
 
     def __exit__(self, *args):
+        OnAccelerator.where = ACCELERATOR
         torch.__future__.set_overwrite_module_params_on_conversion(False)
         return super().__exit__(*args)
 
@@ -134,7 +136,7 @@ class Pretending(TorchDispatchMode):
         there = [x for x in tensors if isinstance(x, OnAccelerator)]
         here = [x for x in tensors if not isinstance(x, OnAccelerator)]
         device = kwargs.get("device")
-        is_there = bool(there) if device is None else torch.device(device) in (ACCELERATOR, NATIVE)
+        is_there = bool(there) if device is None else torch.device(device) in (self.device, NATIVE)
         if is_there and device is not None:
             kwargs = kwargs | {"device": torch.device("cpu")}
             if kwargs.get("generator") is not None:
@@ -148,7 +150,11 @@ class Pretending(TorchDispatchMode):
         out = func(*unwrapped[0], **unwrapped[1])
 
         def wrap(x):
-            return given[id(x)] if id(x) in given else put(x) if is_there else x
+            if id(x) in given or not is_there:
+                return given.get(id(x), x)
+            if self.device == APPLE and x.dtype == torch.float64:
+                raise TypeError(f"{func} in {find_place()}: float64, which MPS has not")
+            return put(x)
 
         return tree_map(lambda x: wrap(x) if isinstance(x, Tensor) else x, out)
 
@@ -176,9 +182,9 @@ class Pretending(TorchDispatchMode):
 
 
 @contextmanager
-def pretending():
+def pretending(device=ACCELERATOR):
     """Yield the notes of what is computed inside."""
-    with Pretending() as mode:
+    with Pretending(device) as mode:
         yield mode.notes
 
 
@@ -448,12 +454,12 @@ FITS = BY_ROW | WITH_STRATA | MEASURES
 SIZES = [(300, 260, 70, 6), (26, 23, 7, 60)]  # cells of source, target and query, and features: more, or fewer
 
 
-def check_fit(fit, allowed):
+def check_fit(fit, allowed, device=ACCELERATOR):
     """Fit and edit there: results are as here, fitting copies what it may and nothing else, and editing copies nothing."""
     found = set()
     for *n_cells, d in SIZES:
         populations = [population(n, d, seed=i, location=i) for i, n in enumerate(n_cells)]
-        with pretending() as notes:
+        with pretending(device) as notes:
             source, target, query = map(put, populations)
             move = fit(source, target, query)
             found |= set(notes) - {ARGUMENTS}
@@ -467,6 +473,27 @@ def check_fit(fit, allowed):
 @pytest.mark.parametrize("name", FITS)
 def test_an_edit_stays_there(name):
     check_fit(*FITS[name])
+
+
+TIES = ("copy", "edits/_percentile.py:average_ties")
+
+
+@pytest.mark.parametrize("name", [*BY_ROW, *MEASURES])
+def test_an_edit_needs_no_float64_there(name):
+    fit, allowed = FITS[name]
+    check_fit(fit, allowed | ({TIES} if name.split(",")[0] in ("percentile", "local") else set()), APPLE)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_training_needs_no_float64_there(name):
+    with pretending(APPLE):
+        space = SPACES[name].fit(CELLS[name], Training(max_epochs=1, device=APPLE), **SETTINGS[name])
+        assert space.encode(put(CELLS[name])).device == APPLE
+
+
+def test_float64_there_is_found():
+    with pretending(APPLE), pytest.raises(TypeError, match="float64"):
+        put(torch.rand(3)).double()
 
 
 def fit_leaking(source, target, query):

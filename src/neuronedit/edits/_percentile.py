@@ -61,13 +61,19 @@ def percentile(source: CellTensor, target: CellTensor, /, *, n_bins: Count = 100
     """
     knots = exact_percentiles(source, n_bins)  # (n_neurons, n_bins + 1)
     shifts = exact_percentiles(target, n_bins) - knots
-    # equal percentiles: the mean of their shifts, in float64 as sums are subtracted
+    return Percentiles(knots, average_ties(knots, shifts))
+
+
+def average_ties(knots: Tensor, shifts: Tensor) -> Tensor:
+    """Return the shifts, those of equal percentiles replaced by their mean; both are ``(n_neurons, n_bins + 1)``."""
+    device = knots.device
+    if device.type == "mps":  # it has no float64
+        knots, shifts = knots.cpu(), shifts.cpu()
     first = torch.searchsorted(knots, knots)
     last = torch.searchsorted(knots, knots, right=True) - 1
-    sums = pad(shifts.double().cumsum(1), (1, 0))  # (n_neurons, n_bins + 2)
+    sums = pad(shifts.double().cumsum(1), (1, 0))  # (n_neurons, n_bins + 2), in float64 as they are subtracted
     means = (sums.gather(1, last + 1) - sums.gather(1, first)) / (last + 1 - first)
-    shifts = torch.where(first == last, shifts, means.to(shifts.dtype))
-    return Percentiles(knots, shifts)
+    return torch.where(first == last, shifts, means.to(shifts.dtype)).to(device)
 
 
 def exact_percentiles(z: Tensor, n_bins: int) -> Tensor:
