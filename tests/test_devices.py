@@ -8,6 +8,7 @@ import sys
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from functools import cache, partial
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 import neuronedit as ne
+from neuronedit.baselines import BASELINES
 from neuronedit.edits import AXES, EDITS, MAPS, _percentile
 from neuronedit.edits._percentile import exact_percentiles, find_ranks, sort_percentiles
 from neuronedit.spaces import SPACES, Training
@@ -116,6 +118,7 @@ class Pretending(TorchDispatchMode):
         # or else torch looks for CUDA when it is given such a device
         self._mode_key = torch._C._TorchDispatchModeKey.FAKE
         self.notes = []  # (what, where)
+        self.uploads = []  # (number of the step, where)
 
     def __enter__(self):
         OnAccelerator.where = self.device
@@ -170,12 +173,16 @@ class Pretending(TorchDispatchMode):
             raise MixtureError(f"{func} in {find_place()}: operands are on the CPU and on the accelerator")
 
     def note(self, func, args, there, is_there):
-        """Note what waits or copies, and steps."""
+        """Note what waits, copies or steps, and what is copied to the accelerator."""
         packet = func.overloadpacket
-        masks = [x for x in args[1] if x is not None and x.dtype == torch.bool] if packet in INDEXING else []
+        indices = [x for x in args[1] if x is not None] if packet in INDEXING and is_there else []
+        is_new = packet is aten._to_copy and is_there and not there
+        if is_new or any(not isinstance(x, OnAccelerator) for x in indices):
+            self.uploads.append((sum(what == "step" for what, _ in self.notes), find_place()))
+        is_mask = any(isinstance(x, OnAccelerator) and x.dtype == torch.bool for x in indices)
         if packet in STEPS and there:
             self.notes.append(("step", find_place()))
-        elif packet in WAITS and there or any(isinstance(x, OnAccelerator) for x in masks):
+        elif packet in WAITS and there or is_mask:
             self.notes.append(("wait", find_place()))
         elif there and (packet is aten._to_copy and not is_there or packet is aten.copy_ and args[0] is not there[0]):
             self.notes.append(("copy", find_place()))
@@ -295,13 +302,17 @@ TRAININGS = {
 }
 
 
-def check_steps(notes, n_steps_in_epoch, end_of_epoch):
-    """Fail where something waited for the accelerator, or copied from it, between steps, but at the end of an epoch."""
+def check_steps(mode, n_steps_in_epoch, end_of_epoch):
+    """Fail where something waited for the accelerator, or copied from or to it, between steps, but at the end of an epoch."""
+    notes = mode.notes
     steps = [i for i, (what, _) in enumerate(notes) if what == "step"]
     assert len(steps) == 3 * n_steps_in_epoch
     assert set(notes[: steps[0]]) <= {ARGUMENTS, READ}
     for k, (before, after) in enumerate(pairwise(steps), start=1):
         assert notes[before + 1 : after] == (end_of_epoch if k % n_steps_in_epoch == 0 else [])
+    assert {
+        where for k, where in mode.uploads if k % n_steps_in_epoch
+    } == set()  # blocks of many batches are read before
 
 
 @pytest.mark.filterwarnings("ignore:CUDA is not available")  # bfloat16 needs a real one
@@ -312,14 +323,14 @@ def test_a_training_step_never_waits(name, training, place):
     given, end_of_epoch = TRAININGS[training]
     cells, settings = CELLS.get(name, CELLS["autoencoder"]), SETTINGS.get(name, {})
     how = partial(Training, max_epochs=3, batch_size=50, **given)
-    with pretending() as notes:
+    with Pretending() as mode:
         space = SPACES[name].fit(place(cells), how(device=ACCELERATOR), **settings)
     assert all(type(x) is OnAccelerator for x in [*space.parameters(), *space.buffers()])
     if name in SETTINGS:
         n_kept = len(cells) - round(len(cells) * how().validation_size)
-        check_steps(notes, -(-n_kept // 50), end_of_epoch)
+        check_steps(mode, -(-n_kept // 50), end_of_epoch)
     else:
-        assert set(notes) <= {ARGUMENTS, READ} and not space.history
+        assert set(mode.notes) <= {ARGUMENTS, READ} and not space.history
     same = SPACES[name].fit(cells, how(), **settings)
     for losses in ("train_loss", "validation_loss"):
         assert space.history.get(losses, []) == pytest.approx(same.history.get(losses, []), rel=1e-4)
@@ -335,6 +346,8 @@ FAULTY = {
     "cpu": lambda module, x: sum_of_squares(module, x.cpu().to(x.device)),
     "mask": lambda module, x: sum_of_squares(module, x) + module(x)[x > 0].sum(),
     "nonzero": lambda module, x: sum_of_squares(module, x) + len((x > 0).nonzero()),
+    "upload": lambda module, x: sum_of_squares(module, x * torch.ones(x.shape).to(x.device)),
+    "upload of rows": lambda module, x: sum_of_squares(module, x[torch.arange(len(x))]),
     "mixture": lambda module, x: sum_of_squares(module, x) + (x * torch.ones(x.shape)).mean(),
 }
 
@@ -343,7 +356,7 @@ FAULTY = {
 def test_a_step_that_waits_is_found(name):
     """The proof that the test above can fail: it does with each of these losses, and does not without."""
     loss, cells = FAULTY.get(name, sum_of_squares), population(200, 4)
-    with pretending() as notes:
+    with Pretending() as mode:
         module = torch.nn.Linear(4, 4).to(ACCELERATOR)
         how = Training(max_epochs=3, batch_size=50, device=ACCELERATOR)
         fails = pytest.raises(MixtureError) if name == "mixture" else nullcontext()
@@ -351,7 +364,7 @@ def test_a_step_that_waits_is_found(name):
             ne.spaces.train(module, partial(loss, module), cells, how)
     if name != "mixture":
         with pytest.raises(AssertionError) if name else nullcontext():
-            check_steps(notes, 4, END_OF_EPOCH)
+            check_steps(mode, 4, END_OF_EPOCH)
 
 
 # spaces
@@ -711,6 +724,21 @@ def test_bootstrap_and_rank_neurons_agree(switch):
     there, here = switch(ne.tl.rank_neurons, edited)
     assert (there["neuron"] == here["neuron"]).all()
     np.testing.assert_allclose(there["effect"], here["effect"], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_computes_there(name):
+    cells, how = [population(n, 8, seed=i, location=i) for i, n in enumerate((150, 140, 30))], {}
+    if "n_steps" in signature(BASELINES[name]).parameters:
+        how = {"n_steps": 4}
+    for device in (ACCELERATOR, APPLE):
+        with pretending(device):
+            source, target, query = map(put, cells)
+            try:
+                moved = BASELINES[name](source, target, **how)(query)
+            except ImportError as error:
+                pytest.skip(str(error))
+            assert type(moved) is OnAccelerator and moved.shape == query.shape and see(moved).isfinite().all()
 
 
 def test_compare_agrees(switch):
