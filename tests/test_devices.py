@@ -584,6 +584,13 @@ def test_percentiles_by_sorting_are_the_same(columns, n_bins, monkeypatch):
         assert torch.equal(sort_percentiles(z, *find_ranks(len(z), n_bins)), wanted)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("columns", COLUMNS)
+def test_percentiles_on_a_real_accelerator_are_the_same(columns):
+    z = COLUMNS[columns]
+    assert torch.equal(exact_percentiles(z.cuda(), 100).cpu(), exact_percentiles(z, 100))
+
+
 # ensemble
 
 SAME_CELLS = ("wait", "edits/_neighbors.py:Nearest.finds_as")  # edits of the same cells look for neighbours once
