@@ -11,6 +11,8 @@ from .._check import Count
 from .._maps import ShapeRepr
 from .._types import CellTensor
 
+MAX_VALUES_TO_SORT = 2**26  # at a time, on an accelerator: 256 MB of float32, and row numbers of 512 MB
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Percentiles(ShapeRepr):
@@ -59,21 +61,47 @@ def percentile(source: CellTensor, target: CellTensor, /, *, n_bins: Count = 100
     """
     knots = exact_percentiles(source, n_bins)  # (n_neurons, n_bins + 1)
     shifts = exact_percentiles(target, n_bins) - knots
-    # equal percentiles: the mean of their shifts, in float64 as sums are subtracted
+    return Percentiles(knots, average_ties(knots, shifts))
+
+
+def average_ties(knots: Tensor, shifts: Tensor) -> Tensor:
+    """Return the shifts, those of equal percentiles replaced by their mean; both are ``(n_neurons, n_bins + 1)``."""
+    device = knots.device
+    if device.type == "mps":  # it has no float64
+        knots, shifts = knots.cpu(), shifts.cpu()
     first = torch.searchsorted(knots, knots)
     last = torch.searchsorted(knots, knots, right=True) - 1
-    sums = pad(shifts.double().cumsum(1), (1, 0))  # (n_neurons, n_bins + 2)
+    sums = pad(shifts.double().cumsum(1), (1, 0))  # (n_neurons, n_bins + 2), in float64 as they are subtracted
     means = (sums.gather(1, last + 1) - sums.gather(1, first)) / (last + 1 - first)
-    shifts = torch.where(first == last, shifts, means.to(shifts.dtype))
-    return Percentiles(knots, shifts)
+    return torch.where(first == last, shifts, means.to(shifts.dtype)).to(device)
 
 
 def exact_percentiles(z: Tensor, n_bins: int) -> Tensor:
-    """Exact percentiles 0, 100/n_bins, ..., 100 of every column: ``(n_columns, n_bins + 1)``, on the device of ``z``."""
-    position = np.linspace(0, len(z) - 1, n_bins + 1)  # among the sorted cells
-    below = np.floor(position).astype(np.intp)
-    above = np.minimum(below + 1, len(z) - 1)
-    weight = (position - below).astype(np.float32)
-    ordered = (np.sort(column) for column in z.detach().cpu().numpy().T)  # one at a time: a copy of one column
+    """Exact percentiles 0, 100/n_bins, ..., 100 of every column: ``(n_columns, n_bins + 1)``, found on the device of ``z``."""
+    z, ranks = z.detach(), find_ranks(len(z), n_bins)
+    if z.device.type != "cpu":
+        return sort_percentiles(z, *ranks)
+    below, above, weight = (x.numpy() for x in ranks)
+    ordered = (np.sort(column) for column in z.numpy().T)  # one at a time: a copy of one column
     values = np.stack([column[below] + weight * (column[above] - column[below]) for column in ordered])
     return torch.from_numpy(np.maximum.accumulate(values, axis=1)).to(z)
+
+
+def find_ranks(n_cells: int, n_bins: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return between which sorted cells each percentile lies, and how much the upper one counts, each ``(n_bins + 1,)``."""
+    position = np.linspace(0, n_cells - 1, n_bins + 1)
+    below = np.floor(position).astype(np.int64)
+    above = np.minimum(below + 1, n_cells - 1)
+    weight = (position - below).astype(np.float32)
+    return torch.from_numpy(below), torch.from_numpy(above), torch.from_numpy(weight)
+
+
+def sort_percentiles(z: Tensor, below: Tensor, above: Tensor, weight: Tensor) -> Tensor:
+    """Return the same percentiles with torch's sort, many columns at a time, which is how an accelerator is fast."""
+    below, above, weight = (x.to(z.device) for x in (below, above, weight))
+    parts = []
+    for columns in z.split(max(1, MAX_VALUES_TO_SORT // len(z)), dim=1):
+        ordered = columns.T.contiguous().sort(1).values  # (n_columns, n_cells)
+        low, high = ordered[:, below], ordered[:, above]
+        parts.append((low + weight * (high - low)).cummax(1).values)
+    return torch.cat(parts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -17,30 +18,46 @@ class AverageInSpace:
     edits: Sequence[Map]
     shares: Sequence[float]
 
+    @cached_property
+    def searches(self) -> list[int]:
+        """Return what `number_searches` does, asked for once: to compare cells is to wait for an accelerator."""
+        return number_searches(self.edits)
+
     def __call__(self, x: Tensor, /) -> Tensor:
         total = x.clone()
-        for share, edited in zip(self.shares, edit_each(self.space, self.edits, x), strict=True):
+        for share, edited in zip(self.shares, edit_each(self.space, self.edits, x, self.searches), strict=True):
             total.add_(edited.sub_(x), alpha=share)
         return total
 
 
-def edit_each(space: Space, edits: Sequence[Map], x: Tensor) -> Iterator[Tensor]:
+def edit_each(space: Space, edits: Sequence[Map], x: Tensor, searches: Sequence[int] | None = None) -> Iterator[Tensor]:
     """Yield the cells that each edit in a space makes of ``x``: a new tensor, what the space loses of a cell kept."""
     z = space.encode(x)
     before = space.decode(z)
-    for moved in move_each(edits, z):
+    for moved in move_each(edits, z, number_searches(edits) if searches is None else searches):
         yield x + (space.decode(moved) - before)
 
 
-def move_each(edits: Sequence[Map], z: Tensor) -> Iterator[Tensor]:
+def move_each(edits: Sequence[Map], z: Tensor, searches: Sequence[int]) -> Iterator[Tensor]:
     """Yield the neurons that each edit makes of ``z``: where several look for the same neighbours, they are found once."""
-    found: list[tuple[Nearest, Tensor]] = []
-    for edit in edits:
+    found: dict[int, Tensor] = {}
+    for edit, search in zip(edits, searches, strict=True):
         if not isinstance(edit, Nearest):
             yield edit(z)
             continue
-        neighbors = next((rows for other, rows in found if edit.finds_as(other)), None)
-        if neighbors is None:
-            neighbors = edit.find_neighbors(z)
-            found.append((edit, neighbors))
-        yield edit.follow(z, neighbors)
+        if search not in found:
+            found[search] = edit.find_neighbors(z)
+        yield edit.follow(z, found[search])
+
+
+def number_searches(edits: Sequence[Map]) -> list[int]:
+    """Return for each edit the number of the first one that looks for the same neighbours; its own where none does before."""
+    firsts: dict[int, Nearest] = {}
+    numbers = []
+    for i, edit in enumerate(edits):
+        number = i
+        if isinstance(edit, Nearest):
+            number = next((j for j, other in firsts.items() if edit.finds_as(other)), i)
+            firsts.setdefault(number, edit)
+        numbers.append(number)
+    return numbers

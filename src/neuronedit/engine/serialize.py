@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def pack(thing: Any, spaces: Mapping[str, Space]) -> tuple[str, dict[str, np.nda
         if id(thing) in space_names:
             return {"space_in": space_names[id(thing)]}
         if type(thing) in map_names:
-            parts = {name: to_tree(value) for name, value in vars(thing).items()}
+            parts = {field.name: to_tree(getattr(thing, field.name)) for field in fields(thing)}
             return {"map": map_names[type(thing)], "parts": parts}
         if isinstance(thing, FittedSpace):
             name = next((name for name, kind in SPACES.items() if kind is type(thing)), None)

@@ -159,7 +159,7 @@ def train(
     if backward is None or training.precision != "float32":
         backward = _make_backward(module, loss, training)
     history: History = {"train_loss": [], "interrupted": False} | ({"validation_loss": []} if n_held_out else {})
-    best, best_epoch, best_weights, step, first = math.inf, 0, None, 0, None
+    best, best_epoch, best_weights, step, first = math.inf, 0, None, 0, torch.zeros((), device=training.device)
     bar = tqdm(total=n_epochs, desc="training", unit="epoch", disable=not training.progress_bar)
     forecast = Forecast("Training")
 
@@ -171,14 +171,15 @@ def train(
                 for batch in _iterate_batches(cells, kept, training, rng):
                     optimizer.param_groups[0]["lr"] = _get_rate(training, step / n_steps)
                     value = backward(batch)
-                    first = value if first is None else first
+                    first = value if step == 0 else first
                     total += value * len(batch)
                     _average_over_ranks(gradient, n_ranks)
                     _shorten(gradient)
                     optimizer.step()
                     step += 1
                     forecast.update(step / n_steps)
-                losses = {"loss": _average_over_ranks(total, n_ranks).item() / len(kept)}
+                sums = torch.stack([_average_over_ranks(total, n_ranks), first]).tolist()  # both in one wait
+                losses = {"loss": sums[0] / len(kept)}
                 history["train_loss"].append(losses["loss"])
                 if n_held_out:
                     losses["validation"] = _mean_loss(loss, cells, held_out, training)
@@ -186,7 +187,7 @@ def train(
                     if losses["validation"] < best:
                         best, best_epoch = losses["validation"], epoch
                         best_weights = deepcopy(module.state_dict()) if training.early_stopping else None
-                _check_losses(losses, epoch, first, training)
+                _check_losses(losses, epoch, sums[1], training)
                 bar.update()
                 bar.set_postfix({name: f"{value:.3g}" for name, value in losses.items()})
                 if training.early_stopping and epoch - best_epoch >= training.early_stopping:
@@ -219,9 +220,9 @@ def _get_rate(training: Training, done: float) -> float:
     return training.peak * share
 
 
-def _check_losses(losses: Mapping[str, float], epoch: int, first: Tensor | None, training: Training) -> None:
+def _check_losses(losses: Mapping[str, float], epoch: int, first: float, training: Training) -> None:
     """Refuse losses that are not finite, or have risen far above that of the first batch, before any step."""
-    most = math.inf if first is None or not first > 0 else MAX_RISE * float(first)
+    most = MAX_RISE * first if first > 0 else math.inf
     if all(value <= most and math.isfinite(value) for value in losses.values()):
         return
     found = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
@@ -299,9 +300,10 @@ def _shuffle_spans(n: int, span: int, rng: torch.Generator) -> np.ndarray:
 
 def _mean_loss(loss: BatchLoss, cells: CellSource, rows: np.ndarray, training: Training) -> float:
     """Return the mean loss of these rows, without gradients."""
-    total = 0.0
+    blocks = np.split(rows, range(4096, len(rows), 4096))
     with torch.no_grad():
-        for block_rows in np.split(rows, range(4096, len(rows), 4096)):
-            block = cells[block_rows].to(training.device)
-            total += loss(block).item() * len(block)
+        losses = torch.stack([loss(cells[block].to(training.device)) for block in blocks]).tolist()
+    total = 0.0
+    for value, block in zip(losses, blocks, strict=True):
+        total += value * len(block)
     return total / len(rows)
