@@ -51,7 +51,7 @@ def run(setup, path, out):
         adata = anndata.read_zarr(path)
         before = peak_memory()
         _, seconds = measure_time(ne.tl.edit, adata, "group", **EDIT)
-        results = (adata.layers["edited"].nbytes + adata.obsm["X_neurons_edited"].nbytes) / 1e9
+        results = sum(array.nbytes for array in (adata.layers["edited"], *adata.obsm.values())) / 1e9
         more["beyond cells and results, GB"] = peak_memory() - before - results
     elif setup == "store":
         _, seconds = measure_time(ne.tl.edit, read_lazy(path), "group", **EDIT, write_to=out)

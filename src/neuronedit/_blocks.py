@@ -25,10 +25,10 @@ def block_size(n_features: int) -> int:
     return max(1, min(65_536, 2**23 // max(1, n_features)))
 
 
-def pad_rows(x: Tensor, value: float = 0.0) -> Tensor:
-    """Return rows with others of one value below, so that there are a multiple of `ROWS_PER_PRODUCT`."""
+def pad_rows(x: Tensor) -> Tensor:
+    """Return rows with zeros below, so that there are a multiple of `ROWS_PER_PRODUCT`."""
     missing = -len(x) % ROWS_PER_PRODUCT
-    return pad(x, (0, 0) * (x.ndim - 1) + (0, missing), value=value) if missing else x
+    return pad(x, (0, 0) * (x.ndim - 1) + (0, missing)) if missing else x
 
 
 def encode_in_blocks(space: Space, x: Tensor, /, *, n_rows: int = 4096) -> Tensor:

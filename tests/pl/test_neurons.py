@@ -120,7 +120,7 @@ BAD = {
     "no edit": (drop("uns", "edited"), {}, r"uns\['edited'\] holds no edit or batch correction; call ne.tl.edit first"),
     "other cells": (applied_elsewhere, {}, "was fitted on other cells"),
     "before": (drop("obsm", "X_neurons"), {}, "'X_neurons' is not in adata.obsm; it has 'X_neurons_edited'"),
-    "after": (drop("obsm", "X_neurons_edited"), {}, "'X_neurons_edited' is not in adata.obsm; it has 'X_neurons'"),
+    "after": (drop("obsm", "X_neurons_edited"), {}, "it has 'X_neurons'.*Neurons of more than 128 MiB are left out"),
     "no space": (drop("uns", "neuronedit"), {}, r"uns\['neuronedit'\] holds no trained space"),
     "trained again": (
         retrained,

@@ -159,7 +159,12 @@ BAD = {
     "labels": (relabelled, {}, ValueError, "source: 'control_1' is not in obs"),
     "column": (drop("obs", "group"), {}, KeyError, "'group' is not in adata.obs"),
     "support": (drop("obs", "edited_support"), {}, KeyError, "'edited_support' is not in adata.obs"),
-    "neurons": (drop("obsm", "X_neurons_edited"), {}, KeyError, "'X_neurons_edited' is not in adata.obsm"),
+    "neurons": (
+        drop("obsm", "X_neurons_edited"),
+        {},
+        KeyError,
+        "'X_neurons_edited' is not in adata.obsm.*more than 128 MiB are left out",
+    ),
     "model": (drop("uns", "neuronedit"), {}, KeyError, r"uns\['neuronedit'\] holds no trained space"),
     "another model": (retrained, {}, ValueError, "was fitted in another space than .* holds now: it was trained again"),
     "n_features": (lambda adata: None, {"n_features": 0}, ValueError, "n_features must be at least 1; it is 0"),

@@ -17,6 +17,7 @@ from .._check import check_arguments
 Selector = Hashable | Collection[Any] | Mapping[str, Any]
 
 RESERVED = ("_index", "zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")  # names that files use themselves
+NEURONS_LEFT_OUT = "Neurons of more than 128 MiB are left out: edit fewer cells to look at theirs."
 MAX_NAMES_SHOWN = 12  # names that an error lists, so that it stays one paragraph
 MAX_NAMES_COMPARED = 20_000  # with one that is not there, to find what was meant
 MIN_LIKENESS = 0.7  # of the name that was meant: twice the letters in common, as a share of those of both

@@ -178,9 +178,9 @@ def average_controls(
     The control nearest to the others is moved to each of them, and the mean of where its cells come to is taken.
     """
     # the control that is moved
-    reader, rows = cells or space.cells, {name: design.source for name, design in controls.items()}
-    sampled = {name: own[subsample(len(own), MAX_CELLS_OF_HUB)] for name, own in rows.items()}
-    hub = controls[find_hub({name: reader.read([own], space.device)[0] for name, own in sampled.items()})]
+    reader = cells or space.cells
+    sampled = [design.source[subsample(len(design.source), MAX_CELLS_OF_HUB)] for design in controls.values()]
+    hub = controls[find_hub(dict(zip(controls, reader.read(sampled, space.device), strict=True)))]
     few = subsample(len(hub.source), MAX_CELLS_OF_MEAN)
     [x] = reader.read([hub.source[few]], space.device)  # (n_cells, n_features)
     labels = None if hub.strata_labels is None else hub.strata_labels[0]

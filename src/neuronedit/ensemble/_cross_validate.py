@@ -283,8 +283,9 @@ def fit_together(
         edits: dict[str, Map] = {}
         for name, space in spaces.items():  # one at a time: neurons take as much memory as the cells
             own = {key: candidate for key, candidate in used.items() if candidate.space == name}
-            edits |= fit_candidates(own, encode_in_spaces({name: space} if own else {}, populations))
-            give_back()
+            if own:
+                edits |= fit_candidates(own, encode_in_spaces({name: space}, populations))
+                give_back()
         return Scaled(average_candidates(used, edits, shares, spaces, offset), strength)
 
     return fit

@@ -11,7 +11,15 @@ from scipy import ndimage
 
 from .. import _slots
 from .._check import Count
-from .._data.check import Selector, check_features, describe_layer, format_choices, select_cells, to_list
+from .._data.check import (
+    NEURONS_LEFT_OUT,
+    Selector,
+    check_features,
+    describe_layer,
+    format_choices,
+    select_cells,
+    to_list,
+)
 from ._figure import ROLES, describe_units, finish, get_values, ink, legend_beside, panels
 from ._record import EditedPopulations, check_same_space, describe_selection
 
@@ -197,7 +205,8 @@ def _read_neurons(populations: EditedPopulations) -> tuple[dict[str, np.ndarray]
     slots = (_slots.neurons(model), _slots.neurons_edited(record.key))
     for slot in slots:
         if slot not in adata.obsm:
-            raise KeyError(f"{slot!r} is not in adata.obsm; it has {format_choices(adata.obsm, near=slot)}.")
+            there = format_choices(adata.obsm, near=slot)
+            raise KeyError(f"{slot!r} is not in adata.obsm; it has {there}. {NEURONS_LEFT_OUT}")
     if model not in adata.uns:
         raise KeyError(f"uns[{model!r}] holds no trained space; call ne.tl.train and ne.tl.edit again.")
     check_same_space(adata, record)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .. import _slots
 from .._check import Count
-from .._data.check import format_choices, get_edited_cells, open_adata, select_cells
+from .._data.check import NEURONS_LEFT_OUT, format_choices, get_edited_cells, open_adata, select_cells
 from .._data.reader import encode_cells, spaced
 from .._data.record import Record
 from .._data.space import TrainedSpace, check_space_ids
@@ -87,7 +87,8 @@ def rank_neurons(
     config, neurons_key = record.config, _slots.neurons_edited(key)
     query = np.flatnonzero(get_edited_cells(adata, key))
     if neurons_key not in adata.obsm:
-        raise KeyError(f"{neurons_key!r} is not in adata.obsm; it has {format_choices(adata.obsm)}.")
+        there = format_choices(adata.obsm)
+        raise KeyError(f"{neurons_key!r} is not in adata.obsm; it has {there}. {NEURONS_LEFT_OUT}")
     rows = [np.flatnonzero(select_cells(adata, config["groupby"], config[role], role)) for role in ("source", "target")]
     space = TrainedSpace.read(adata, config["key"][0], config["layer"], accelerator)
     check_space_ids(record.space_ids, adata, key)
