@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from results import markdown_table, read_results, run_jobs
-from tasks import N_SPLITS, get_strata, has_role, holdout_tasks, split_roles, subsample, take_cells
+from tasks import N_SPLITS, get_strata, has_role, holdout_tasks, map_each, split_roles, subsample, take_cells
 
 import neuronedit as ne
 from neuronedit.ensemble import CANDIDATES
@@ -86,7 +86,8 @@ def predict_with(space, cells, strata):
     source, target, query = (cells[role] for role in ("source", "target", "query"))
     held = hold_out(space, source, target, query, strata, CANDIDATES, "auto", 0)
     encoded = encode_in_spaces(held.spaces, held.populations)
-    maps = fit_candidates(CANDIDATES, held.spaces, encoded, source.mean(0) - query.mean(0))
+    edits = fit_candidates(CANDIDATES, encoded)
+    maps = map_each(CANDIDATES, edits, held.spaces, source.mean(0) - query.mean(0))
     few, truth = (
         cells[role][subsample(np.arange(len(cells[role])), MAX_CELLS_TO_SCORE)] for role in ("query", "truth")
     )

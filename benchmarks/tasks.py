@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 import neuronedit as ne
-from neuronedit.ensemble._candidates import encode_in_spaces, fit_candidates
+from neuronedit.ensemble._candidates import average_candidates, encode_in_spaces, fit_candidates
 
 MAX_CELLS = {"source": 5_000, "target": 5_000, "query": 2_000, "truth": 2_000}
 """Cells of each population in ``holdout.py`` and ``defaults.py``: all methods of a task then take some minutes on one core."""
@@ -276,7 +276,16 @@ def fit_single_candidates(candidates, space, cells, strata):
     features = ne.spaces.Identity(n_features=source.shape[1])
     spaces = {"features": features, "components": components, "neurons": space}
     offset = source.mean(0) - query.mean(0)
-    return fit_candidates(candidates, spaces, encode_in_spaces(spaces, populations), offset)
+    edits = fit_candidates(candidates, encode_in_spaces(spaces, populations))
+    return map_each(candidates, edits, spaces, offset)
+
+
+def map_each(candidates, edits, spaces, offset):
+    """Return each candidate by itself as a map of cells; ``offset`` is the source's mean less the query's."""
+    return {
+        name: average_candidates({name: candidate}, edits, {name: 1.0}, spaces, offset)
+        for name, candidate in candidates.items()
+    }
 
 
 def score(query, truth, predicted):
