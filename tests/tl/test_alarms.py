@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import neuronedit as ne
-from neuronedit.engine.controls import BatchCells, find_failed, impute
+from neuronedit.engine.controls import MAX_BATCHES_TO_COMPARE, BatchCells, _choose_others, find_failed, impute
 
 HOW = {"control_key": "role", "reference": "batch_2", "edit": "percentile", "progress_bar": False}
 
@@ -112,6 +112,23 @@ def test_samples_that_differ_in_every_batch_are_no_failure():
     assert all(len(features) == 0 for features in find_failed(batches).values())
     few = {"a": batches["a"], "b": BatchCells(batches["b"].control, np.zeros((0, 8)))}
     assert all(len(features) == 0 for features in find_failed(few).values())
+
+
+def test_a_stain_that_failed_is_found_among_many_batches():
+    generator = np.random.default_rng(0)
+    batches = {f"b{i:02d}": BatchCells(*generator.normal(i / 50, 1, (2, 200, 8))) for i in range(60)}
+    batches["b33"].control[:, 5] = generator.normal(-6, 1, 200)
+    found = {name: features.tolist() for name, features in find_failed(batches).items() if len(features)}
+    assert found == {"b33": [5]}
+
+
+def test_a_control_is_compared_with_a_few_of_many_batches():
+    names = [f"b{i}" for i in range(300)]
+    for own in ("b0", "b150", "b299"):
+        others = _choose_others(names, own)
+        assert own not in others and len(set(others)) == len(others) == MAX_BATCHES_TO_COMPARE
+        assert np.diff([names.index(other) for other in others]).max() < 20  # from the first to the last batch
+    assert _choose_others(names[:4], "b1") == ["b0", "b2", "b3"] and _choose_others(["b1"], "b1") == []
 
 
 def compose(shares, n=900, shift=0.0, rng=0):

@@ -19,6 +19,7 @@ from .fit import CellMap, Edit, FittedEdit
 from .outcomes import EDIT_FAILED, check_values
 
 MAX_CELLS_TO_COMPARE = 2_000  # of a control and of its samples
+MAX_BATCHES_TO_COMPARE = 20  # whose controls and samples say what is usual
 MAX_CELLS_OF_MEAN = 20_000  # of the control that stands for the mean of all batches
 MAX_CELLS_OF_HUB, MIN_CELLS_OF_OTHERS = 500, 20  # of each control, to find the one that is nearest to the others
 MIN_CELLS_TO_IMPUTE_FROM, MAX_CELLS_TO_IMPUTE_FROM = 100, 5_000  # sample cells of the batch
@@ -57,26 +58,37 @@ def find_failed(batches: Mapping[str, BatchCells]) -> dict[str, np.ndarray]:
     has_samples = [name for name, cells in batches.items() if min(len(cells.control), len(cells.samples)) > 1]
     own = {name: _compare(batches[name].control, batches[name].samples) for name in has_samples}
     swapped = {name: _find_swapped(batches[name]) for name in has_samples}
+    everywhere = set.intersection(*swapped.values()) if len(swapped) > 1 else set()
     failed = {}
     for name, cells in batches.items():
-        others = [other for other in batches if other != name]
+        others = _choose_others(list(batches), name)
         controls = [batches[other].control for other in others if len(batches[other].control) > 1]
         if name not in has_samples or not controls:
             failed[name] = np.flatnonzero(_find_vanished(cells.control, controls))
             continue
-        # unlike its samples, more so than in other batches, and less like other controls than the samples are
+        # unlike its samples, more so than in other batches
         usual = [own[other] for other in others if other in own]
         excess = own[name] - np.median(usual, axis=0) if usual else own[name]
-        control_apart, samples_apart = (
-            np.median([_compare(x, control) for control in controls], axis=0) for x in (cells.control, cells.samples)
-        )
-        is_odd = control_apart > samples_apart + MIN_ODDITY
-        is_failed = (own[name] > MAX_DIFFERENCE) & (excess > MAX_EXCESS) & is_odd
-        everywhere = set.intersection(*swapped.values()) if len(swapped) > 1 else set()
+        is_failed = (own[name] > MAX_DIFFERENCE) & (excess > MAX_EXCESS)
+        # and less like other controls than the samples are
+        suspects = np.flatnonzero(is_failed)
+        if len(suspects):
+            control_apart, samples_apart = (
+                np.median([_compare(x[:, suspects], other[:, suspects]) for other in controls], axis=0)
+                for x in (cells.control, cells.samples)
+            )
+            is_failed[suspects] = control_apart > samples_apart + MIN_ODDITY
         for swap in swapped[name] - everywhere:
             is_failed[list(swap)] = True
         failed[name] = np.flatnonzero(is_failed)
     return failed
+
+
+def _choose_others(names: Sequence[str], own: str) -> list[str]:
+    """Return the other batches that a control is compared with, spread over all of them: time grows with the number of batches."""
+    others = [name for name in names if name != own]
+    places = np.linspace(0, len(others) - 1, min(len(others), MAX_BATCHES_TO_COMPARE))
+    return [others[i] for i in places.round().astype(int)]
 
 
 def _compare(a: np.ndarray, b: np.ndarray) -> np.ndarray:

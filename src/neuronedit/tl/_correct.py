@@ -33,6 +33,7 @@ from ._space import find_space, training_planned
 
 logger = logging.getLogger(__name__)
 
+MAX_CELLS_HELD_OUT = 5_000  # held-out cells of a batch, and of the batches that they are compared with
 MAX_CELLS_TO_SCORE = 2_000  # between which distances are measured: all pairs of them take a second
 MAX_SAMPLES_NAMED = 3  # in the verdict
 
@@ -331,17 +332,23 @@ def _score_held_out(
 ) -> pd.DataFrame:
     """Score held-out controls: how far those of each batch come to those of the reference, or of all other batches."""
     rows = {}
-    reference = [one for one in corrections if one.status is BatchStatus.REFERENCE]
+    by_batch = {one.batch: one.cells[held_out[one.cells]] for one in corrections}
+    reference = [one.batch for one in corrections if one.status is BatchStatus.REFERENCE]
+    compared = np.sort(np.concatenate([by_batch[name] for name in reference or by_batch]))
     for one in corrections:
-        others = reference or [other for other in corrections if other is not one]
-        their_rows = np.sort(np.concatenate([other.cells for other in others]))
-        own, theirs = one.cells[held_out[one.cells]], their_rows[held_out[their_rows]]
+        own = by_batch[one.batch]
+        theirs = compared if reference else np.setdiff1d(compared, own, assume_unique=True)
         if one.status is BatchStatus.REFERENCE or min(len(own), len(theirs)) < 2:
             continue
+        own, theirs = (x[subsample(len(x), MAX_CELLS_HELD_OUT)] for x in (own, theirs))
         before = cells[own].numpy()
         with torch.no_grad():
             after, truth = (x.cpu().numpy() for x in corrected.read([own, theirs], device))
-        row = {"n_cells": len(own), "before": energy_distance(before, truth), "after": energy_distance(after, truth)}
+        row = {
+            "n_cells": len(by_batch[one.batch]),
+            "before": energy_distance(before, truth),
+            "after": energy_distance(after, truth),
+        }
         few = [x[subsample(len(x), MAX_CELLS_TO_SCORE)] for x in (before, truth, after)]
         rows[one.batch] = row | {"closed": gap_closed(energy_distance, *few, n_splits=20)}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["n_cells", "before", "after", "closed"])
