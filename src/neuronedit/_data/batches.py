@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from .check import Selector, format_choices, get_labels, select_cells, to_list
@@ -68,20 +69,22 @@ def read_batches(
     ``samples`` has the name of each cell's sample.
     """
     labels = get_labels(adata, batch_key)
-    names = sorted(labels.unique(), key=str)
+    rows = _split_rows(labels)
+    names = sorted(rows, key=str)
     is_control, held_out = read_controls(adata, control_key, control, held_out_controls)
     used = is_control & ~held_out
-    is_in = {name: (labels == name).to_numpy() for name in names}
-    n_controls = {name: int((used & is_in[name]).sum()) for name in names}
+    n_controls = {name: int(used[rows[name]].sum()) for name in names}
     _check_batches(names, n_controls, batch_key, reference, bridge)
 
     # what is done to each batch
-    goal = used if reference is None else used & is_in[reference]
+    goal = np.flatnonzero(used) if reference is None else rows[reference][used[rows[reference]]]
+    goal_samples = None if samples is None else set(samples[goal])
     goal_name = MEAN_OF_BATCHES if reference is None else str(reference)
     have_control = [name for name in names if name == reference or name not in bridge and n_controls[name] >= MIN_CELLS]
+    is_known = labels.isin(have_control).to_numpy()
     corrections = []
     for name in sorted(names, key=lambda name: name not in have_control):
-        cells, stand_in, like = is_in[name], bridge.get(name), ""
+        cells, stand_in, like = rows[name], bridge.get(name), ""
         if name == reference:
             status, how = BatchStatus.REFERENCE, "reference"
         elif name in have_control:
@@ -98,15 +101,24 @@ def read_batches(
 
         # its populations
         if status is BatchStatus.BRIDGED:
-            design = _read_bridge(adata, name, bridge[name], cells, labels.isin(have_control).to_numpy(), strata)
+            design = _read_bridge(adata, name, bridge[name], cells, is_known, strata)
         else:
             own_strata = strata if status is BatchStatus.CORRECTED else None
-            design = _read_design(adata, cells & used, goal, cells & ~used, own_strata)
-            design = replace(design, composition=_read_composition(samples, design))
+            is_used = used[cells]
+            design = Design.of(adata, source=cells[is_used], target=goal, query=cells[~is_used], strata=own_strata)
+            if samples is not None and set(samples[design.source]) == goal_samples:
+                design = replace(design, composition="same")  # the same samples hold the same kinds of cells
         if status is BatchStatus.CORRECTED:
             check_size(f"The control of {name}", n_controls[name])
-        corrections.append(BatchCorrection(str(name), status, how, np.flatnonzero(cells), design, like))
+        corrections.append(BatchCorrection(str(name), status, how, cells, design, like))
     return corrections, held_out
+
+
+def _split_rows(labels: "pd.Series[Any]") -> dict[Any, np.ndarray]:
+    """Return the row numbers of the cells of each label, in ascending order: memory does not grow with the number of labels."""
+    codes, names = pd.factorize(labels)
+    ends = np.bincount(codes, minlength=len(names)).cumsum()
+    return dict(zip(labels.unique(), np.split(np.argsort(codes, kind="stable"), ends[:-1]), strict=True))
 
 
 def read_controls(
@@ -140,28 +152,12 @@ def _check_batches(
         raise ValueError(f"fewer than two batches of obs[{batch_key!r}] have controls: there is nothing to learn from.")
 
 
-def _read_design(
-    adata: AnnData, source: np.ndarray, target: np.ndarray, query: np.ndarray, strata: str | None
-) -> Design:
-    """Return the design of populations that are known by their masks."""
-    source, target, query = (np.flatnonzero(mask) for mask in (source, target, query))
-    return Design.of(adata, source=source, target=target, query=query, strata=strata)
-
-
-def _read_composition(samples: np.ndarray | None, design: Design) -> Literal["auto", "same"]:
-    """Say whether two controls hold the same kinds of cells: they do if they are the same samples, by their names."""
-    if samples is None:
-        return "auto"
-    same = set(samples[design.source]) == set(samples[design.target])
-    return "same" if same else "auto"
-
-
 def _read_bridge(
-    adata: AnnData, name: Any, stand_in: Mapping[str, Any], is_own: np.ndarray, is_known: np.ndarray, strata: str | None
+    adata: AnnData, name: Any, stand_in: Mapping[str, Any], own: np.ndarray, is_known: np.ndarray, strata: str | None
 ) -> Design:
     """Return the design of a batch without a control: cells that were measured in it and in others are the control."""
     is_stand_in = select_cells(adata, None, stand_in, f"bridge of {name!r}")
-    source, target = is_stand_in & is_own, is_stand_in & is_known
-    if min(source.sum(), target.sum()) < MIN_CELLS:
+    source, target = own[is_stand_in[own]], np.flatnonzero(is_stand_in & is_known)
+    if min(len(source), len(target)) < MIN_CELLS:
         raise ValueError(f"bridge: {stand_in!r} has fewer than 2 cells in {name!r}, or in all batches with controls.")
-    return _read_design(adata, source, target, is_own & ~is_stand_in, strata)
+    return Design.of(adata, source=source, target=target, query=own[~is_stand_in[own]], strata=strata)

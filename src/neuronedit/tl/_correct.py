@@ -180,7 +180,7 @@ def correct(
         sample_key = "file"
     samples = None if sample_key is None else get_labels(adata, sample_key).astype(str).to_numpy()
     corrections, held_out = read_batches(adata, batch_key, **asked, samples=samples)
-    samples = np.full(adata.n_obs, "all samples") if samples is None else samples
+    samples = np.broadcast_to("all samples", adata.n_obs) if samples is None else samples  # takes no memory
     method.check(space)
     space.check_cells()
 
