@@ -20,6 +20,8 @@ MAX_MEAN = 25
 
 PAGES_OF_OTHERS = ["README.md", "docs/comparison.md"]
 """Temporary: pages that are being rewritten elsewhere. The list goes when they are merged."""
+DOCSTRINGS_OF_OTHERS = ["neuronedit.pl"]
+"""Temporary, too: docstrings that are being rewritten elsewhere."""
 WITHOUT_READERS = ["docs/404.md", "docs/changelog.md", "docs/references.md"]
 """Pages without text of their own, which need no first paragraph."""
 
@@ -122,7 +124,7 @@ def read_blocks(text):
     for number, line in enumerate(lines[first:], first + 1):
         bare = line.strip()
         mark = re.match(r"(`{3,}|:{3,}|~{3,})(?:\{([\w-]+)\})?", bare)
-        apart = not bare or re.match(r"(\||#+ |:[\w-]+:|<!--|\(\w[\w-]*\)=$|\+\+\+|---+$)", bare)
+        apart = not bare or re.match(r"(\||#+ |:[\w-]+:(?=\s|$)|<!--|\(\w[\w-]*\)=$|\+\+\+|---+$)", bare)
         item = re.match(r"([-*]|\d+\.) ", bare)
         skip = True
         if fence:
@@ -159,8 +161,12 @@ def read_docstring(doc):
             section in {"Parameters", "Other Parameters", "Attributes", "Raises", "See Also", "Warns", "Yields"}
             and indent == 0
         )
-        skip = code is not None or not bare or underlined or section in {"Examples", "References"} or name
-        if re.match(r"\.\. |>>> |:\w+", bare) or re.fullmatch(r"-{3,}|[=\s]+", bare) or bare.startswith("|"):
+        deeper = (
+            number < len(lines) and len(lines[number]) - len(lines[number].lstrip()) > indent and lines[number].strip()
+        )
+        term = deeper and re.fullmatch(r"(?:``[^`]+``(?:, )?)+", bare)  # of what is returned
+        skip = code is not None or not bare or underlined or section in {"Examples", "References"} or name or term
+        if re.match(r"\.\. |>>> |:\w[\w ]*:(?!`)", bare) or re.fullmatch(r"-{3,}|[=\s]+", bare) or bare.startswith("|"):
             skip, code = True, indent if bare.startswith("..") else code
         if bare.endswith("::") and code is None:
             code = indent
@@ -258,7 +264,7 @@ def test_pages_name_their_readers(name):
     assert names_its_readers(text), f'{name} begins with "{find_first_paragraph(text)}"'
 
 
-@pytest.mark.parametrize("module", DOCSTRINGS)
+@pytest.mark.parametrize("module", [module for module in DOCSTRINGS if module not in DOCSTRINGS_OF_OTHERS])
 def test_sentences_of_docstrings(module):
     sentences = {name: read_sentences(read_docstring(doc)) for name, doc in DOCSTRINGS[module]}
     faults = [fault for name, some in sentences.items() for fault in find_bad_sentences(name, some)]
@@ -271,7 +277,7 @@ def test_all_is_read():
         *NAMES
     }
     for name in [name for name in NAMES if name not in WITHOUT_READERS]:
-        assert len(read_sentences(read_blocks((ROOT / name).read_text()))) >= 3, name
+        assert len(read_sentences(read_blocks((ROOT / name).read_text()))) >= 4, name
     assert {"neuronedit.tl.edit", "neuronedit.edits.by_strata"} <= {
         name for docs in DOCSTRINGS.values() for name, _ in docs
     }
@@ -385,7 +391,8 @@ def test_docstrings_are_read():
     Parameters
     ----------
     x : {LONG}
-        First. {LONG}
+        First. {LONG[:100]}
+        :func:`x` {LONG[100:]}
 
         .. math:: {LONG}
     y
@@ -394,10 +401,18 @@ def test_docstrings_are_read():
     Returns
     -------
     What was {LONG}
+
+    ``table``, ``other``
+        A table.
     """
     sentences = read_sentences(read_docstring(doc))
-    assert [number for number, sentence in sentences if count_words(sentence) >= 46] == [10, 18]
-    assert [sentence for _, sentence in sentences if count_words(sentence) < 4] == ["Do it.", "First.", "Last."]
+    assert [number for number, sentence in sentences if count_words(sentence) >= 46] == [10, 19]
+    assert [sentence for _, sentence in sentences if count_words(sentence) < 4] == [
+        "Do it.",
+        "First.",
+        "Last.",
+        "A table.",
+    ]
 
 
 def test_first_paragraphs():
