@@ -236,8 +236,9 @@ def public_docstrings():
         if module.__name__.split(".")[-1].startswith("_"):
             continue
         found = docs.setdefault(module.__name__, [(module.__name__, module.__doc__ or "")])
-        for name, thing in sorted(vars(module).items()):
-            if name.startswith("_") or not (inspect.isfunction(thing) or inspect.isclass(thing)):
+        for name in sorted(getattr(module, "__all__", [])):
+            thing = getattr(module, name)
+            if not (inspect.isfunction(thing) or inspect.isclass(thing)):
                 continue
             members = vars(thing).items() if inspect.isclass(thing) else ()
             methods = [
@@ -267,8 +268,8 @@ def test_pages_name_their_readers(name):
 @pytest.mark.parametrize("module", [module for module in DOCSTRINGS if module not in DOCSTRINGS_OF_OTHERS])
 def test_sentences_of_docstrings(module):
     sentences = {name: read_sentences(read_docstring(doc)) for name, doc in DOCSTRINGS[module]}
-    faults = [fault for name, some in sentences.items() for fault in find_bad_sentences(name, some)]
-    faults += find_long_mean(module, [sentence for some in sentences.values() for sentence in some])
+    faults = [fault for name, found in sentences.items() for fault in find_bad_sentences(name, found)]
+    faults += find_long_mean(module, [sentence for found in sentences.values() for sentence in found])
     assert not faults, "\n".join(faults)
 
 
