@@ -45,8 +45,8 @@ STRANGE = {
     r"way of (?:an? |the )?(?:edit|map|method|change)s?": "edit",
     r"(?:parts?|one) that (?:is|are) left out": "held-out fold",
     r"left-out": "held-out",
-    r"makers?": "generator",
-    r"judges?": "discriminator, score",
+    r"(?:a|the) makers?": "generator",
+    r"(?:a|the) judges?": "discriminator, score",
     r"what (?:\w+ ){1,3}sa(?:id|w)": "name the thing",
     r"that is said": "name who reports it",
     r"whoever": "if you",
@@ -328,7 +328,7 @@ def test_strange_words_are_found(sentence):
         "Half of the way is one way to do it.",
         "Cells are drawn with a seed and carried by the plate.",
         "The model learned it in the same way.",
-        "Use what the error message says.",
+        "Use what the error message says, and judge the result.",
     ],
 )
 def test_ordinary_words_are_not(sentence):
