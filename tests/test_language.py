@@ -63,6 +63,12 @@ STRANGE = {
     r"beside (?:its|their) goal": "next to the final file",
     r"nothing left of (?:it|them)": "say what is lost",
     r"knows? no": "does not import, does not use",
+    r"as ever": "as usual",
+    r"donors say": "for example donors",
+    r"(?:is|are) asked whether": "tested",
+    r"cells enough": "enough cells",
+    r"dealt out": "permuted, resampled",
+    r"taken for (?:a change|independent)": "mistaken for, treated as",
 }
 """Expressions that readers found strange, and what to write: from "Plain words" in the design. Ordinary English is not here."""
 

@@ -128,7 +128,7 @@ def match_populations(
     -----
     The clusters are the components of a mixture of normal distributions, which is fitted to each group with free weights and
     with shifts that are shrunk towards a common one: :func:`neuronedit.ensemble.match_populations`. A change that moves one
-    population onto the place of another cannot be told from composition. Look at ``features``, draw the populations with
+    population onto the place of another cannot be distinguished from composition. Look at ``features``, draw the populations with
     :func:`neuronedit.pl.biaxial`, and prefer cell types wherever they are known. The cells of two groups are in memory at a time,
     as float32.
 

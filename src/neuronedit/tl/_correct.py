@@ -143,7 +143,7 @@ def correct(
             total variation). It is ``flagged`` where that is above 1, so that the correction extrapolates. ``lacking`` lists the
             populations that the controls lack, in words.
         ``features``
-            A DataFrame, one row for each ``batch`` and ``feature``: what :func:`neuronedit.tl.edit` says of a feature, and
+            A DataFrame, one row for each ``batch`` and ``feature``: the columns that :func:`neuronedit.tl.edit` writes, and
             ``outside_control``, the share of the samples' cells beyond the central 99 % of the control's; 0.01 is usual.
         ``alarms``
             A DataFrame, one row an alarm: its kind (``alarm``), the ``batch`` that it is about, and the ``text``, with which the

@@ -86,7 +86,7 @@ def edit(
         the features that change least, samples of different composition), other edits are fitted on all cells alike.
     strength
         Share of the edit: 0 leaves the cells alone, 1 is the whole edit, 2 goes twice as far, -1 the other way. ``"auto"`` takes
-        this share of its own strength. Several, such as ``[0.25, 0.5, 1]``, are a path: the last one is written as ever, the
+        this share of its own strength. Several, such as ``[0.25, 0.5, 1]``, are a path: the last one is written as usual, the
         others into layers ``"edited_0.25"`` and ``"edited_0.5"``.
     %(bounds)s
     layer
@@ -117,9 +117,9 @@ def edit(
             add the change of the decoded cell to the cell itself, which keeps what the space cannot reproduce of it. `False`:
             the decoded cell;
         ``paired_by=None``
-            column of ``obs`` whose values, donors say, were each measured before and after the change. The edit is fitted for
-            each, so that differences between donors are not taken for a change, and the edits are averaged; donors who
-            resemble the query count most (inverse energy distance).
+            column of ``obs`` whose values, for example donors, were each measured before and after the change. The edit is
+            fitted for each, so that differences between donors are not mistaken for a change, and the edits are averaged.
+            Donors who resemble the query count most (inverse energy distance).
 
     Returns
     -------

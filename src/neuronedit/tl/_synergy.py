@@ -54,8 +54,8 @@ def synergy(
     r"""Find where a measured combination of two treatments departs from the predicted one.
 
     The mean of each feature under both treatments is compared with its prediction from each of them alone, the average over
-    both orders of :func:`neuronedit.tl.combine`. Before that it is asked whether the effects generalize at all: if too
-    little of one recurs in the cells of the other, a difference says nothing about a single feature. Combinations that were
+    both orders of :func:`neuronedit.tl.combine`. First it is tested whether the effects generalize at all. If too
+    little of one recurs in the cells of the other, a difference is no evidence for a single feature. Combinations that were
     not measured are ranked by :func:`neuronedit.tl.rank_combinations`.
 
     Examples
@@ -77,7 +77,7 @@ def synergy(
         With strata standard errors are smaller. Not ``"auto"``: what it shrinks of an effect would look like a departure.
     margin
         A departure must be larger than this, in standard deviations of the feature in the measured combination. With 0 any
-        inaccuracy becomes significant once there are cells enough.
+        inaccuracy becomes significant with enough cells.
     fdr
         Expected share of false ones among the features that are called departures (Benjamini-Hochberg).
     n_bootstrap
