@@ -311,21 +311,50 @@ def test_a_long_mean_is_found():
     assert find_faults("page.md", page + "\nShort.\n") == []
 
 
-@pytest.mark.parametrize(
-    "sentence",
-    [
-        "The lesson is kept.",
-        "The change is learnt on one person.",
-        "This carries the change over to others.",
-        "It is what the controls said.",
-        "Whoever joins them gets an error.",
-        "A part that is left out is predicted.",
-        "Small strata are drawn to the edit.",
-    ],
-)
+PLANTED = [
+    "The lesson is kept.",
+    "The change is learnt on one person.",
+    "This carries the change over to others.",
+    "It is the way of an edit.",
+    "A part that is left out is predicted.",
+    "The left-out stratum is predicted.",
+    "The maker draws cells.",
+    "The judge looks at them.",
+    "It is what the controls said.",
+    "Nothing is known, and that is said.",
+    "Whoever joins them gets an error.",
+    "It is the published method to the letter.",
+    "They have no say in it.",
+    "One feature rules the scale.",
+    "Then let all quick methods try.",
+    "A script takes any of them for success.",
+    "Small strata are drawn to the edit.",
+    "It says how edits are thought of.",
+    "They are compared, as far as there are any.",
+    "It is a fair rival.",
+    "They err to different sides.",
+    "Files are made beside their goal.",
+    "There is nothing left of it.",
+    "A space knows no labels.",
+    "It is written as ever.",
+    "Groups, donors say, are named.",
+    "Before that it is asked whether they agree.",
+    "There are cells enough.",
+    "Cells are dealt out again.",
+    "It is taken for a change.",
+]
+
+
+@pytest.mark.parametrize("sentence", PLANTED)
 def test_strange_words_are_found(sentence):
     [fault] = find_faults("page.md", f"Fine.\n\nFine,\ntoo. {sentence}\n")
     assert fault.startswith("page.md:4: ")
+
+
+def test_every_strange_word_can_be_found():
+    assert [
+        one for one in STRANGE if not any(re.search(rf"\b(?:{one})\b", text, re.IGNORECASE) for text in PLANTED)
+    ] == []
 
 
 @pytest.mark.parametrize(
