@@ -54,10 +54,10 @@ def report(
 ) -> None:
     """Write a report of what a tool did, as one HTML file that needs no network.
 
-    It begins with the verdict in three lines and its alarms. Then come what was given; what changed in each batch and marker, and
-    whether the controls show it; biaxial plots before and after, with menus for markers, batches and populations; distributions;
-    compositions; cross-validation; what to do next; a text for the methods of a paper; and the settings that repeat the run. It
-    needs bokeh and jinja2: ``pip install 'neuronedit[report]'``.
+    It begins with the verdict in three lines and its alarms. Then come the input, the change in each batch and
+    marker, and the share of it that the controls show. Biaxial plots before and after have menus for markers, batches and
+    populations. Distributions, compositions and the cross-validation follow. The last parts are advice, a text for the methods
+    of a paper, and the settings that repeat the run. It needs bokeh and jinja2: ``pip install 'neuronedit[report]'``.
 
     Examples
     --------

@@ -17,7 +17,7 @@ MIN_RELATIVE_DISTANCE = 0.01  # of the mean: lower ones count alike, as samples 
 def by_pairing(fit: Callable[[Populations], Map], query: CellTensor, /) -> Callable[[Populations], Map]:
     """Fit an edit in each donor, and average the edits by how much each donor's source resembles the query.
 
-    What sets donors apart is then not taken for a change where source and target hold them in different numbers. A donor
+    Differences between donors are then not mistaken for a change where source and target hold them in different numbers. A donor
     counts by the inverse of the energy distance from its source to the query (Shepard's weights), and by n / (n + 50) where
     it has only n cells before or after the change; with fewer than 20 it does not count.
 

@@ -101,7 +101,7 @@ def on_balanced(method: Method, /) -> Callable[[Populations], Map]:
 def by_strata(method: Method, /, *, n_neighbors: Count = 30) -> Callable[[Populations], Map]:
     """Fit an edit within every stratum; a cell moves as the source cells nearest to it do.
 
-    A difference in how many cells of a stratum source and target hold is then not taken for a change. Small strata are shrunk
+    A difference in the composition of source and target is then not mistaken for a change. Small strata are shrunk
     towards the edit that is fitted to all cells once the target's strata have the source's shares: it counts as 50 cells of
     each stratum, and alone where one has fewer than 20 before or after the change.
 

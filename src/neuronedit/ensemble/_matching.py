@@ -71,7 +71,7 @@ class Matching:
     total_variation
         How far compositions differ, from 0 to 1: half the sum of the differences of all shares, the mean over labelings.
     chance_variation
-        The same between the source and its own cells, drawn anew and moved as the target is: what noise alone gives.
+        The same between the source and a resample of its own cells that is moved like the target: the value by noise alone.
     explained
         Share of the energy distance from source to target that the difference in composition makes alone, above noise.
     """

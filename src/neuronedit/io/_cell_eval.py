@@ -22,7 +22,7 @@ STATISTICS = ("count", "null_count", "mean", "std", "min", "25%", "50%", "75%", 
 
 
 def write_cell_eval(table: Annotated[pd.DataFrame, "what ne.tl.compare returned"], folder: FilePath) -> list[Path]:
-    """Write the scores of each method in the files that cell-eval writes, so that its ``score`` puts them beside others.
+    """Write the scores of each method in the files that cell-eval writes, so that its ``score`` compares them with others.
 
     Examples
     --------

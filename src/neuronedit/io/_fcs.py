@@ -88,8 +88,9 @@ def read_fcs(
     Raises
     ------
     ValueError
-        When a file is no FCS file, is cut or damaged, or can be read in two ways; a file has no row or a row no file; a marker
-        is not in all files; a matrix is missing or singular; the panel has no cofactor for a channel. The error names the file, what is wrong, and what to do.
+        When a file is no FCS file, is truncated or damaged, or can be read in two ways. When a file has no row or a row no file.
+        When a marker is not in all files, a matrix is missing or singular, or the panel has no cofactor for a channel. The error
+        names the file, the problem and the remedy.
     OSError
         When a file is not there, or cannot be read; ``write_to`` exists.
     ImportError

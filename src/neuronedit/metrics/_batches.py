@@ -239,8 +239,8 @@ def preserved_function(
 
     Returns
     -------
-    Named numbers: ``share_kept``, the share of these differences whose p-value is at most ``max_p_value`` in all of ``after``, higher is better; ``effect_error``, the mean absolute
-    difference between Cohen's d after and its mean over batches before, lower is better, and 0 for the best; and how many differences there are. NaN where there is none, and the error also where an effect is not defined, as all samples are alike. A population that
+    Named numbers. ``share_kept`` is the share of these differences whose p-value is at most ``max_p_value`` in all of ``after``; higher is better. ``effect_error`` is the mean absolute
+    difference between Cohen's d after and its mean over batches before; lower is better, and 0 is the best. The last one is how many differences there are. NaN where there is none, and the error also where an effect is not defined, as all samples are alike. A population that
     is missing after the correction counts as lost. Without batch effects before, leaving the cells alone is best. p-values are not corrected for the number of tests, as few samples allow none below 0.1: some differences are chance.
 
     Raises

@@ -74,15 +74,15 @@ def e_test(
     x, y
         ``(n_cells, n_features)``, at least two cells each.
     n_permutations
-        How often the cells are dealt out anew. The smallest p-value is 1 over this number plus 1.
+        Number of permutations of the cells. The smallest p-value is 1 over this number plus 1.
     %(max_cells)s
     %(rng)s
 
     Returns
     -------
     Named numbers ``distance``, that of `energy_distance`, and ``p_value``, ``(1 + the number of permutations with a distance as large) / (1 + n_permutations)``.
-    Small: the populations differ. With many cells any prediction differs from the truth; a large p-value with few cells is no proof that it is right. Cells are taken
-    for independent.
+    Small: the populations differ. With many cells any prediction differs from the truth; a large p-value with few cells is no proof that it is right. Cells are treated
+    as independent.
 
     References
     ----------

@@ -47,7 +47,7 @@ def differential_expression(
     Returns
     -------
     Named arrays ``change``, ``p_value`` (two-sided, normal approximation with ties and continuity) and ``q_value``, each ``(n_features,)``.
-    Features that are the same in all cells have a p-value of 1. The test takes cells for independent, which those of one donor are not:
+    Features that are the same in all cells have a p-value of 1. The test treats cells as independent, which those of one donor are not:
     use it to compare predictions, not to report genes.
 
     Raises

@@ -119,8 +119,8 @@ def discrimination_score(
     distance
         ``"l1"`` (sum of absolute differences), ``"l2"`` (Euclidean) or ``"cosine"`` (1 less the cosine of the angle between the changes).
     targets
-        Column of the feature that each perturbation acts on itself, ``(n_perturbations,)``, -1 for none: it is left out, as whoever knows
-        which gene was perturbed knows that it is high or low.
+        Column of the feature that each perturbation acts on itself, ``(n_perturbations,)``, -1 for none. It is left out, because it is
+        high or low by design.
 
     Returns
     -------

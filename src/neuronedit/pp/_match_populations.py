@@ -104,11 +104,11 @@ def match_populations(
         What was done, and
 
         ``groups``
-            A DataFrame, one row a group: ``is_reference``, ``n_cells``; the ``total_variation`` between its composition and the
-            reference's (half the sum of the differences of all shares, from 0 to 1) and what noise alone gives of it,
-            ``chance_variation``; the share of the energy distance to the reference that composition alone ``explained``; how far
-            composition ``differs``, from 0 to 1, by both figures, as ``edit="auto"`` measures it; the mean ``certainty`` of its
-            cells; how many populations are ``unmatched``, which have no partner in it.
+            A DataFrame, one row a group: ``is_reference`` and ``n_cells``. ``total_variation`` is that between its composition and
+            the reference's (half the sum of the differences of all shares, from 0 to 1), and ``chance_variation`` is what noise
+            alone gives of it. ``explained`` is the share of the energy distance to the reference that composition alone explains.
+            ``differs`` combines both figures, from 0 to 1, as ``edit="auto"`` measures it. ``certainty`` is the mean of its cells,
+            and ``unmatched`` the number of populations that have no partner in it.
         ``populations``
             A DataFrame, one row a population: the ``features`` in which it differs most from all cells of the reference, at most
             four, such as "CD14+ CD33+ CD3-"; its ``share`` in the reference; the groups it has ``no_partner`` in, in words.
@@ -128,7 +128,7 @@ def match_populations(
     -----
     The clusters are the components of a mixture of normal distributions, which is fitted to each group with free weights and
     with shifts that are shrunk towards a common one: :func:`neuronedit.ensemble.match_populations`. A change that moves one
-    population onto the place of another cannot be told from composition. Look at ``features``, draw the populations with
+    population onto the place of another cannot be distinguished from composition. Look at ``features``, draw the populations with
     :func:`neuronedit.pl.biaxial`, and prefer cell types wherever they are known. The cells of two groups are in memory at a time,
     as float32.
 

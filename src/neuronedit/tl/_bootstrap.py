@@ -72,7 +72,7 @@ def bootstrap(
         The standard deviation of each edited value over the resamples, which take turns between several spaces; 0 for all
         other cells. It knows of the noise of source and target, not of how well the change generalizes.
     ``uns["edited"]["features"]["mean_error"]``
-        The standard error of each edited mean, from the resamples and from what was missed in held-out folds.
+        The standard error of each edited mean, from the resamples and from the error in held-out folds.
 
     Raises
     ------

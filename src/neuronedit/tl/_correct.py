@@ -135,21 +135,22 @@ def correct(
 
         ``batches``
             A DataFrame, one row a batch: its ``status`` ("reference", "corrected", "bridged", "like another batch", "left
-            alone"), ``how`` it was corrected, ``n_controls`` and ``n_samples`` (cells), the share of the samples' cells
-            ``outside`` the control, how many samples are ``flagged``, the ``expected`` share of the gap closed
+            alone"), ``how`` it was corrected, ``n_controls`` and ``n_samples`` (cells), and the share of the samples' cells
+            ``outside`` the control. Further columns are the number of ``flagged`` samples, the ``expected`` share of the gap closed
             (``edit="auto"``) and its standard error ``expected_se``, values clipped (``n_clipped``), and the ``verdict``.
         ``samples``
-            A DataFrame, one row a sample: its share of cells ``outside`` the control; its ``composition``, how far it is from
-            the controls' as a share of how far one control is from the others at most (shares of clusters, total variation);
-            ``flagged`` where that is above 1, so that the correction extrapolates; what the controls are ``lacking``, in words.
+            A DataFrame, one row a sample. ``outside`` is its share of cells outside the control. ``composition`` is the distance of
+            its composition from the controls', divided by the largest distance of one control from the others (shares of clusters,
+            total variation). It is ``flagged`` where that is above 1, so that the correction extrapolates. ``lacking`` lists the
+            populations that the controls lack, in words.
         ``features``
-            A DataFrame, one row for each ``batch`` and ``feature``: what :func:`neuronedit.tl.edit` says of a feature, and
+            A DataFrame, one row for each ``batch`` and ``feature``: the columns that :func:`neuronedit.tl.edit` writes, and
             ``outside_control``, the share of the samples' cells beyond the central 99 % of the control's; 0.01 is usual.
         ``alarms``
-            A DataFrame, one row an alarm: its kind (``alarm``), the ``batch`` that it is about, and the ``text``, which the verdict
-            begins with: controls that are unlike their samples in some feature ("control"), or hold other cells than those of the
-            reference ("composition"); samples outside the control ("outside"); a feature that rules the scale ("scale"); batches
-            that were "left alone".
+            A DataFrame, one row an alarm: its kind (``alarm``), the ``batch`` that it is about, and the ``text``, with which the
+            verdict begins. "control": controls are unlike their samples in some feature. "composition": they hold other cells than
+            those of the reference. "outside": samples lie outside the control. "scale": one feature dominates the scale. "left
+            alone": batches were left alone.
         ``held_out``
             With ``held_out_controls``, for each batch the energy distance from its held-out controls to the reference's (to
             those of all other batches if there is none), ``before`` and ``after``, and the share ``closed``.

@@ -72,21 +72,21 @@ def edit(
     query
         The cells to edit, given in the same way. Required: the error lists the values that are left.
     edit
-        ``"auto"``: an ensemble of ``ne.ensemble.CANDIDATES``. ``"paper"``: the published method to the letter, the percentile
-        edit and the decoded cell. Or one edit of neurons: ``"percentile"``, each neuron moves as its percentiles did;
-        ``"shift"``, every cell moves by the difference of the means; ``"affine"``, each neuron takes the target's mean and
-        spread; ``"gaussian_ot"``, the linear map between means and covariances; ``"local"``, every cell moves as the source
-        cells nearest to it; ``"transport"``, as these are matched with target cells by optimal transport; or a function
+        ``"auto"``: an ensemble of ``ne.ensemble.CANDIDATES``. ``"paper"``: exactly the published method, the percentile
+        edit and the decoded cell. The others are one edit of neurons. ``"percentile"``: each neuron moves as its percentiles
+        did. ``"shift"``: every cell moves by the difference of the means. ``"affine"``: each neuron takes the target's mean and
+        spread. ``"gaussian_ot"``: the linear map between means and covariances. ``"local"``: every cell moves as the source
+        cells nearest to it. ``"transport"``: as these are matched with target cells by optimal transport. Or a function
         ``(source, target) -> map`` on neurons.
     strata
         Column of ``obs`` that divides source and target into strata between which the change may differ: cell types, donors.
-        ``"auto"`` holds them out in turn, so name what sets the query apart from the source: cell types for a new cell type,
+        ``"auto"`` holds them out in turn, so name what is new about the query: cell types for a new cell type,
         donors for a new donor. Any other edit is fitted in each stratum, and a cell moves as the source cells nearest to it do
         in theirs; small strata are shrunk towards the edit fitted on all cells. `None`: ``"auto"`` derives strata (clusters on
         the features that change least, samples of different composition), other edits are fitted on all cells alike.
     strength
         Share of the edit: 0 leaves the cells alone, 1 is the whole edit, 2 goes twice as far, -1 the other way. ``"auto"`` takes
-        this share of its own strength. Several, such as ``[0.25, 0.5, 1]``, are a path: the last one is written as ever, the
+        this share of its own strength. Several, such as ``[0.25, 0.5, 1]``, are a path: the last one is written as usual, the
         others into layers ``"edited_0.25"`` and ``"edited_0.5"``.
     %(bounds)s
     layer
@@ -112,14 +112,14 @@ def edit(
         ``axes="neurons"``
             as published, or ``"principal"``: along the principal axes of the neurons of source and target;
         ``neurons=None``
-            columns of ``obsm["X_neurons"]``: edit these alone; :func:`neuronedit.tl.rank_neurons` says what each does;
+            columns of ``obsm["X_neurons"]``: edit these alone. :func:`neuronedit.tl.rank_neurons` lists what each does;
         ``residual=True``
             add the change of the decoded cell to the cell itself, which keeps what the space cannot reproduce of it. `False`:
             the decoded cell;
         ``paired_by=None``
-            column of ``obs`` whose values, donors say, were each measured before and after the change. The edit is fitted for
-            each, so that differences between donors are not taken for a change, and the edits are averaged; donors who
-            resemble the query count most (inverse energy distance).
+            column of ``obs`` whose values, for example donors, were each measured before and after the change. The edit is
+            fitted for each, so that differences between donors are not mistaken for a change, and the edits are averaged.
+            Donors who resemble the query count most (inverse energy distance).
 
     Returns
     -------
@@ -142,16 +142,17 @@ def edit(
         ``verdict``
             In words, also logged: what to expect of the edit, and what to look at.
         ``features``
-            A DataFrame: for each feature the change of the mean from source to target (``observed_change``), its standard error
-            (``observed_error``) and the change in the query (``change``); whether the edit moved it further than that, or the other
-            way (``beyond_observed``, by more than two standard errors and a tenth of the query's standard deviation); the edited ``mean`` and its standard error ``mean_error``, from what was
-            missed in held-out folds (``held_out_error``) and from :func:`neuronedit.tl.bootstrap`; whether it moved in the
-            wrong direction in most folds (``wrong_direction``).
+            A DataFrame with a row for each feature. ``observed_change`` is the change of the mean from source to target,
+            ``observed_error`` its standard error, and ``change`` the change in the query. ``beyond_observed``: whether the edit
+            moved it further than observed, or in the opposite direction, by more than two standard errors and a tenth of the
+            query's standard deviation. ``mean`` is the edited mean, and ``mean_error`` its standard error, from the error in
+            held-out folds (``held_out_error``) and from :func:`neuronedit.tl.bootstrap`. ``wrong_direction``: whether it moved in
+            the wrong direction in most folds.
         ``alarms``
-            A DataFrame, one row an alarm: its kind (``alarm``) and the ``text``, with which the verdict begins: source and target
-            hold different cells ("composition"), query cells lie outside the source ("outside"), a feature rules the scale
-            ("scale"), nothing shows that the change generalizes ("does not generalize"), cells that are neither source, target
-            nor query ("no role").
+            A DataFrame, one row an alarm: its kind (``alarm``) and the ``text``, with which the verdict begins. "composition":
+            source and target hold different cells. "outside": query cells lie outside the source. "scale": one feature dominates
+            the scale. "does not generalize": nothing shows that the change generalizes. "no role": cells are neither source,
+            target nor query.
         ``order``
             The edits that made this layer, the first one first.
         ``fitted``
@@ -165,9 +166,9 @@ def edit(
     Raises
     ------
     ValueError, TypeError, KeyError
-        Before any work, and with ``adata`` unchanged: no trained space, other features than it was trained on, another scale,
-        an unknown column, value, edit or parameter, an empty group, fewer than two source or target cells, cells in both
-        source and target or in both query and target, NaN. Also unchanged where the result would be NaN or infinite, or a
+        Before any work, and with ``adata`` unchanged. The space: there is none, or it was trained on other features or another
+        scale. The arguments: an unknown column, value, edit or parameter. The cells: an empty group, fewer than two source or
+        target cells, cells in both source and target or in both query and target, NaN. Also unchanged where the result would be NaN or infinite, or a
         function of your own returns another shape; a store keeps the blocks before.
 
     References

@@ -54,8 +54,8 @@ def synergy(
     r"""Find where a measured combination of two treatments departs from the predicted one.
 
     The mean of each feature under both treatments is compared with its prediction from each of them alone, the average over
-    both orders of :func:`neuronedit.tl.combine`. Before that it is asked whether the effects generalize at all: if too
-    little of one recurs in the cells of the other, a difference says nothing about a single feature. Combinations that were
+    both orders of :func:`neuronedit.tl.combine`. First it is tested whether the effects generalize at all. If too
+    little of one recurs in the cells of the other, a difference is no evidence for a single feature. Combinations that were
     not measured are ranked by :func:`neuronedit.tl.rank_combinations`.
 
     Examples
@@ -77,7 +77,7 @@ def synergy(
         With strata standard errors are smaller. Not ``"auto"``: what it shrinks of an effect would look like a departure.
     margin
         A departure must be larger than this, in standard deviations of the feature in the measured combination. With 0 any
-        inaccuracy becomes significant once there are cells enough.
+        inaccuracy becomes significant with enough cells.
     fdr
         Expected share of false ones among the features that are called departures (Benjamini-Hochberg).
     n_bootstrap
@@ -93,14 +93,14 @@ def synergy(
     `None`, or the new AnnData with ``copy=True``. Written is ``uns["synergy"]``: what was done, ``verdict`` in words, and
 
     ``features``
-        A DataFrame: for each feature the effect of each treatment on its mean (``effect_a``, ``effect_b``, against the
-        control), the ``predicted`` and ``measured`` mean under both, their ``difference`` (measured - predicted) with standard
-        error ``se`` and 95 % interval ``low`` to ``high``, ``sd`` (what the margin is a share of), ``p_value``, ``q_value``, and
-        whether it ``departs``.
+        A DataFrame with a row for each feature. ``effect_a`` and ``effect_b`` are the effects of the treatments on its mean,
+        against the control. ``predicted`` and ``measured`` are the means under both. Their ``difference`` (measured - predicted)
+        has the standard error ``se`` and the 95 % interval ``low`` to ``high``. ``sd`` is the standard deviation that the margin
+        refers to. ``p_value``, ``q_value``, and ``departs`` are the result of the test.
     ``generalizes``
-        A DataFrame, one row for each effect on the cells of the other: the share of it that ``recurs`` there, with 95 %
-        interval ``low`` to ``high``, over the features that it changes in the control; ``gap_closed``, the share of the energy
-        distance from those cells to the measured ones that the edit closes; and the ``verdict``: "generalizes", "does not
+        A DataFrame, one row for each effect on the cells of the other. ``recurs`` is the share of it that is found there, over
+        the features that it changes in the control, with 95 % interval ``low`` to ``high``. ``gap_closed`` is the share of the
+        energy distance from those cells to the measured ones that the edit closes. The ``verdict`` is "generalizes", "does not
         generalize", "undecided" or "no effect".
 
     Raises
