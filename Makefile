@@ -19,7 +19,8 @@ help:
 
 $(VENV)/%.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable '.$(if $(filter-out core,$*),[$*])'
+	$(INSTALL) --upgrade 'pip>=25.1' # the first that knows dependency groups
+	$(INSTALL) --editable . $(if $(filter-out core,$*),--group $*)
 	touch $@
 
 demo: $(VENV)/core.stamp

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from importlib.metadata import version as installed
+from importlib.metadata import metadata
 from pathlib import Path
 
 import matplotlib
@@ -15,7 +15,9 @@ project = "neuronedit"
 description = "Apply a change that was measured in some cells to others"
 author = "the neuronedit developers"
 copyright = f"2026, {author}"
-release = version = installed("neuronedit")
+package = metadata("neuronedit")
+release = version = package["Version"]
+addresses = dict(line.split(", ", 1) for line in package.get_all("Project-URL"))
 
 extensions = [
     "built",
@@ -47,12 +49,12 @@ nitpick_ignore_regex = [
 
 html_theme = "sphinx_book_theme"
 html_title = project
-html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "https://neuronedit.readthedocs.io/en/latest/")
+html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", addresses["Documentation"] + "/")
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = True
 html_theme_options = {
-    "repository_url": "https://github.com/scverse/neuronedit",
+    "repository_url": addresses["Source"],
     "use_repository_button": True,
     "navbar_persistent": [],  # the search is in the sidebar
 }
