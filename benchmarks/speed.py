@@ -6,8 +6,11 @@ comes from ``holdout.csv``, where both were measured on the same tasks.
 """
 
 import argparse
+import json
 import logging
 import platform
+import subprocess
+import sys
 from datetime import date
 from functools import partial
 from itertools import pairwise
@@ -17,6 +20,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import torch
+from memory import measured
 from results import markdown_table, measure_time, read_results
 from scipy import sparse
 from training import WIDTHS, train_simply
@@ -29,8 +33,13 @@ from neuronedit.spaces import Autoencoder, Training
 
 HERE = Path(__file__).parent
 CSV = HERE / "speed.csv"
-OTHERS = ("quantile", "mean_shift", "gaussian_ot", "ot", "combat", "mnn", "cca", "cytonorm")
+OTHERS = ("quantile", "mean_shift", "gaussian_ot", "ot", "combat", "mnn", "cca", "cytonorm", "harmony", "cytovi")
+DEFAULT = "train and edit"
+"""What a user does, with the defaults, on cells that were not seen before."""
 POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+MISSING = 3
+"""Exit code of a process whose method needs a package that is not installed."""
+N_CELLS_TO_LOAD = 2_000
 MAX_GENE_CELLS = 100_000
 """Cells with 2,000 genes each: more, dense, would take more memory than a laptop has."""
 
@@ -108,18 +117,48 @@ def jobs(data, n):
     yield "edit", timed(ne.tl.edit, adata, "group", **POPULATIONS, edit="percentile")
     if data != "35 markers" or n > 100_000:
         return
-    yield "train and edit", lambda: timed(train_and_edit, DATA[data](n))()  # making the cells is not counted
+    for name in (DEFAULT, *OTHERS):
+        yield name, partial(run_alone, name, n)
+
+
+def run_alone(name, n):
+    """Run one method in a process of its own; return seconds, and the highest memory above that before, in MB."""
+    command = [sys.executable, __file__, "--method", name, "--sizes", str(n)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    if done.returncode == MISSING:
+        raise ImportError(done.stdout.strip())
+    done.check_returncode()
+    return tuple(json.loads(done.stdout.partition("RESULT")[2]))
+
+
+def run_method(name, n):
+    """Run one method on few cells, so that what it imports is loaded; then measure it on the cells."""
+    try:
+        edit_by(name, markers(N_CELLS_TO_LOAD))
+    except ImportError as error:
+        print(error)
+        sys.exit(MISSING)
+    rows, adata = {}, markers(n)
+    with measured(name, rows):
+        edit_by(name, adata)
+    print("RESULT", json.dumps([rows[name]["seconds"], rows[name]["highest, MB"]]))
+
+
+def edit_by(name, adata):
+    """Edit the query by a method; harmony has no query, and moves all cells."""
+    if name == DEFAULT:
+        ne.tl.train(adata, progress_bar=False)
+        ne.tl.edit(adata, "group", **POPULATIONS)
+        return
+    if name == "harmony":
+        import harmonypy
+
+        harmonypy.run_harmony(adata.X, adata.obs, "group", random_state=0)
+        return
     source, target, query = (
         torch.from_numpy(adata.X[(adata.obs["group"] == group).to_numpy()]) for group in POPULATIONS.values()
     )
-    for name in OTHERS:
-        yield name, timed(lambda name=name: BASELINES[name](source, target)(query))
-
-
-def train_and_edit(adata):
-    """Do what a user does, with the defaults, on cells that were not seen before."""
-    ne.tl.train(adata, progress_bar=False)
-    ne.tl.edit(adata, "group", **POPULATIONS)
+    BASELINES[name](source, target)(query)
 
 
 def measure(data, n, repeats, wanted=None):
@@ -132,7 +171,7 @@ def measure(data, n, repeats, wanted=None):
             if name not in times:
                 continue
             try:
-                times[name].append(job())
+                times[name].append(job())  # seconds, or seconds and MB
             except ImportError as error:
                 print(f"{name}: left out, {error}")
                 del times[name]
@@ -141,8 +180,10 @@ def measure(data, n, repeats, wanted=None):
     about = {"date": date.today().isoformat(), "device": str(device), "cpu": name_cpu()}
     about |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
     rows = []
-    for name, seconds in times.items():
+    for name, each in times.items():
+        seconds = [one[0] if isinstance(one, tuple) else one for one in each]
         row = {"data": data, "n_cells": n, "what": name, "seconds": np.median(seconds)}
+        row["memory"] = max(one[1] for one in each) if isinstance(each[0], tuple) else np.nan
         rows.append(row | {"lowest": min(seconds), "highest": max(seconds), "repeats": len(seconds)} | about)
     return rows
 
@@ -174,7 +215,8 @@ def page(results):
         "",
         f"Exponent of the time over the number of cells (35 markers; an epoch of training): {exponents}.",
         "",
-        "Seconds to fit and apply, 35 markers, a quarter of the cells each in source, target and query:",
+        "Seconds to fit and apply, and the highest memory above that before, each method in a process of its own. 35 markers, a quarter"
+        " of the cells each in source, target and query; harmony moves all cells:",
         "",
         *tabulate_methods(results),
         "",
@@ -201,13 +243,15 @@ def tabulate_rates(results):
 
 
 def tabulate_methods(results):
-    """One row a method: seconds by the number of cells."""
-    own = results[results["what"].isin(["train and edit", *OTHERS])]
-    table = own.pivot_table(index="what", columns="n_cells", values="seconds", sort=False)
-    rows = []
-    for name, seconds in table.iterrows():
-        rows.append([name, *("" if np.isnan(value) else f"{value:.2f}" for value in seconds)])
-    return markdown_table(["method", *(f"{n:,} cells" for n in table)], rows)
+    """One row a method: seconds and memory by the number of cells."""
+    own = results[results["what"].isin([DEFAULT, *OTHERS])]
+    tables = {
+        f"{n:,} cells, {unit}": own[own["n_cells"] == n].set_index("what")[column].map(shown.format)
+        for column, unit, shown in (("seconds", "s", "{:.2f}"), ("memory", "MB", "{:,.0f}"))
+        for n in own["n_cells"].unique()
+    }
+    table = pd.DataFrame(tables).reindex([name for name in (*OTHERS, DEFAULT) if name in set(own["what"])]).fillna("")
+    return markdown_table(["method", *table], [[name, *cells] for name, cells in table.iterrows()])
 
 
 def tabulate_time_and_score():
@@ -230,6 +274,7 @@ def tabulate_time_and_score():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--method", help="only this one, on the cells of --sizes (used by the program itself)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--data", nargs="*", default=list(DATA), help="only these; the results of others are kept")
     parser.add_argument("--what", nargs="*", help="only these jobs; the results of others are kept")
@@ -238,6 +283,9 @@ def main():
     if options.quick:
         options.sizes, options.repeats = [4_000, 8_000], 1
     logging.getLogger("neuronedit").setLevel(logging.ERROR)
+    if options.method:
+        run_method(options.method, options.sizes[0])
+        return
 
     # measure
     rows = []
