@@ -127,6 +127,11 @@ TEXTS = {
         adata
             After :func:`neuronedit.tl.edit`, whose record says which cells are meant.
         """,
+    "batch": """
+        batch
+            After :func:`neuronedit.tl.correct`, the batch that is drawn. Its control is the source and its samples are the
+            query. The control of the reference is the target, or the controls of all batches where there is no reference.
+        """,
     "points": """
         kind
             ``"points"``: every cell, rasterized, in an order shuffled over the groups so that none hides another;

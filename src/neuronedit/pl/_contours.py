@@ -17,7 +17,7 @@ SHADES = (0.25, 0.45, 0.7, 1.0)  # of the opacity, from the outermost contour to
 MIN_CELLS_FOR_DENSITY = 10  # of a group, below which a density means nothing: they are shown as they are
 BINS_ALONG_AXIS = 160  # of the grid, along each axis
 BANDWIDTH = 0.8  # of Scott's rule, which smooths a population of several clusters too much
-N_STEPS = 6  # of the colours of a difference, to each side of 0
+COLOR_STEPS = 6  # of the colours of a difference, to each side of 0
 
 
 def estimate_plane_density(values: np.ndarray, limits: Any) -> tuple[list[np.ndarray], np.ndarray]:
@@ -62,11 +62,11 @@ def draw_differences(axes: Sequence[Axes], cells: Sequence[tuple[np.ndarray, np.
         centers, (density, former) = zip(*(estimate_plane_density(values, limits) for values in both), strict=True)
         differences.append((centers[0], density - former))
     end = max(float(np.abs(difference).max()) for _, difference in differences) or 1.0
-    steps = np.linspace(0, end, N_STEPS + 1)[1:] * 1.0001  # the largest is drawn, too
+    steps = np.linspace(0, end, COLOR_STEPS + 1)[1:] * 1.0001  # the largest is drawn, too
     levels = [*-steps[::-1], *steps]
     colors = LinearSegmentedColormap.from_list("difference", [OKABE_ITO[0], ink(1), OKABE_ITO[1]])
     for panel, (grid, difference) in zip(axes, differences, strict=True):
-        if np.abs(difference).max() < end / N_STEPS:
+        if np.abs(difference).max() < end / COLOR_STEPS:
             panel.text(0.5, 0.5, "no difference", color=ink(0.4), ha="center", va="center", transform=panel.transAxes)
         filled = panel.contourf(*grid, difference.T, levels=levels, cmap=colors, vmin=-end, vmax=end)
     bar = axes[0].figure.colorbar(filled, ax=axes, aspect=25, ticks=[-end, 0, end], format=format_difference)
