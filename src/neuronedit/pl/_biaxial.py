@@ -218,10 +218,11 @@ def _draw_change(
     if empty := [groups[j] for (_, j), values in parts.items() if not len(values)]:
         raise ValueError(f"no cell is in the group {empty[0]!r}: its density is not known.")
     axes = _open_panels(cells, contents, KINDS["contours"][1], ax=ax, room=1.0)
-    both = [(parts[i, j], parts[(i, 0) if is_of_groups else (0, j)]) for i, j in contents]
+    numbered = [(i, int(j)) for i, j in contents if j is not None]
+    both = [(parts[i, j], parts[(i, 0) if is_of_groups else (0, j)]) for i, j in numbered]
     first = groups[0] if is_of_groups else names[0]
     draw_differences(axes, both, f"density minus that of {first}" if is_of_groups else f"density minus that in {first}")
-    for panel, (i, j) in zip(axes, contents, strict=True):
+    for panel, (i, j) in zip(axes, numbered, strict=True):
         of_groups = f"{groups[j]} − {first}" + (f"\n{names[i]}" if len(names) > 1 else "")
         title = of_groups if is_of_groups else f"{groups[j]}\n{names[i]} − {first}"
         panel.set_title(title, fontsize="medium")
