@@ -14,6 +14,6 @@ ne.tl.edit(adata, "group", **populations, edit="percentile")
 ne.pl.biaxial(adata, x="IFNg", y="CCR6", groupby="group")
 
 # %%
-# More than 10,000 cells are drawn as contours; here by choice.
+# More than 2,000 cells are drawn as contours, and more than three groups in a panel each. A difference is asked for.
 
-ne.pl.biaxial(adata, x="IFNg", y="CCR6", groupby="group", groups=["sample_1", "sample_2"], kind="contours")
+ne.pl.biaxial(adata, x="IFNg", y="CCR6", groupby="group", groups=["sample_1", "sample_2"], difference="groups")

@@ -127,14 +127,20 @@ TEXTS = {
         adata
             After :func:`neuronedit.tl.edit`, whose record says which cells are meant.
         """,
+    "batch": """
+        batch
+            After :func:`neuronedit.tl.correct`, the batch that is drawn. Its control is the source and its samples are the
+            query. The control of the reference is the target, or the controls of all batches where there is no reference.
+        """,
     "points": """
         kind
             ``"points"``: every cell, rasterized, in an order shuffled over the groups so that none hides another;
-            ``"contours"``: curves that enclose 30, 60 and 90 % of each group's cells; `None`: points up to 10,000 cells in a panel.
+            ``"contours"``: filled areas that enclose 25, 50, 75 and 95 % of each group's cells, from dark to pale.
+            `None`: points up to 2,000 cells in a panel.
         point_size
             In points squared. `None`: smaller for more cells.
         alpha
-            Opacity of the points.
+            Opacity of the points, and of the innermost contours.
         """,
     "palette": """
         palette

@@ -107,7 +107,7 @@ def test_treatments_that_are_numbers():
 def test_contours_for_many_cells(both, monkeypatch):
     monkeypatch.setattr("neuronedit.pl._biaxial.MAX_CELLS_AS_POINTS", 100)
     axes = draw(both, measured="A+B")
-    assert [len(panel.collections) for panel in axes] == [4, 4]
+    assert [len(panel.collections) for panel in axes] == [8, 8]  # filled, and an outline, of each
     assert all(hasattr(drawn, "levels") for panel in axes for drawn in panel.collections)
 
 

@@ -12,6 +12,7 @@ from neuronedit._data.record import Record, Tool
 from neuronedit.pl._figure import ink
 
 CANDIDATES = ["identity", "mean_shift", "quantile", "transport", "neuron_editing"]
+NAMES = ["cells left alone", "mean shift", "quantiles", "transport", "neuron editing"]
 FOLDS = ["B", "NK", "T"]
 SCORES = np.array([[0, 0, 0], [0.5, 0.7, 0.6], [-1, 0.2, 0.4], [-9, -2, 0.5], [0.8, 0.6, 0.9]])
 WEIGHTS = np.array([0, 0.25, 0, 0.05, 0.7])
@@ -70,19 +71,22 @@ def bars(ax):
 
 def test_the_ensemble_stands_apart_and_the_best_candidate_follows(adata):
     scores, weights = ne.pl.cross_validation(adata)
-    expected = ["ensemble", "neuron_editing", "mean_shift", "identity", "quantile", "transport"]
+    expected = ["ensemble", "neuron editing", "mean shift", "cells left alone", "quantiles", "transport"]
     assert list(labels(scores).values()) == expected
     rows = list(labels(scores))
     assert rows[0] == 0 and rows[1] > 1 and set(np.diff(rows[1:])) == {1.0}
     assert scores.yaxis_inverted() and weights.get_ylim() == scores.get_ylim()
-    assert (scores.get_xlabel(), weights.get_xlabel()) == ("share of the gap closed", "weight")
+    assert (scores.get_xlabel(), weights.get_xlabel()) == (
+        "share of the gap closed\n(0: cells left alone, 1: all of it)",
+        "weight",
+    )
     weights.figure.canvas.draw()
     assert not [label for label in weights.get_yticklabels() if label.get_visible()]
 
 
 def test_folds_means_and_standard_errors(adata):
     scores, _ = ne.pl.cross_validation(adata)
-    values = dict(zip(CANDIDATES, SCORES, strict=True)) | {"ensemble": ENSEMBLE_SCORES}
+    values = dict(zip(NAMES, SCORES, strict=True)) | {"ensemble": ENSEMBLE_SCORES}
     for y, name in labels(scores).items():
         mean = FOLD_WEIGHTS @ values[name]
         n_equal = 1 / (FOLD_WEIGHTS @ FOLD_WEIGHTS)
@@ -124,14 +128,14 @@ def test_weights_times_strength(adata, strength):
     scores, weights = ne.pl.cross_validation(change_record(adata, strength=strength))
     drawn = {labels(scores)[round(y, 6)]: width for y, width in bars(weights).items()}
     assert drawn == pytest.approx(
-        {"neuron_editing": 0.7 * strength, "mean_shift": 0.25 * strength, "transport": 0.05 * strength}
+        {"neuron editing": 0.7 * strength, "mean shift": 0.25 * strength, "transport": 0.05 * strength}
     )
     assert weights.get_xlim()[1] > 0.7 * strength
 
 
 def test_at_most_so_many_but_all_that_have_a_weight(adata):
     scores, weights = ne.pl.cross_validation(adata, most=1)
-    assert list(labels(scores).values()) == ["ensemble", "neuron_editing", "mean_shift", "transport", "2 more"]
+    assert list(labels(scores).values()) == ["ensemble", "neuron editing", "mean shift", "transport", "2 more"]
     assert scores.get_yticklabels()[-1].get_color() == ink(0.5)
     assert len(bars(weights)) == 3 and len(intervals(scores)) == 4
     assert "more" not in list(labels(ne.pl.cross_validation(adata, most=5)[0]).values())[-1]
@@ -180,7 +184,7 @@ def test_nothing_generalizes(adata):
 
 def test_too_small_for_folds(adata):
     scores, weights = ne.pl.cross_validation(without_folds(adata))
-    assert list(labels(scores).values()) == ["neuron_editing", "mean_shift", "transport"]
+    assert list(labels(scores).values()) == ["neuron editing", "mean shift", "transport"]
     assert list(bars(weights).values()) == pytest.approx([0.7, 0.25, 0.05])
     assert "too small for\ncross-validation" in scores.texts[0].get_text() and not scores.collections
     assert scores.get_title(loc="left") == "a fixed average of edits" and not weights.get_legend()

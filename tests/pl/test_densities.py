@@ -47,7 +47,7 @@ def test_a_density_of_few_or_equal_values(values):
 def test_what_the_edit_moved_most_is_drawn(adata):
     axes = ne.pl.densities(adata)
     moved = np.abs(query(adata, "edited") - query(adata)).mean(axis=0)
-    assert [ax.get_title() for ax in axes] == adata.var_names[np.argsort(-moved)[:12]].tolist()
+    assert [ax.get_title().split("\n")[0] for ax in axes] == adata.var_names[np.argsort(-moved)[:12]].tolist()
     assert len(axes[0].figure.axes) == 12
 
 
@@ -62,7 +62,13 @@ def test_the_curves_are_those_of_the_named_cells(adata):
         np.testing.assert_allclose(line.get_xydata().T, estimate_density(values), atol=1e-4)
         assert line.get_color() == ROLES.get(role, ink(0))
     names = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert names == ["source: control_1", "target: control_2", "truth: sample_2", "query: sample_1", "query, edited"]
+    assert names == [
+        "source: control_1",
+        "target: control_2",
+        "truth: sample_2",
+        "query: sample_1",
+        "query, edited",
+    ] + ["mean"]
 
 
 def test_truth(adata):
@@ -77,6 +83,41 @@ def test_truth(adata):
     by_name = third_curve(truth="sample_2")
     np.testing.assert_allclose(third_curve(truth={"batch": "batch_2", "role": "sample"}), by_name)
     assert len(ne.pl.densities(adata, ["IFNg"]).lines) == 2
+
+
+def test_a_pile_of_zeros_stands_beside_the_curves(adata):
+    i, is_query = adata.var_names.get_loc("IFNg"), (adata.obs["group"] == "sample_1").to_numpy()
+    adata.X[np.flatnonzero(is_query)[:90], i] = 0
+    values = query(adata)[:, i]
+    ax = ne.pl.densities(adata, ["IFNg"])
+    (pile,) = ax.child_axes
+    bars = [bar.get_height() for bar in pile.patches]
+    assert bars == pytest.approx([(values == 0).mean(), (query(adata, "edited")[:, i] == 0).mean()])
+    x, y = curves(ax)[0].T
+    assert np.trapezoid(y, x) == pytest.approx((values != 0).mean()) and x.min() > 0
+    before, after = ((cells[:, i] > 0).mean() for cells in (query(adata), query(adata, "edited")))
+    assert ax.get_title() == f"IFNg\n{100 * before:.0f} → {100 * after:.0f} % above 0"
+    means = [float(points.get_offsets()[0, 0]) for points in ax.collections]
+    np.testing.assert_allclose(means, [values.mean(), query(adata, "edited")[:, i].mean()], atol=1e-4)
+
+
+def test_a_batch_of_a_correction(adata):
+    ne.tl.correct(adata, "batch", control_key="role", reference="batch_2", edit="percentile")
+    ax = ne.pl.densities(adata, ["IFNg"], key="corrected", batch="batch_1", source_and_target=True)
+    names = [text.get_text() for text in ax.get_legend().get_texts()[:4]]
+    assert names == [
+        "control of batch_1", "control of batch_2", "samples of batch_1", "samples of batch_1, corrected"
+    ]  # fmt: skip
+    i, group = adata.var_names.get_loc("IFNg"), adata.obs["group"]
+    np.testing.assert_allclose(curves(ax)[0].T, estimate_density(adata.X[group == "control_1", i]), atol=1e-4)
+    corrected = adata.layers["corrected"][group == "sample_1", i]
+    np.testing.assert_allclose(curves(ax)[3].T, estimate_density(corrected), atol=1e-4)
+    with pytest.raises(ValueError, match="corrected batch by batch.*Name one with batch=.*'batch_1'"):
+        ne.pl.densities(adata, key="corrected")
+    with pytest.raises(ValueError, match="has no 'batch_2' with a control and samples"):
+        ne.pl.densities(adata, key="corrected", batch="batch_2")
+    with pytest.raises(ValueError, match="holds one edit and no batches"):
+        ne.pl.densities(adata, batch="batch_1")
 
 
 def test_labels_and_limits(adata):

@@ -37,6 +37,27 @@ def test_a_point_for_each_marker_in_its_place(adata, statistic):
     assert ax.get_ylabel() == f"applied change: edited − query\n({statistic.__name__}; arcsinh, cofactor 5)"
 
 
+def test_where_most_values_are_zero_means_and_shares_are_drawn(adata):
+    rng = np.random.default_rng(0)
+    adata.X[rng.random(adata.shape) < 0.6] = 0
+    means, shares = ne.pl.marker_shift(adata)
+    np.testing.assert_allclose(points(means), changes(adata, np.mean), atol=1e-5)
+    np.testing.assert_allclose(
+        points(shares), changes(adata, lambda cells, axis: (cells > 0).mean(axis=axis)), atol=1e-5
+    )
+    assert "share of cells above 0" in shares.get_xlabel() and "(mean" in means.get_xlabel()
+    one = plt.subplots()[1]
+    assert ne.pl.marker_shift(adata, ax=one) is one
+    assert "(median" in ne.pl.marker_shift(adata, statistic=np.median, above_zero=False).get_xlabel()
+
+
+def test_a_batch_of_a_correction(adata):
+    ne.tl.correct(adata, "batch", control_key="role", reference="batch_2", edit="percentile")
+    adata.layers["edited"] = adata.layers["corrected"]
+    ax = ne.pl.marker_shift(adata, key="corrected", batch="batch_1")
+    np.testing.assert_allclose(points(ax), changes(adata), atol=1e-5)
+
+
 def test_identity_line_equal_axes_and_r(adata):
     ax = ne.pl.marker_shift(adata)
     assert ax.get_xlim() == ax.get_ylim() and ax.get_aspect() == 1

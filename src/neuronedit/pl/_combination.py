@@ -14,7 +14,7 @@ from .. import _slots
 from .._check import Count, Positive, Share
 from .._data.check import check_features, describe_choice, format_choices, get_column, select_cells
 from .._data.record import Record, Tool
-from ._biaxial import Kind, draw_populations, name_markers
+from ._biaxial import Kind, choose_kind, draw_populations, explain_groups, name_markers
 from ._figure import DOT, OKABE_ITO, ROLES, finish, get_values, ideal_line, ink, legend_beside, panels, zero_line
 from ._rows import INTERVAL, check_table, draw_estimate, format_number, format_percent, frame_rows
 
@@ -111,8 +111,12 @@ def combination(
         numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         populations.append((np.concatenate(parts), numbers))
     style = {"s": point_size, "alpha": alpha}
+    kind = choose_kind(populations, kind)
     axes = draw_populations(populations, colors, kind, style, ax=ax, room=0.9, names=colors)
-    name_markers(axes, adata, x, y, ("measured", "predicted"), [config["layer"]] * 2)
+    explain_groups(axes, colors, kind, alpha)
+    for panel, title in zip(axes, ("measured", "predicted"), strict=True):
+        panel.set_title(title)
+    name_markers(axes, adata, x, y, [config["layer"]] * 2)
     return finish(axes, show=show, return_fig=return_fig)
 
 

@@ -1,7 +1,7 @@
 """Distributions of single features, and of single neurons, before the edit and after it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,13 @@ NEURON_STYLES: dict[str, dict[str, Any]] = {
     "edited": {"linewidth": 1.6},
 }
 
+MEAN_STYLE: dict[str, Any] = {"marker": "^", "linestyle": "", "markersize": 5}
+MEAN_ON_AXIS: dict[str, Any] = {"marker": "^", "s": 26, "clip_on": False, "zorder": 5, "linewidths": 0}
+MIN_SHARE_OF_ZEROS = 0.3  # of a population, from which on zeros stand on an axis of their own
+PILE_WIDTH, PILE_GAP = 0.2, 0.06  # of that axis, and between it and the curves, as shares of the panel
+BREAK_MARK = [(-0.5, -1), (0.5, 1)]  # a slanted stroke where an axis is broken
+BREAK_STYLE: dict[str, Any] = {"markersize": 7, "linestyle": "", "clip_on": False, "zorder": 6}
+
 MAX_PANELS_UNASKED = 12  # features that are drawn when none are named: three rows of panels
 DENSITIES_IN_A_ROW, NEURONS_IN_A_ROW = 4, 3
 RELATIVE_ROUNDING = 1e-6  # standard deviation, as a share of the mean, below which a neuron is constant but for float32
@@ -50,6 +57,7 @@ def densities(
     truth: Selector | None = None,
     truth_layer: str | None = None,
     source_and_target: bool = False,
+    batch: Hashable = None,
     key: str = _slots.EDITED,
     ax: Axes | Sequence[Axes] | None = None,
     show: bool | None = None,
@@ -58,7 +66,11 @@ def densities(
     """Draw how each marker is distributed in the query before and after the edit, and in truth where that is known.
 
     Curves are smoothed histograms with an area of 1. None reaches beyond its smallest and largest value, so that a pile of
-    zeros stays at zero.
+    zeros stays at zero. A triangle on the axis is the mean of all cells.
+
+    Where 30 % or more of the cells are exactly zero, the zeros have an axis of their own on the left. Its bars are the share of
+    cells at zero. The curve is that of the other cells, and its area is their share. The title says how many of the query's
+    cells are above zero, before the edit and after it.
 
     Examples
     --------
@@ -80,16 +92,17 @@ def densities(
         Instead, for simulated cells, the layer that holds the query's true values.
     source_and_target
         Draw source and target, too, as thin lines.
+    %(batch)s
     %(result_key)s
     %(figure)s
     """
     # read
-    populations = EditedPopulations.read(adata, key)
+    populations = EditedPopulations.read(adata, key, batch)
     if truth is not None and truth_layer is not None:
         raise ValueError("truth names cells and truth_layer a layer that holds them: give one of the two.")
     names, of_truth = populations.names | {"truth": "truth"}, populations.masks["query"]
     if truth is not None:
-        of_truth = select_cells(adata, populations.record.config["groupby"], truth, "truth")
+        of_truth = select_cells(adata, populations.record.config.get("groupby"), truth, "truth")
         names["truth"] = f"truth: {describe_selection(truth)}"
     if features is None:
         change = np.abs(populations.get_values("edited") - populations.get_values("query")).mean(axis=0)
@@ -108,21 +121,71 @@ def densities(
 
     # draw
     styles = {role: {"color": ROLES.get(role, ink(0))} | CURVE_STYLES[role] for role in roles}
-    in_legend = {names[role]: style for role, style in styles.items()}
-    axes = panels(len(features), ax, n_columns=DENSITIES_IN_A_ROW, size=(1.6, 1.6), room=0.8, names=in_legend)
+    in_legend = {names[role]: style for role, style in styles.items()} | {"mean": MEAN_STYLE | {"color": ink(0.4)}}
+    axes = panels(len(features), ax, n_columns=DENSITIES_IN_A_ROW, size=(1.8, 1.6), room=0.8, names=in_legend)
     for i, (feature, panel) in enumerate(zip(features, axes, strict=True)):
-        for role, style in styles.items():
-            panel.plot(*estimate_density(cells[role][:, i]), **style)
-        low, high = np.array([np.quantile(values[:, i], [0.001, 0.999]) for values in cells.values()]).T
-        margin = 0.05 * (high.max() - low.min()) or 1.0
-        panel.set_title(feature, fontsize="medium")
-        panel.set(xlim=(low.min() - margin, high.max() + margin), yticks=[])
+        _draw_feature(panel, {role: values[:, i] for role, values in cells.items()}, styles)
+        before, after = (f"{100 * (cells[role][:, i] > 0).mean():.0f}" for role in ("query", "edited"))
+        is_piled = find_pile([values[:, i] for values in cells.values()])
+        panel.set_title(f"{feature}\n{before} → {after} % above 0" if is_piled else feature, fontsize="medium")
         panel.set_xlabel(describe_units(adata, populations.layer, [feature]), fontsize="small")
-        panel.set_ylim(bottom=0)
-        panel.spines["left"].set_visible(False)
     axes[0].set_ylabel("density")
     legend_beside(axes, in_legend, DENSITIES_IN_A_ROW)
     return finish(axes, show=show, return_fig=return_fig)
+
+
+def _draw_feature(panel: Axes, cells: dict[str, np.ndarray], styles: dict[str, dict[str, Any]]) -> None:
+    """Draw the distributions of one feature; a pile of zeros stands beside the curves of the other cells."""
+    # frame
+    low, high = np.array([np.quantile(values, [0.001, 0.999]) for values in cells.values()]).T
+    start, end = low.min(), high.max()
+    margin = 0.05 * (end - start) or 1.0
+    is_piled = find_pile(cells.values())
+    panel.set(xlim=(start - margin, end + margin), yticks=[])
+    panel.spines["left"].set_visible(False)
+
+    # draw
+    for role, style in styles.items():
+        values = cells[role]
+        others = values[values != 0] if is_piled else values
+        if len(others):
+            x, density = estimate_density(others)
+            panel.plot(x, density * len(others) / len(values), **style)
+    for role, style in styles.items():
+        place = panel.get_xaxis_transform()
+        panel.scatter(cells[role].mean(), 0.0, color=style["color"], transform=place, **MEAN_ON_AXIS)
+    panel.set_ylim(bottom=0)
+    if is_piled:
+        _draw_pile(panel, cells, styles)
+
+
+def find_pile(populations: Iterable[np.ndarray]) -> bool:
+    """Return whether a large share of the cells of a population is exactly zero."""
+    return max(float((values == 0).mean()) for values in populations) >= MIN_SHARE_OF_ZEROS
+
+
+def _draw_pile(panel: Axes, cells: dict[str, np.ndarray], styles: dict[str, dict[str, Any]]) -> None:
+    """Draw the share of zeros of each population on an axis of its own, left of the curves."""
+    # make room, and break the axis
+    start, end = panel.get_xlim()
+    share = PILE_WIDTH + PILE_GAP
+    panel.set_xlim(start - share / (1 - share) * (end - start), end)
+    panel.spines["bottom"].set_bounds(start, end)
+    panel.set_xticks([tick for tick in panel.get_xticks() if start <= tick <= end])
+    pile = panel.inset_axes(
+        (0, 0, PILE_WIDTH, 1), xlim=(-0.7, len(cells) - 0.3), ylim=(0, 1), xticks=[(len(cells) - 1) / 2]
+    )
+    pile.spines[["top", "right"]].set_visible(False)
+    for axes, x in ((pile, 1.0), (panel, share)):
+        axes.plot([x], [0], marker=BREAK_MARK, transform=axes.transAxes, color=ink(0), **BREAK_STYLE)
+
+    # draw
+    for i, (role, style) in enumerate(styles.items()):
+        share_of_zeros = (cells[role] == 0).mean()
+        pile.bar(i, share_of_zeros, width=0.8, color=style["color"], linewidth=0)
+    pile.set_xticklabels(["zero"], fontsize="small")
+    pile.set_yticks([0, 0.5, 1], ["0", "", "100 %"], fontsize="x-small")
+    pile.tick_params(length=2, pad=1.5)
 
 
 def estimate_density(values: np.ndarray, n_bins: int = 200) -> tuple[np.ndarray, np.ndarray]:

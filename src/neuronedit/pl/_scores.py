@@ -46,6 +46,21 @@ METHOD_NAMES = {
 """What people call the rows of `neuronedit.baselines.BASELINES`; other methods have their own names."""
 SCORE_LIMITS = (-1.0, 2.0)  # what an axis shows at most: cells left alone, 0, to ideal, 1, is the middle third of it
 
+CANDIDATE_NAMES = {
+    "affine": "shift and scale",
+    "quantile_balanced": "quantiles, strata balanced",
+    "shift_by_strata": "mean shift per stratum",
+    "quantile_by_strata": "quantiles per stratum",
+    "gaussian_ot_neurons": "Gaussian transport of neurons",
+    "transport_neurons": "optimal transport of neurons",
+    "constant_shift_by_strata": "shift of neurons per stratum",
+    "neurons_by_strata": "neuron editing per stratum",
+    "gaussian_ot_by_strata": "Gaussian transport per stratum",
+    "mean_shift_offset": "mean shift, half-way to source",
+    "quantile_offset": "quantiles, half-way to source",
+    "neuron_editing_offset": "neuron editing, half-way to source",
+}
+"""What people call the rows of `neuronedit.ensemble.CANDIDATES` that are not in `METHOD_NAMES`; others have their own names."""
 CANDIDATE_COLOR, ENSEMBLE_COLOR = OKABE_ITO[:2]
 CLOSED_LIMITS = (-1.0, 1.2)  # shown at most: harm as large as the gap, and a little beyond the ideal, 1
 MIN_WEIGHT_TO_COUNT = 0.01  # of a fold that is counted
@@ -268,7 +283,8 @@ def cross_validation(
         edit = record.config["edit"]
         raise ValueError(f"uns[{key!r}] was edited with edit={edit!r}; only edit='auto' cross-validates.")
     ensemble = record.content["ensemble"]
-    names = np.asarray(ensemble["candidates"], dtype=str)
+    known = METHOD_NAMES | CANDIDATE_NAMES
+    names = np.array([known.get(str(name), str(name)) for name in ensemble["candidates"]])
     weights = np.asarray(ensemble["weights"]) * ensemble["strength"]  # (n_candidates,)
     scores, fold_weights = np.asarray(ensemble["scores"]), np.asarray(ensemble["fold_weights"])
     has_folds = str(ensemble["fold_kind"]) in FOLDS_IN_WORDS
@@ -352,4 +368,5 @@ def _draw_scores(panel: Axes, rows: Mapping[float, np.ndarray], fold_weights: np
         draw_estimate(panel, y, mean, interval, color, CLOSED_LIMITS)
         shown += [*interval, *clipped]
     margin = 0.06 * (max(shown) - min(shown))
-    panel.set(xlim=(min(shown) - margin, max(shown) + margin), xlabel="share of the gap closed")
+    panel.set(xlim=(min(shown) - margin, max(shown) + margin))
+    panel.set_xlabel("share of the gap closed\n(0: cells left alone, 1: all of it)")

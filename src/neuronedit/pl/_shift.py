@@ -1,6 +1,6 @@
 """The observed and the applied change, of all features in one embedding and of each: Figure 5a-b of the paper."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import product
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ MAX_CELLS_PER_GROUP = 2_000  # that are drawn: of more, single points are not se
 MIN_RATIO_TO_ENLARGE = 4  # how many times wider than the means the cells lie, for the means to be drawn again, enlarged
 NAME_DISTANCES = (4.0, 10.0, 16.0, 22.0)  # of a name from its point, in points; none so far that it seems another's
 NAME_ANGLES = np.deg2rad([0, 180, 90, 270, *range(30, 360, 60), *range(15, 360, 30)])  # the plainest first
+MIN_SHARE_OF_ZERO_VALUES = 0.4  # of the measured values, from which on medians do not move
 MIN_SHARE_TO_NAME = 0.1  # of the largest change, below which a feature has not moved enough to be named
 
 
@@ -134,10 +135,12 @@ def _read_embedding(populations: EditedPopulations, basis: Any) -> tuple[dict[st
 def marker_shift(
     adata: AnnData,
     *,
-    statistic: Callable[..., Any] = np.median,
+    statistic: Callable[..., Any] | None = None,
     n_labels: Annotated[int, at_least(0)] = 40,
+    above_zero: bool | None = None,
+    batch: Hashable = None,
     key: str = _slots.EDITED,
-    ax: Axes | None = None,
+    ax: Axes | Sequence[Axes] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Any:
@@ -145,6 +148,9 @@ def marker_shift(
 
     On the dashed line the edit applied what was observed. Being off it is not an error in itself: cells that differ from
     the source may rightly change by another amount. In the legend stands Pearson's correlation r over features.
+
+    Where 40 % or more of the measured values are exactly zero, medians do not move. There the means are drawn, and in a
+    second panel how the share of cells above zero changed.
 
     Examples
     --------
@@ -158,30 +164,56 @@ def marker_shift(
     ----------
     %(cells_of_edit)s
     statistic
-        Of a population: ``np.median`` as in the paper, ``np.mean`` where most values are zero and medians do not move, or
-        another function of ``(cells, axis=0)``.
+        Of a population: ``np.median``, ``np.mean``, or another function of ``(cells, axis=0)``. `None`: the median as in the
+        paper, or the mean where 40 % or more of the measured values are zero.
     n_labels
         Name at most so many features, those that moved most and at least a tenth as far as the first. A name that finds
         no room is left out.
+    above_zero
+        Draw a second panel, with the change of the share of cells above zero. `None`: where 40 % or more of the measured
+        values are zero, unless ``ax`` is one Axes.
+    %(batch)s
     %(result_key)s
     %(figure)s
     """
     # read
-    populations = EditedPopulations.read(adata, key)
-    center = {role: statistic(populations.get_values(role), axis=0) for role in populations.masks}
-    changes = np.stack([center["target"] - center["source"], center["edited"] - center["query"]], axis=1)
+    populations = EditedPopulations.read(adata, key, batch)
+    values = {role: populations.get_values(role) for role in populations.masks}
+    is_sparse = (
+        np.mean([(values[role] == 0).mean() for role in ("source", "target", "query")]) >= MIN_SHARE_OF_ZERO_VALUES
+    )
+    if above_zero is None:
+        above_zero = is_sparse and (ax is None or np.size(np.asarray(ax, dtype=object)) == 2)
+    statistic = statistic or (np.mean if is_sparse else np.median)
     units = describe_units(adata, populations.layer, populations.features)
-    scale = "; ".join(filter(None, [describe_choice(statistic), units]))
+    scales = ["; ".join(filter(None, [describe_choice(statistic), units])), "share of cells above 0"]
+    statistics: list[Callable[..., Any]] = [statistic, _measure_share_above_zero]
 
     # draw
-    (panel,) = panels(1, ax, size=(4.2, 3.8), room=0)
+    n_panels = 1 + above_zero
+    axes = panels(n_panels, ax, size=(4.2, 3.8), room=0)
+    for panel, scale, measure in zip(axes, scales, statistics, strict=False):
+        center = {role: measure(cells, axis=0) for role, cells in values.items()}
+        changes = np.stack([center["target"] - center["source"], center["edited"] - center["query"]], axis=1)
+        panel.set_xlabel(f"observed change: target − source\n({scale})")
+        panel.set_ylabel(f"applied change: edited − query\n({scale})")
+        _draw_changes(panel, changes, populations.features, n_labels)
+    return finish(axes, show=show, return_fig=return_fig)
+
+
+def _measure_share_above_zero(cells: np.ndarray, axis: int) -> np.ndarray:
+    """Return the share of cells above zero."""
+    return np.asarray((cells > 0).mean(axis=axis))
+
+
+def _draw_changes(panel: Axes, changes: np.ndarray, names: Sequence[str], n_labels: int) -> None:
+    """Draw the observed and the applied change of each feature, and name those that moved most."""
+    # draw
     panel.scatter(changes[:, 0], changes[:, 1], s=16, color=OKABE_ITO[0], linewidths=0, zorder=3)
     panel.axline((0, 0), slope=1, color=ink(0.4), linestyle="--", linewidth=1, label="applied = observed")
     low, high = changes.min(), changes.max()
     margin = 0.12 * (high - low) or 1.0
     panel.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")
-    panel.set_xlabel(f"observed change: target − source\n({scale})")
-    panel.set_ylabel(f"applied change: edited − query\n({scale})")
 
     # name
     with np.errstate(invalid="ignore"):
@@ -193,8 +225,7 @@ def marker_shift(
     legend = panel.legend(title=title, frameon=False, **place)
     size = np.abs(changes).max(axis=1)
     moved = [i for i in np.argsort(-size)[:n_labels] if size[i] > MIN_SHARE_TO_NAME * size.max()]
-    _name_points(panel, changes, populations.features, moved, legend)
-    return finish([panel], show=show, return_fig=return_fig)
+    _name_points(panel, changes, names, moved, legend)
 
 
 def _name_points(panel: Axes, points: np.ndarray, names: Sequence[str], which: Iterable[int], legend: Legend) -> None:
