@@ -20,8 +20,6 @@ MAX_MEAN = 25
 
 PAGES_OF_OTHERS = ["docs/comparison.md"]
 """Temporary: pages that are being rewritten elsewhere. The list goes when they are merged."""
-DOCSTRINGS_OF_OTHERS = ["neuronedit.pl"]
-"""Temporary, too: docstrings that are being rewritten elsewhere."""
 WITHOUT_READERS = ["docs/404.md", "docs/changelog.md", "docs/references.md"]
 """Pages without text of their own, which need no first paragraph."""
 
@@ -271,7 +269,7 @@ def test_pages_name_their_readers(name):
     assert names_its_readers(text), f'{name} begins with "{find_first_paragraph(text)}"'
 
 
-@pytest.mark.parametrize("module", [module for module in DOCSTRINGS if module not in DOCSTRINGS_OF_OTHERS])
+@pytest.mark.parametrize("module", DOCSTRINGS)
 def test_sentences_of_docstrings(module):
     sentences = {name: read_sentences(read_docstring(doc)) for name, doc in DOCSTRINGS[module]}
     faults = [fault for name, found in sentences.items() for fault in find_bad_sentences(name, found)]

@@ -253,9 +253,9 @@ def cross_validation(
 ) -> Any:
     """Draw what ``ne.tl.edit(edit="auto")`` tried in cross-validation, and the ensemble that it made of it.
 
-    On the left, how much of the gap from source to target each candidate closed in folds that were held out (the strata, or
-    some that were derived): the mean over folds ± its standard error, and below it the folds, the larger the more they
-    count. The first row is the ensemble, weighted without the fold in which it is scored; then come the candidates, the best
+    On the left is the share of the gap from source to target that each candidate closed in held-out folds. Folds are the
+    strata, or parts that were derived. A dot is the mean over folds ± its standard error. Below it are the folds, the larger
+    the more they count. The first row is the ensemble, weighted without the fold in which it is scored; then come the candidates, the best
     one first. The axis shows at most -1 to 1.2: what lies beyond is a triangle at the edge, a mean with its number. On the
     right, the weight of each candidate in the ensemble, times its strength: what is missing to 1 leaves the cells alone.
     Where source and target were too small for folds, there are only the weights of a fixed average.
