@@ -17,6 +17,7 @@ import holdout
 import numpy as np
 import pandas as pd
 import torch
+from labels import name_method
 from results import find_done, markdown_table, measure_time, read_results, run_jobs
 from tasks import INTERFERON, N_SPLITS, STIMULI, find_rows, has_role, load_data, subsample
 
@@ -263,7 +264,8 @@ def page(results):
         rows = []
         for name, values in means.iterrows():
             shown = [format_scores(*both) for both in zip(values, worst.loc[name], strict=True)]
-            rows.append([f"**{name}**" if name.startswith("default") else name, *shown])
+            label = name_method(name)
+            rows.append([f"**{label}**" if name.startswith("default") else label, *shown])
         lines += markdown_table(["method", *(f"{variation:g}" for variation in means)], rows)
     return "\n".join(lines) + "\n"
 
@@ -304,7 +306,7 @@ def draw(results, path):
     handles = []
     for name in [name for name in METHODS if name in set(results["method"])]:
         color, marker = STYLES[name]
-        handles.append(Line2D([], [], color=color, marker=marker, markeredgecolor="white", label=name))
+        handles.append(Line2D([], [], color=color, marker=marker, markeredgecolor="white", label=name_method(name)))
     label = f"below {LOWEST}: at the edge,\nwith its value".replace("-", "−")
     handles.append(Line2D([], [], color="0.4", marker="v", linestyle="none", markeredgecolor="white", label=label))
     figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize="small")
