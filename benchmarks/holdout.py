@@ -256,7 +256,7 @@ def tabulate_overview(results):
             for column, value in values.items()
         ]
         shown = [text.replace("-0.00", "0.00") for text in shown]
-        rows.append([f"**{name_method(name)}**" if name == "auto" else name_method(name), *shown])
+        rows.append(["**the default**" if name == "auto" else name_method(name), *shown])
     return markdown_table(["method", *table.columns], rows)
 
 
