@@ -281,8 +281,9 @@ def draw(results, path):
     from matplotlib.lines import Line2D
 
     summaries = list(summarize(results))
-    size = {"figsize": (2.7 * len(summaries), 4.9), "layout": "constrained"}
-    figure, axes = plt.subplots(1, len(summaries), sharex=True, sharey=True, squeeze=False, **size)
+    size = (2.7 * len(summaries), 5.2)
+    figure, axes = plt.subplots(1, len(summaries), sharex=True, sharey=True, squeeze=False, figsize=size)
+    figure.subplots_adjust(left=0.1, right=0.98, bottom=0.36, top=0.93, wspace=0.12)  # the legend is below
     for axis, (data, _, means) in zip(axes[0], summaries, strict=True):
         axis.axhline(0, color="0.85", linewidth=1, zorder=0)
         for name in reversed(means.index):  # the best on top
@@ -292,7 +293,8 @@ def draw(results, path):
             is_below = values < LOWEST
             axis.plot(values.index, values.clip(lower=LOWEST), **line)
             axis.plot(values.index[~is_below], values[~is_below], marker=marker, markersize=6.5, **edge)
-            axis.plot(values.index[is_below], [LOWEST] * is_below.sum(), marker="v", clip_on=False, zorder=3, **edge)
+            below = values.index[is_below].to_numpy()
+            axis.plot(below, np.full(len(below), LOWEST), marker="v", clip_on=False, zorder=3, **edge)
         axis.set_title(data, fontsize=12)
         axis.set_xlabel("total variation", fontsize=12)
         axis.tick_params(labelsize=11)
@@ -305,7 +307,7 @@ def draw(results, path):
         handles.append(Line2D([], [], color=color, marker=marker, markeredgecolor="white", label=name_method(name)))
     label = f"below {LOWEST}".replace("-", "−")
     handles.append(Line2D([], [], color="0.4", marker="v", linestyle="none", markeredgecolor="white", label=label))
-    figure.legend(handles=handles, loc="outside lower center", frameon=False, fontsize=11, ncols=3)
+    figure.legend(handles=handles, loc="lower center", frameon=False, fontsize=11, ncols=3)
     figure.savefig(path, dpi=150)
     plt.close(figure)  # the gallery would take it for one of its own
 

@@ -320,7 +320,7 @@ def draw(results, path, lowest=-0.55):
     closed, means = average(results)
     by_family = closed.drop(columns=UNTESTABLE)
     names = list(means[SHOWN].sort_values().index)
-    figure, axis = plt.subplots(figsize=(6.6, 5.4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(6.6, 5.8), layout="constrained")
     axis.axvline(0, color="0.6", linewidth=1, zorder=0)
     for y, name in enumerate(names):
         color = "#D55E00" if name == "auto" else "#0072B2"
@@ -331,7 +331,7 @@ def draw(results, path, lowest=-0.55):
         axis.text(1.08, y, f"{means[name]:.2f}", va="center", fontsize=12, weight=weight, color=color)
     axis.text(1.08, len(names) - 0.25, "mean", va="center", fontsize=12, color="0.3")
     labels = [name_method(name).replace(" (", "\n(").replace(", within", ",\nwithin") for name in names]
-    axis.set_yticks(range(len(names)), labels, fontsize=12, linespacing=0.95)
+    axis.set_yticks(range(len(names)), labels, fontsize=12, linespacing=1.1)
     axis.set(xlim=(lowest, 1.04), ylim=(-0.6, len(names) - 0.4), xticks=[-0.5, 0, 0.5, 1])
     axis.set_xticklabels(["−0.5\nharm", "0\nnothing", "0.5", "1\nall of it"], fontsize=12)
     axis.set_xlabel("share of the distance to the truth that is closed", fontsize=12)
