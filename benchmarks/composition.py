@@ -298,7 +298,8 @@ def draw(results, path):
         axis.set_title(data, fontsize=12)
         axis.set_xlabel("total variation", fontsize=12)
         axis.tick_params(labelsize=11)
-        axis.set(ylim=(LOWEST, 1.05), xticks=list(VARIATIONS))
+        axis.set_xticks(VARIATIONS, [f"{variation:g}" for variation in VARIATIONS])
+        axis.set_ylim(LOWEST, 1.05)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("share of the gap closed", fontsize=12)
     handles = []

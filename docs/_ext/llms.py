@@ -10,6 +10,9 @@ Python, AnnData, PyTorch. `pip install neuronedit`, `import neuronedit as ne`; `
 
 PARTS = {"tutorials/": "Tutorials", "gallery/": "Gallery", "generated/": "API", "guide/": "User guide"}
 
+DOWNLOAD = "Go to the end"
+"""How the note begins that the gallery puts above each example."""
+
 
 def write(app, error):
     """Write it to the root of the site."""
@@ -32,7 +35,8 @@ def summary(app, name):
     from docutils import nodes
 
     tree = app.env.get_doctree(name)
-    first = next((node.astext() for node in tree.findall(nodes.paragraph) if not node.next_node(nodes.image)), "")
+    texts = (node.astext() for node in tree.findall(nodes.paragraph) if not node.next_node(nodes.image))
+    first = next((text for text in texts if not text.startswith(DOWNLOAD)), "")
     sentence = " ".join(first.split()).split(". ")[0].rstrip(".")
     return f": {sentence}." if 15 < len(sentence) < 220 else ""
 
