@@ -297,7 +297,7 @@ def show_methods(table):
     """Return a table of methods, sorted by its first column."""
     rows = []
     for name, values in table.sort_values(table.columns[0], ascending=False).iterrows():
-        shown = ["–" if np.isnan(value) else f"{value:.2f}" for value in values]
+        shown = ["–" if np.isnan(value) else f"{value:.2f}".replace("-0.00", "0.00") for value in values]
         rows.append([f"**{name_method(name)}**" if name in ENSEMBLES else name_method(name), *shown])
     return markdown_table(["method", *table.columns], rows)
 
