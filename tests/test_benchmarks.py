@@ -211,6 +211,11 @@ def test_where_a_baseline_wins_is_of_the_results(benchmark):
     closed, means = holdout.average(holdout.read())
     for family in ("imubac patients", "kang donor"):
         assert closed.loc["cca", family] > closed.loc["auto", family]
+    assert (
+        closed.loc[["quantile_by_strata", "neurons_by_strata"], "imubac patients"]
+        > closed.loc["auto", "imubac patients"]
+    ).all()
+    assert closed.loc["combat", "kang donor"] > closed.loc["auto", "kang donor"]
     assert closed.loc["neuron_editing", "cytonorm volunteers"] == pytest.approx(
         closed.loc["auto", "cytonorm volunteers"], abs=0.01
     )
