@@ -17,6 +17,7 @@ import holdout
 import numpy as np
 import pandas as pd
 import torch
+from labels import name_method
 from results import find_done, markdown_table, measure_time, read_results, run_jobs
 from tasks import INTERFERON, N_SPLITS, STIMULI, find_rows, has_role, load_data, subsample
 
@@ -263,7 +264,8 @@ def page(results):
         rows = []
         for name, values in means.iterrows():
             shown = [format_scores(*both) for both in zip(values, worst.loc[name], strict=True)]
-            rows.append([f"**{name}**" if name.startswith("default") else name, *shown])
+            label = name_method(name)
+            rows.append([f"**{label}**" if name.startswith("default") else label, *shown])
         lines += markdown_table(["method", *(f"{variation:g}" for variation in means)], rows)
     return "\n".join(lines) + "\n"
 
@@ -279,11 +281,11 @@ def draw(results, path):
     from matplotlib.lines import Line2D
 
     summaries = list(summarize(results))
-    size = {"figsize": (2.6 * len(summaries) + 2, 3.8), "layout": "constrained"}
-    figure, axes = plt.subplots(1, len(summaries), sharex=True, sharey=True, squeeze=False, **size)
+    size = (2.7 * len(summaries), 5.2)
+    figure, axes = plt.subplots(1, len(summaries), sharex=True, sharey=True, squeeze=False, figsize=size)
+    figure.subplots_adjust(left=0.1, right=0.98, bottom=0.36, top=0.93, wspace=0.12)  # the legend is below
     for axis, (data, _, means) in zip(axes[0], summaries, strict=True):
         axis.axhline(0, color="0.85", linewidth=1, zorder=0)
-        n_below = dict.fromkeys(means, 0)  # of each total variation
         for name in reversed(means.index):  # the best on top
             values, (color, marker) = means.loc[name].dropna(), STYLES[name]
             line = {"color": color, "linewidth": 2.4 if name.startswith("default") else 1.3}
@@ -291,23 +293,22 @@ def draw(results, path):
             is_below = values < LOWEST
             axis.plot(values.index, values.clip(lower=LOWEST), **line)
             axis.plot(values.index[~is_below], values[~is_below], marker=marker, markersize=6.5, **edge)
-            for variation, value in values[is_below].items():
-                axis.plot(variation, LOWEST, marker="v", markersize=7, clip_on=False, zorder=3, **edge)
-                place = {"xytext": (-7, 4 + 10 * n_below[variation]), "textcoords": "offset points", "ha": "right"}
-                place["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-                text = f"{value:.2g}".replace("-", "−")
-                axis.annotate(text, (variation, LOWEST), color=color, fontsize="x-small", **place)
-                n_below[variation] += 1
-        axis.set(title=data, xlabel="total variation", ylim=(LOWEST, 1.05), xticks=list(VARIATIONS))
+            below = values.index[is_below].to_numpy()
+            axis.plot(below, np.full(len(below), LOWEST), marker="v", clip_on=False, zorder=3, **edge)
+        axis.set_title(data, fontsize=12)
+        axis.set_xlabel("total variation", fontsize=12)
+        axis.tick_params(labelsize=11)
+        axis.set_xticks(VARIATIONS, [f"{variation:g}" for variation in VARIATIONS])
+        axis.set_ylim(LOWEST, 1.05)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("share of the gap closed")
+    axes[0, 0].set_ylabel("share of the gap closed", fontsize=12)
     handles = []
     for name in [name for name in METHODS if name in set(results["method"])]:
         color, marker = STYLES[name]
-        handles.append(Line2D([], [], color=color, marker=marker, markeredgecolor="white", label=name))
-    label = f"below {LOWEST}: at the edge,\nwith its value".replace("-", "−")
+        handles.append(Line2D([], [], color=color, marker=marker, markeredgecolor="white", label=name_method(name)))
+    label = f"below {LOWEST}".replace("-", "−")
     handles.append(Line2D([], [], color="0.4", marker="v", linestyle="none", markeredgecolor="white", label=label))
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize="small")
+    figure.legend(handles=handles, loc="lower center", frameon=False, fontsize=11, ncols=3)
     figure.savefig(path, dpi=150)
     plt.close(figure)  # the gallery would take it for one of its own
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from labels import name_method
 from results import find_done, markdown_table, measure_time, read_results
 from sklearn.cluster import KMeans
 from tasks import N_SPLITS, load_data, subsample
@@ -134,7 +135,7 @@ def page(results):
     for name, own in results.groupby("method", sort=False):
         failed, flagged = own["closed_matched"] < GOOD_SHARE, own["flagged"] > 0
         outcomes = [failed & flagged, ~failed & flagged, failed & ~flagged, ~failed & ~flagged]
-        rows.append([name, *(str(outcome.sum()) for outcome in outcomes)])
+        rows.append([name_method(name), *(str(outcome.sum()) for outcome in outcomes)])
     heads = ["flagged and failed", "flagged, but held", "not flagged, but failed", "not flagged, and held"]
     return "\n".join([*lines, "", *markdown_table(["method", *heads], rows)]) + "\n"
 
@@ -152,7 +153,7 @@ def tabulate_scores(results):
             f"{(matched >= GOOD_SHARE).mean():.0%}",
         ]
         shown += [f"{closed.mean():.2f}", f"{(closed >= GOOD_SHARE).mean():.0%}", f"{own['seconds'].median():.0f}"]
-        rows.append([name, *shown])
+        rows.append([name_method(name), *shown])
     heads = ["method", "splits", "matched: mean", "worst", good, "not matched: mean", good, "seconds"]
     return markdown_table(heads, rows)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from labels import name_method
 from results import find_done, markdown_table, measure_time, read_results
 from scipy.stats import median_abs_deviation, wasserstein_distance
 from tasks import find_rows, load_data
@@ -150,9 +151,9 @@ def page(results):
     rows = []
     for _, row in results.sort_values("emd").iterrows():
         name = row["method"]
-        name = f"**{name}**" if name in DEFAULT_EDIT else name
+        shown_name = f"**{name}**" if name in DEFAULT_EDIT else name_method(name)
         shown = [f"{row['emd']:.4f}", *(f"{row[column]:.3f}" for column in energy)]
-        rows.append([name, *shown, f"{row['n_worse']:.0f}", f"{row['mad_change']:.3f}"])
+        rows.append([shown_name, *shown, f"{row['n_worse']:.0f}", f"{row['mad_change']:.3f}"])
     heads = ["method", "mean EMD", *(f"energy distance {a} to {b}" for a, b in BATCH_PAIRS)]
     return "\n".join(markdown_table([*heads, "markers that got worse", "change of the MAD"], rows)) + "\n"
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from holdout import TUNED_ON, UNTESTABLE
+from labels import name_family
 from results import find_done, markdown_table, measure_time, read_results, run_jobs
 from tasks import fit_single_candidates, get_strata, holdout_tasks, score, split_roles, take_cells
 
@@ -103,7 +104,7 @@ def page(results):
         rows.append([f"**{name}**" if setting == DEFAULT else name, *shown])
 
     n_tasks = results.groupby("family", sort=False)["task"].nunique()
-    families = ", ".join(f"{family} ({n})" for family, n in n_tasks.items())
+    families = ", ".join(f"{name_family(family)} ({n})" for family, n in n_tasks.items())
     text = (
         f"{n_tasks.sum()} tasks ({families}); {len(EDITS)} edits in the neurons, and the ensemble (auto); one thread."
         " Differences are means over tasks ± standard error."

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from labels import ASKED, name_family, name_method
 from results import find_done, markdown_table, measure_time, read_results, run_jobs
 from scipy.stats import spearmanr
 from tasks import fit_single_candidates, get_strata, has_role, holdout_tasks, score, split_roles, take_cells
@@ -165,69 +166,139 @@ def read(path=CSV):
     return results.sort_values(["place", "seed", "task"]).drop(columns=["place", "seed"])
 
 
+SHOWN = ["auto", "quantile_by_strata", "neurons_by_strata", "cca", "neuron_editing", "quantile", "combat", "mean_shift"]
+SHOWN += ["mnn", "identity"]
+"""Methods of the overview, of its picture and of its table: at most ten."""
+
+QUESTIONS = {
+    "batches, same people": ["cytonorm volunteers"],
+    "batches, other people": ["imubac patients"],
+    "new cell type": ["bodenmiller PMA-ionomycin", "bodenmiller BCR-XL", "bodenmiller vanadate", "kang cell type"],
+    "new donor": ["kang donor"],
+    "new inhibitor": ["sachs inhibitor"],
+    "simulated": ["simulated"],
+    "one inhibitor only": [UNTESTABLE],
+}
+"""The families, by what is asked; the last is not in the mean."""
+
+
 def page(results):
-    """Return the tables as Markdown."""
+    """Return all tables as Markdown."""
+    return "\n".join(make_tables(results).values())
+
+
+def make_tables(results):
+    """Return the tables as Markdown, by the names of the files that the pages include."""
     auto = results[results["method"] == "auto"]
+    tables = {
+        "overview": tabulate_overview(results),
+        "families": tabulate_questions(results),
+        "methods": tabulate_families(results[~results["method"].isin(ABLATIONS)]),
+        "others": tabulate_other_scores(results[~results["method"].isin(ABLATIONS)]),
+        "ablations": tabulate_families(results[results["method"].isin([*ABLATIONS, "auto"])]),
+        "expected": describe_expectation(auto),
+        "tasks": tabulate_tasks(auto),
+    }
+    return {name: "\n".join(lines) + "\n" for name, lines in tables.items()}
+
+
+def describe_expectation(auto):
+    """Return a table of how good the expectation, its interval, the standard errors, the distances are, and of the time."""
     testable = auto[auto["family"] != UNTESTABLE]
     reported = testable[~testable["family"].isin(TUNED_ON)]
+    r = [rows["expected"].corr(rows["energy_distance"]) for rows in (testable, reported, auto)]
+    low, high = testable["expected_low"], testable["expected_high"]
+    is_held = (testable["energy_distance"] >= low) & (testable["energy_distance"] <= high)
     coverage = auto.groupby("family", sort=False)["interval_coverage"].mean()
     ranks = auto["distance_error_correlation"].dropna()
-    r = [rows["expected"].corr(rows["energy_distance"]) for rows in (testable, reported, auto)]
     time_share = auto["seconds"] / auto["train_seconds"]
-    is_held = (auto["energy_distance"] >= auto["expected_low"]) & (auto["energy_distance"] <= auto["expected_high"])
-    is_held = is_held[auto["family"] != UNTESTABLE]
-    lines = [
-        *tabulate_families(results[~results["method"].isin(ABLATIONS)]),
-        "",
-        "**What each kind of candidate buys.** The ensemble without some of its candidates:",
-        "",
-        *tabulate_families(results[results["method"].isin([*ABLATIONS, "auto"])]),
-        "",
-        f"**Expected and achieved.** Correlation of the share that was expected with the share that was closed: {r[0]:.2f}"
-        f" over {len(testable)} tasks, {r[1]:.2f} over the {len(reported)} of them that no rule was set on. With"
-        f" {UNTESTABLE}, where source and target are one condition each, {r[2]:.2f} over {len(auto)}.",
-        "",
-        f"**The 80 % interval** of the expected share holds the share that was closed in {is_held.mean():.0%} of {len(is_held)} tasks.",
-        "",
-        f"**Intervals.** 90 % intervals of the means (`mean` ± 1.645 `mean_error`) hold the true mean of {coverage.mean():.0%} of the"
-        f" features: {', '.join(f'{name} {value:.0%}' for name, value in coverage.items())}.",
-        "",
-        "**Support.** Rank correlation of a cell's `edited_distance` with its error, where each cell's own truth is known"
-        f" ({len(ranks)} simulated tasks): mean {ranks.mean():.2f}, from {ranks.min():.2f} to {ranks.max():.2f}.",
-        "",
-        f"**Time.** The ensemble took {time_share.median():.1f} times the time of the training (median; at most"
-        f" {time_share.max():.1f}), scoring included.",
-        "",
-        *tabulate_tasks(auto),
+    what = "correlation of the share expected with the share closed"
+    rows = [
+        [f"{what}, {len(testable)} tasks", f"{r[0]:.2f}"],
+        [f"{what}, {len(reported)} tasks that no rule was set on", f"{r[1]:.2f}"],
+        [f"{what}, all {len(auto)} tasks, with {name_family(UNTESTABLE)}", f"{r[2]:.2f}"],
+        [f"tasks of {len(testable)} whose share lies in the 80 % interval", f"{is_held.mean():.0%}"],
+        ["features whose true mean lies in the 90 % interval", f"{coverage.mean():.0%}"],
+        *([f"– {name_family(name)}", f"{value:.0%}"] for name, value in coverage.items()),
+        [
+            f"rank correlation of `edited_distance` with a cell's error, {len(ranks)} simulated tasks",
+            f"{ranks.mean():.2f} ({ranks.min():.2f} to {ranks.max():.2f})",
+        ],
+        [
+            "time of the ensemble, in times of the training: median (most)",
+            f"{time_share.median():.1f} ({time_share.max():.1f})",
+        ],
     ]
-    return "\n".join(lines) + "\n"
+    return markdown_table(["what", "value"], rows)
+
+
+def average(results):
+    """Return the share closed by family, ``(n_methods, n_families)``, and its mean over the families that can be tested."""
+    closed = results.pivot_table("energy_distance", "method", "family", sort=False)
+    by_family = closed.drop(columns=UNTESTABLE)
+    return closed, by_family.mean(axis=1).where(by_family.notna().all(axis=1))
+
+
+def tabulate_overview(results):
+    """One row for each of ten methods: the mean, the worst task, and what is closed by question; the best is bold."""
+    closed, means = average(results)
+    testable = results[results["family"] != UNTESTABLE]
+    table = pd.DataFrame({"mean": means, "worst task": testable.groupby("method")["energy_distance"].min()})
+    for question, families in QUESTIONS.items():
+        table[question] = closed[families].mean(axis=1)
+    table = table.loc[SHOWN].sort_values("mean", ascending=False)
+    best = table.drop(index="identity").round(2).max()
+    best[["worst task", "one inhibitor only"]] = table[["worst task", "one inhibitor only"]].round(2).max()
+    rows = []
+    for name, values in table.iterrows():
+        shown = [
+            f"**{value:.2f}**" if round(value, 2) == best[column] else f"{value:.2f}"
+            for column, value in values.items()
+        ]
+        shown = [text.replace("-0.00", "0.00") for text in shown]
+        rows.append(["**the default**" if name == "auto" else name_method(name), *shown])
+    return markdown_table(["method", *table.columns], rows)
+
+
+def tabulate_questions(results):
+    """One row a family: its data, what is asked, and how many tasks it has."""
+    n_tasks = results.groupby("family")["task"].nunique()
+    rows = [[name_family(family), *ASKED[family], f"{n_tasks[family]}"] for family in FAMILIES]
+    return markdown_table(["family", "data", "what is predicted", "tasks"], rows)
 
 
 def tabulate_families(results):
-    """One row a method: the share of the energy distance closed, family by family, and other scores over all of them."""
-    # mean over families, of methods that were run on all of them
-    closed = results.pivot_table("energy_distance", "method", "family", sort=False)
+    """One row a method: the mean, the worst task, and the share of the energy distance closed, family by family."""
+    closed, means = average(results)
     testable = results[results["family"] != UNTESTABLE]
-    by_family = closed.drop(columns=UNTESTABLE)
-    is_complete = by_family.notna().all(axis=1)
-    others = {
-        "mean_wasserstein": "Wasserstein",
-        "variance_ratio": "variance ratio",
-        "mean_change_correlation": "change of means",
-    }
-    means = testable.groupby(["method", "family"])[list(others)].mean().groupby("method").mean()
-    # columns
     n_tasks = results.groupby("family", sort=False)["task"].nunique()
-    table = closed.rename(columns=lambda family: f"{family} ({n_tasks[family]})")
-    table["mean"] = by_family.mean(axis=1).where(is_complete)
-    table["worst task"] = testable.groupby("method")["energy_distance"].min()
-    for column, head in others.items():
-        table[head] = means[column].where(is_complete)
-    # rows, the best first
+    table = closed.rename(columns=lambda family: f"{name_family(family)} ({n_tasks[family]})")
+    table.insert(0, "mean", means)
+    table.insert(1, "worst task", testable.groupby("method")["energy_distance"].min())
+    return show_methods(table)
+
+
+def tabulate_other_scores(results):
+    """One row a method: other scores, means over the families that can be tested, of methods that were run on all of them."""
+    names = {
+        "energy_distance": "energy distance",
+        "mean_wasserstein": "Wasserstein distance of each marker",
+        "variance_ratio": "variance ratio",
+        "mean_change_correlation": "correlation of the change of means",
+    }
+    _, complete = average(results)
+    testable = results[results["family"] != UNTESTABLE]
+    means = testable.groupby(["method", "family"])[list(names)].mean().groupby("method").mean()
+    means = means.loc[complete.index[complete.notna()]].assign(mean=complete).drop(columns="energy_distance")
+    return show_methods(means[["mean", *list(names)[1:]]].rename(columns=names | {"mean": "energy distance"}))
+
+
+def show_methods(table):
+    """Return a table of methods, sorted by its first column."""
     rows = []
-    for name, values in table.sort_values("mean", ascending=False).iterrows():
-        shown = ["–" if np.isnan(value) else f"{value:.2f}" for value in values]
-        rows.append([f"**{name}**" if name in ENSEMBLES else name, *shown])
+    for name, values in table.sort_values(table.columns[0], ascending=False).iterrows():
+        shown = ["–" if np.isnan(value) else f"{value:.2f}".replace("-0.00", "0.00") for value in values]
+        rows.append([f"**{name_method(name)}**" if name in ENSEMBLES else name_method(name), *shown])
     return markdown_table(["method", *table.columns], rows)
 
 
@@ -237,35 +308,65 @@ def tabulate_tasks(auto):
     for _, row in auto.iterrows():
         expected = f"{row['expected']:.2f} ± {row['expected_se']:.2f}"
         scores = [expected, f"{row['strength']:.2g}", f"{row['energy_distance']:.2f}"]
-        rows.append([row["family"], row["task"], row["fold_kind"], *scores])
+        kind = "given" if row["fold_kind"] == "strata" else "matched"
+        rows.append([name_family(row["family"]), row["task"], kind, *scores])
     return markdown_table(["family", "task", "strata", "expected", "strength", "closed"], rows)
 
 
-def draw(results, path, lowest=-0.7):
+def draw(results, path, lowest=-0.55):
+    """Draw the share closed by ten methods: a small dot for each family, a large one for their mean, with its value."""
+    import matplotlib.pyplot as plt
+
+    closed, means = average(results)
+    by_family = closed.drop(columns=UNTESTABLE)
+    names = list(means[SHOWN].sort_values().index)
+    figure, axis = plt.subplots(figsize=(6.6, 5.8), layout="constrained")
+    axis.axvline(0, color="0.6", linewidth=1, zorder=0)
+    for y, name in enumerate(names):
+        color = "#D55E00" if name == "auto" else "#0072B2"
+        axis.plot([lowest, 1.02], [y, y], color="0.93", linewidth=1, zorder=0)
+        axis.plot(by_family.loc[name], [y] * by_family.shape[1], "o", color="0.65", markersize=4.5, zorder=1)
+        axis.plot(means[name], y, "o", color=color, markersize=13, markeredgecolor="white", zorder=2)
+        weight = "bold" if name == "auto" else "normal"
+        axis.text(1.08, y, f"{means[name]:.2f}", va="center", fontsize=12, weight=weight, color=color)
+    axis.text(1.08, len(names) - 0.25, "mean", va="center", fontsize=12, color="0.3")
+    labels = [name_method(name).replace(" (", "\n(").replace(", within", ",\nwithin") for name in names]
+    axis.set_yticks(range(len(names)), labels, fontsize=12, linespacing=1.1)
+    axis.set(xlim=(lowest, 1.04), ylim=(-0.6, len(names) - 0.4), xticks=[-0.5, 0, 0.5, 1])
+    axis.set_xticklabels(["−0.5\nharm", "0\nnothing", "0.5", "1\nall of it"], fontsize=12)
+    axis.set_xlabel("share of the distance to the truth that is closed", fontsize=12)
+    axis.tick_params(axis="y", length=0)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    figure.savefig(path, dpi=170)
+    plt.close(figure)  # the gallery would take it for one of its own
+
+
+def draw_expected(results, path, lowest=-0.7):
     """Draw what was expected against what was closed, one point a task; what lies below the axis is a triangle at its edge."""
     import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
+    figure, axis = plt.subplots(figsize=(6.8, 6.4), layout="constrained")
     axis.axline((0, 0), slope=1, color="0.6", linestyle="--", linewidth=1, zorder=0)
     axis.axhline(0, color="0.85", linewidth=1, zorder=0)
     auto = results[results["method"] == "auto"]
     for color, marker, (family, rows) in zip(COLORS, MARKERS, auto.groupby("family", sort=False), strict=False):
-        style = {"color": color, "markeredgecolor": "white", "markeredgewidth": 0.5, "markersize": 6.5}
+        style = {"color": color, "markeredgecolor": "white", "markeredgewidth": 0.5, "markersize": 8}
         is_below = rows["energy_distance"] < lowest
         shown, below = rows[~is_below], rows[is_below].sort_values("expected")
-        bars = {"xerr": shown["expected_se"], "elinewidth": 0.8, "ecolor": color}
-        axis.errorbar(shown["expected"], shown["energy_distance"], fmt=marker, label=family, **bars, **style)
+        axis.plot(shown["expected"], shown["energy_distance"], marker, label=name_family(family), **style)
         for side, offset, (_, row) in zip(("right", "left"), (-6, 6), below.iterrows(), strict=False):
             axis.plot(row["expected"], lowest, marker="v", clip_on=False, **style)
             text = f"{row['energy_distance']:.1f}".replace("-", "−")
             place = {"xytext": (offset, 6), "textcoords": "offset points", "ha": side}
-            axis.annotate(text, (row["expected"], lowest), fontsize="small", **place)
-    axis.set(xlabel="share of the gap expected from held-out strata", ylabel="share of the gap closed in truth")
+            axis.annotate(text, (row["expected"], lowest), fontsize=11, **place)
+    axis.set_xlabel("share expected from held-out strata", fontsize=12)
+    axis.set_ylabel("share closed in truth", fontsize=12)
     axis.set(xlim=(0, 1.1), ylim=(lowest, 1.1))
+    axis.tick_params(labelsize=11)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize="small")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=11)
     figure.savefig(path, dpi=150)
-    plt.close(figure)  # the gallery would take it for one of its own
+    plt.close(figure)
 
 
 def main():

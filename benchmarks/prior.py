@@ -16,6 +16,7 @@ import holdout
 import numpy as np
 import pandas as pd
 import torch
+from labels import name_family
 from results import markdown_table, read_results, run_jobs
 from tasks import N_SPLITS, get_strata, has_role, holdout_tasks, map_each, split_roles, subsample, take_cells
 
@@ -219,7 +220,11 @@ def tabulate_families(results, kind):
     shown = []
     for row in rows.itertuples():
         shown.append(
-            [row.family, describe(row.setting), *(f"{value:.2f}" for value in (row.chosen, row.own, row.best))]
+            [
+                name_family(row.family),
+                describe(row.setting),
+                *(f"{value:.2f}" for value in (row.chosen, row.own, row.best)),
+            ]
         )
     means = [f"**{rows[name].mean():.2f}**" for name in ("chosen", "own", "best")]
     heads = ["family left out", "best in the others", "closes", "the package's", "best in hindsight"]
@@ -268,7 +273,7 @@ def tabulate_intervals():
         width = np.quantile(z[~is_out], 0.8)
         held = (z[is_out] <= width).sum()
         n_held += held
-        rows.append([family, f"{width:.2f}", f"{held} of {is_out.sum()}"])
+        rows.append([name_family(family), f"{width:.2f}", f"{held} of {is_out.sum()}"])
     rows.append(["**all**", "", f"**{n_held} of {len(auto)}, {n_held / len(auto):.0%}**"])
     return markdown_table(["family left out", "half-width", "held"], rows)
 

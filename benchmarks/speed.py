@@ -249,6 +249,7 @@ def tabulate_methods(results):
         f"{n:,} cells, {unit}": own[own["n_cells"] == n].set_index("what")[column].map(shown.format)
         for column, unit, shown in (("seconds", "s", "{:.2f}"), ("memory", "MB", "{:,.0f}"))
         for n in own["n_cells"].unique()
+        if column in own
     }
     table = pd.DataFrame(tables).reindex([name for name in (*OTHERS, DEFAULT) if name in set(own["what"])]).fillna("")
     return markdown_table(["method", *table], [[name, *cells] for name, cells in table.iterrows()])

@@ -22,6 +22,9 @@ PAGES = {
     "example": "gallery/tasks/b_edit.html",
     "method": "method.html",
     "comparison": "comparison.html",
+    "comparison of batches": "comparison_batches.html",
+    "comparison of perturbations": "comparison_perturbations.html",
+    "cookbook": "guide/cookbook.html",
     "coming from ComBat": "guide/from_combat.html",
     "not found": "404.html",
 } | ({"tutorial": f"tutorials/{TUTORIALS[0]}.html"} if TUTORIALS else {})

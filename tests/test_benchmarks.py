@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import re
 import sys
 from pathlib import Path
 
@@ -154,3 +155,107 @@ def test_what_the_readme_says_of_the_table_is_so(benchmark):
     text = " ".join(README.read_text().split())
     n_tasks = auto["task"].groupby(auto["family"]).nunique().sum()
     assert f"Mean over nine families of data, with {n_tasks} tasks" in text and auto["family"].nunique() == 9
+
+
+DOCS = BENCHMARKS.parent / "docs"
+COMPARED = ("comparison_batches", "comparison_perturbations")
+
+
+def read_prose(name):
+    """Return what a page says outside of code, on one line."""
+    text = (DOCS / f"{name}.md").read_text()
+    return " ".join(re.sub(r"```.*?```", "", text, flags=re.DOTALL).split())
+
+
+def test_the_takeaways_are_of_the_results(benchmark):
+    holdout = benchmark("holdout")
+    results = holdout.read()
+    counted = results[results["family"] != holdout.UNTESTABLE]
+    _, means = holdout.average(results)
+    singles = means.drop([*holdout.ENSEMBLES, *holdout.ABLATIONS])
+    worst = counted.groupby("method")["energy_distance"].min()
+    untestable = results[results["family"] == holdout.UNTESTABLE].pivot_table("energy_distance", "method", "task")
+    n_harmed = (untestable < 0).sum(axis=1)
+    n_tasks = counted.drop_duplicates(["family", "task"]).shape[0]
+    text = read_prose("comparison")
+    for figure in (
+        f"It closes {means['auto']:.2f} of the distance, the best single edit {singles.max():.2f}",
+        f"neuron editing alone {means['neuron_editing']:.2f}, ComBat {means['combat']:.2f}",
+        f"the highest mean, {means['auto']:.2f}",
+        f"in any of the {n_tasks} tasks that count",
+        f"Its worst task closes {worst['auto']:.2f}",
+        f"it did harm in {n_harmed['auto']} of {untestable.shape[1]} tasks",
+    ):
+        assert figure in text, figure
+    # what is said without a number
+    others = worst.drop([*holdout.ENSEMBLES, *holdout.ABLATIONS, "identity"])
+    assert means.idxmax() == "auto" and (others < 0).all()
+    assert (n_harmed.drop("identity") > 0).all() and untestable.mean(axis=1)["identity"] > untestable.mean(axis=1)[
+        "auto"
+    ]
+
+
+def test_where_a_baseline_wins_is_of_the_results(benchmark):
+    holdout = benchmark("holdout")
+    closed, means = holdout.average(holdout.read())
+    for family in ("imubac patients", "kang donor"):
+        assert closed.loc["cca", family] > closed.loc["auto", family]
+    assert (
+        closed.loc[["quantile_by_strata", "neurons_by_strata"], "imubac patients"]
+        > closed.loc["auto", "imubac patients"]
+    ).all()
+    assert closed.loc["combat", "kang donor"] > closed.loc["auto", "kang donor"]
+    assert closed.loc["neuron_editing", "cytonorm volunteers"] == pytest.approx(
+        closed.loc["auto", "cytonorm volunteers"], abs=0.01
+    )
+    assert closed.loc["mean_shift_offset", "sachs inhibitor"] > closed.loc["auto", "sachs inhibitor"]
+    assert means["mean_shift_offset"] < 0
+
+
+def test_the_overview_has_at_most_ten_methods_by_names_of_people(benchmark):
+    holdout = benchmark("holdout")
+    head, _, *rows = holdout.make_tables(holdout.read())["overview"].strip().splitlines()
+    assert head.startswith("| method | mean | worst task |") and len(rows) <= 10
+    assert not any("_" in row for row in rows)
+    means = [float(row.split("|")[2].strip(" *")) for row in rows]
+    assert means == sorted(means, reverse=True)
+
+
+def test_every_method_and_family_has_a_name(benchmark):
+    holdout, labels = benchmark("holdout"), benchmark("labels")
+    results = holdout.read()
+    assert set(results["family"]) == set(labels.FAMILIES) == set(labels.ASKED)
+    assert set(results["method"]) - set(holdout.ABLATIONS) <= set(labels.METHODS)
+    assert set(benchmark("paper").read()["method"]) <= set(labels.METHODS)
+    assert len(set(labels.FAMILIES.values())) == len(labels.FAMILIES)
+
+
+def test_figures_stand_in_the_tables():
+    decimals = {name: re.findall(r"\d\.\d", read_prose(name)) for name in ("comparison", *COMPARED)}
+    assert len(decimals["comparison"]) < 10
+    assert not any(decimals[name] for name in COMPARED)
+
+
+def test_what_the_pages_say_of_the_default_is_of_the_results(benchmark):
+    text = {name: read_prose(name) for name in COMPARED}
+    # controls that were left out
+    controls = benchmark("controls").read()
+    closed = controls.groupby("method")["closed_matched"]
+    assert "The default closes most, and fails least." in text["comparison_batches"]
+    assert closed.mean().idxmax() == closed.min().idxmax() == "auto"
+    assert f"{len(controls.drop_duplicates(['query', 'truth']))} of the 100 splits" in text["comparison_batches"]
+    # beside R's CytoNorm
+    left = benchmark("cytonorm_r").read().set_index("method")
+    columns = ["emd", "n_worse", *(name for name in left if name.startswith("energy"))]
+    assert (left.loc["default", columns] < left.loc["R's CytoNorm", columns]).all()
+    # scPerturBench and the paper's predictions
+    scores = (
+        benchmark("scperturbench").read().groupby(["genes", "method"])[["correlation", "mse", "edistance", "sym_kldiv"]]
+    )
+    for _, own in scores.mean().groupby("genes"):
+        own = own.droplevel("genes")
+        assert own["correlation"].idxmax() == own["mse"].idxmin() == own["edistance"].idxmin() == "default"
+        assert own["sym_kldiv"].idxmin() != "default"
+    paper = benchmark("paper").read()
+    first = paper[paper["table"] == 3].groupby(["method", "data"])["energy_distance"].mean().unstack().idxmax()
+    assert (first == "auto_edit").sum() == 3 and "first in energy distance on three of the four" in text[COMPARED[1]]

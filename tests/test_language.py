@@ -18,8 +18,6 @@ MAX_WORDS = 45
 MAX_MEAN = 25
 """No page has more words a sentence on average."""
 
-PAGES_OF_OTHERS = ["docs/comparison.md"]
-"""Temporary: pages that are being rewritten elsewhere. The list goes when they are merged."""
 WITHOUT_READERS = ["docs/404.md", "docs/changelog.md", "docs/references.md"]
 """Pages without text of their own, which need no first paragraph."""
 
@@ -34,7 +32,7 @@ PAGES = sorted(
     ]
     + [*(ROOT / "tutorials").glob("*.md")]
 )
-NAMES = [name for name in (path.relative_to(ROOT).as_posix() for path in PAGES) if name not in PAGES_OF_OTHERS]
+NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
 
 STRANGE = {
     r"lessons?": "fitted edit",

@@ -68,6 +68,8 @@ def test_the_entry_of_the_registry():
         "tags",
         "category",
         "contact",
+        "language",
+        "primary_category",
     }
     optional = {"tutorials_home", "test_command", "publications", "logo"}
     assert needed <= set(meta) <= needed | optional
@@ -75,7 +77,15 @@ def test_the_entry_of_the_registry():
     assert meta["project_home"] == SOURCE and meta["documentation_home"] == DOCUMENTATION
     assert meta["tutorials_home"].startswith(DOCUMENTATION + "/tutorials")
     assert meta["category"] == "ecosystem" and meta["test_command"] == "make test"
-    assert len(meta["tags"]) == len(set(meta["tags"])) > 0
+    assert (meta["primary_category"], meta["language"]) == ("Proteomics", "Python")
+    assert set(meta["tags"]) <= {
+        "flow cytometry",
+        "scRNA-seq",
+        "data integration",
+        "perturbation",
+        "deep learning",
+    }  # of its vocabulary
+    assert 0 < len(meta["tags"]) == len(set(meta["tags"])) <= 10
     sentences = meta["description"].strip().count(". ") + 1
     assert sentences <= 2
     [contact] = meta["contact"]

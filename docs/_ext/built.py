@@ -52,12 +52,16 @@ def benchmarks():
     import speed
 
     for module in (
-        paper, holdout, prior, composition, controls, cytonorm_r, combinations, faces, speed, defaults,
-        norman, scperturbench, openproblems_cytometry
+        prior, composition, controls, cytonorm_r, combinations, faces, speed, defaults, norman, scperturbench,
+        openproblems_cytometry
     ):  # fmt: skip
         write(f"{module.__name__}_tables.md", module.page(module.read()))
+    for module in (holdout, paper):
+        for name, text in module.make_tables(module.read()).items():
+            write(f"{module.__name__}_{name}.md", text)
     for module in (holdout, composition):
         module.draw(module.read(), BUILT / f"{module.__name__}.png")
+    holdout.draw_expected(holdout.read(), BUILT / "holdout_expected.png")
 
 
 def attack():

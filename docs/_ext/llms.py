@@ -4,11 +4,14 @@ INTRO = """# {project}
 
 > {description}
 
-Python, AnnData, PyTorch. `pip install neuronedit`, `import neuronedit as ne`; `ne.pp` prepares, `ne.tl` computes, `ne.pl` draws.
+Python, AnnData, PyTorch. `pip install .` in a checkout (not on PyPI yet), `import neuronedit as ne`; `ne.pp` prepares, `ne.tl` computes, `ne.pl` draws.
 
 """
 
 PARTS = {"tutorials/": "Tutorials", "gallery/": "Gallery", "generated/": "API", "guide/": "User guide"}
+
+DOWNLOAD = "Go to the end"
+"""How the note begins that the gallery puts above each example."""
 
 
 def write(app, error):
@@ -32,7 +35,8 @@ def summary(app, name):
     from docutils import nodes
 
     tree = app.env.get_doctree(name)
-    first = next((node.astext() for node in tree.findall(nodes.paragraph) if not node.next_node(nodes.image)), "")
+    texts = (node.astext() for node in tree.findall(nodes.paragraph) if not node.next_node(nodes.image))
+    first = next((text for text in texts if not text.startswith(DOWNLOAD)), "")
     sentence = " ".join(first.split()).split(". ")[0].rstrip(".")
     return f": {sentence}." if 15 < len(sentence) < 220 else ""
 
