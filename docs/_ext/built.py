@@ -92,15 +92,46 @@ def head(path):
     return lines[at].removeprefix("# ").strip(), " ".join(rest.split("\n\n", 1)[0].split())
 
 
-def first_figure():
-    """Draw the figure of the first page: what `make demo` draws."""
-    if not (BUILT / "biaxial.png").exists():
-        from neuronedit._cli import main
+def first_figure(path=BUILT / "biaxial.png"):
+    """Draw the figure of the first page and of the README, from the cells of `make demo`."""
+    if path.exists():
+        return
+    import anndata
 
-        with tempfile.TemporaryDirectory() as folder:
-            if main(["demo", "--output", folder]) not in (0, 3, 4):  # with 3 and 4 the figure is drawn, too
-                raise RuntimeError("neuronedit demo failed")
-            (BUILT / "biaxial.png").write_bytes((Path(folder) / "biaxial.png").read_bytes())
+    from neuronedit._cli import main
+
+    with tempfile.TemporaryDirectory() as folder:
+        if main(["demo", "--output", folder]) not in (0, 3, 4):  # with 3 and 4 the cells are written, too
+            raise RuntimeError("neuronedit demo failed")
+        draw_demo(anndata.read_h5ad(Path(folder) / "edited.h5ad")).savefig(path, dpi=150)
+
+
+def draw_demo(adata):
+    """Draw the patient of batch 1 before the edit, after it, and in truth, beside the control of batch 2; readable at 600 pixels."""
+    import matplotlib.pyplot as plt
+
+    import neuronedit as ne
+
+    names = {"control_2": "control, batch 2", "sample_1": "patient, batch 1"}
+    adata.obs["population"] = adata.obs["group"].map(names)
+    figure, axes = plt.subplots(1, 3, figsize=(7, 3.3), sharex=True, sharey=True, layout="constrained")
+    how = {
+        "x": "IFNg",
+        "y": "CCR6",
+        "groupby": "population",
+        "groups": list(names.values()),
+        "palette": ["#8C8C8C", "#D55E00"],
+    }
+    ne.pl.biaxial(adata, **how, layers=[None, "edited", "truth"], ax=axes, show=False)
+    legend = axes[-1].get_legend()
+    handles, labels = legend.legend_handles[:2], [text.get_text() for text in legend.get_texts()[:2]]
+    legend.remove()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=12)
+    for ax, title in zip(axes, ("before the edit", "after the edit", "truth"), strict=True):
+        ax.set_title(title, fontsize=13)
+        ax.set_xlabel("IFNg", fontsize=12)
+    axes[0].set_ylabel("CCR6", fontsize=12)
+    return figure
 
 
 def make(app):

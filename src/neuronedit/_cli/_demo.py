@@ -48,7 +48,8 @@ def run_demo(screen: Screen, settings: Settings) -> Outcome:
     outcome.tables["scores"] = score_methods(adata, one)
     show_scores(screen, outcome.tables["scores"])
     outcome.files = Goal(file, FileKind.H5AD, config, overwrite=True).write(adata, settings, screen)
-    draw_biaxial(adata, image, x="IFNg", y="CCR6", groupby="group", layers=[None, "edited", "truth"])
+    shown = [POPULATIONS["target"], POPULATIONS["query"]]
+    draw_biaxial(adata, image, x="IFNg", y="CCR6", groupby="group", groups=shown, layers=[None, "edited", "truth"])
     outcome.files.insert(1, image)
     outcome.files += write_run_report(adata, settings, screen, key="edited", populations="cell_type")
     screen.say()

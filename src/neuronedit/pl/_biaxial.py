@@ -250,7 +250,7 @@ def name_markers(axes: Sequence[Axes], adata: AnnData, x: str, y: str, layers: S
     for i, (panel, layer) in enumerate(zip(axes, layers, strict=True)):
         spec = panel.get_subplotspec()
         n_columns = spec.get_gridspec().ncols if spec is not None else 1
-        is_narrow = n_columns >= PANELS_IN_A_ROW
+        is_narrow = n_columns >= PANELS_IN_A_ROW - 1  # three labels in a row would touch each other
         labels = [name_axis(adata, layer, name) for name in (x, y)]
         labels = [label.replace(" (", "\n(") if is_narrow else label for label in labels]
         panel.set(xlabel=labels[0], ylabel=labels[1])
