@@ -5,6 +5,8 @@
 
 import functools
 import http.server
+import json
+import re
 import threading
 from pathlib import Path
 
@@ -18,6 +20,7 @@ PAGES = {
     "tutorials": "tutorials/index.html",
     "api of edit": "generated/neuronedit.tl.edit.html",
     "api": "api.html",
+    "api of building blocks": "api_building_blocks.html",
     "gallery": "gallery/index.html",
     "example": "gallery/tasks/b_edit.html",
     "method": "method.html",
@@ -120,3 +123,45 @@ def test_front_page_leads_everywhere(page, site):
     assert len(links) >= 6
     for link in links:
         assert page.goto(link, wait_until="load").status == 200
+
+
+MAX_HEIGHT = 12_000
+HARD_TO_READ = """MAX_HEIGHT => {
+    const article = document.querySelector('.bd-article') || document.body;
+    const name = e => `${e.tagName.toLowerCase()}: ${(e.textContent || '').trim().replace(/\\s+/g, ' ').slice(0, 50)}`;
+    const tables = [...article.querySelectorAll('table')].filter(t => t.offsetWidth);
+    const column = article.getBoundingClientRect().right;
+    const scrolls = e => e && e !== article && (['auto', 'scroll'].includes(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+    const wide = tables.filter(t => t.getBoundingClientRect().right > column + 1 && !scrolls(t.parentElement)).map(t => `wide ${name(t)}`);
+    const cells = tables.flatMap(t => [...t.querySelectorAll('td')]);
+    const lines = e => e.getBoundingClientRect().height / parseFloat(getComputedStyle(e).lineHeight);
+    const slivers = cells.filter(c => c.offsetWidth < 110 && c.textContent.trim().length > 60 && lines(c) > 10).map(c => `sliver ${name(c)}`);
+    const height = document.documentElement.scrollHeight;
+    return [...wide, ...slivers.slice(0, 3), ...(height > MAX_HEIGHT ? [`${height} px tall`] : [])];
+}"""
+
+
+def test_every_page_can_be_read(page, site, screen):
+    if screen[1] != "light":
+        pytest.skip("the layout is the same")
+    paths = sorted(
+        path.relative_to(HTML) for path in HTML.rglob("*.html") if not {"_modules", "_static"} & {*path.parts}
+    )
+    faults = {}
+    for path in paths:
+        page.goto(f"{site}{path}", wait_until="load")
+        page.evaluate(LOAD_IMAGES)
+        highest = 10**6 if path.stem == "changelog" else MAX_HEIGHT  # a record, which grows
+        if found := page.evaluate(HARD_TO_READ, highest):
+            faults[str(path)] = found
+    assert len(paths) > 100
+    assert faults == {}, "\n".join(f"{path}: {found}" for path, found in faults.items())
+
+
+def test_tutorials_can_be_downloaded():
+    notebooks = {path.stem: json.loads(path.read_text()) for path in HTML.rglob("_downloads/**/*.ipynb")}
+    assert set(notebooks) == set(TUTORIALS)
+    for name, notebook in notebooks.items():
+        text = "\n".join("".join(cell["source"]) for cell in notebook["cells"])
+        assert notebook["nbformat"] == 4 and "import neuronedit as ne" in text and "**On your own data**" in text
+        assert not re.search(r"\{\w+\}`|^:::", text, re.MULTILINE), name
