@@ -45,7 +45,7 @@ def make_autoencoder_baseline(name: str, method: Method, summary: str) -> Callab
     """Return a baseline that trains an autoencoder and runs a method on its neurons."""
 
     def baseline(
-        source: CellTensor, target: CellTensor, /, *, cells: CellTensor | None = None, n_steps: Count = 5_000, rng: Seed = 0,
+        source: CellTensor, target: CellTensor, /, *, cells: CellTensor | None = None, n_steps: Count = 2_500, rng: Seed = 0,
         fit: FitSpace = Autoencoder.fit,
     ) -> Map:  # fmt: skip
         space = _fit_space(fit, source, target, cells, n_steps, rng)
@@ -84,7 +84,7 @@ neuron_editing = make_autoencoder_baseline(
 
 
 def auto_edit(
-    source: CellTensor, target: CellTensor, /, *, cells: CellTensor | None = None, query: CellTensor | None = None, n_steps: Count = 5_000,
+    source: CellTensor, target: CellTensor, /, *, cells: CellTensor | None = None, query: CellTensor | None = None, n_steps: Count = 2_500,
     rng: Seed = 0, fit: FitSpace = Autoencoder.fit,
 ) -> Map:  # fmt: skip
     """Average the edits that generalize best in cross-validation: what ``ne.tl.edit`` does by default, without strata.
