@@ -133,10 +133,10 @@ def test_arrows_join_the_means_before_and_after(adata):
     adata.layers["edited"][adata.obs["group"] != "sample_1"] = adata.X[adata.obs["group"] != "sample_1"]
     measured, edited = draw(adata)
     assert not measured.texts
-    white, black = edited.texts  # only sample_1 moved
+    [arrow] = edited.texts  # only sample_1 moved
     before = adata[adata.obs["group"] == "sample_1", ["IFNg", "CCR6"]].X.mean(axis=0)
-    np.testing.assert_allclose(black.xyann, before, atol=1e-4)
-    np.testing.assert_allclose(black.xy, before + 1, atol=1e-4)
+    np.testing.assert_allclose(arrow.xyann, before, atol=1e-4)
+    np.testing.assert_allclose(arrow.xy, before + 1, atol=1e-4)
     assert edited.get_legend().get_texts()[-1].get_text() == "mean, measured → here"
     assert not draw(adata, arrows=False)[1].texts
 

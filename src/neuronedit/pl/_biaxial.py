@@ -238,9 +238,9 @@ def _draw_mean_arrows(panel: Axes, before: GroupedCells, after: GroupedCells, gr
             continue
         start, end = before[0][own].mean(axis=0), after[0][own].mean(axis=0)
         if np.linalg.norm((end - start) / spans) > MIN_LENGTH_OF_ARROW:
-            for color, width in ((ink(1), 3.5), (ink(0), 1.4)):
-                arrow = {"arrowstyle": "-|>,head_width=0.22,head_length=0.4", "color": color, "linewidth": width}
-                panel.annotate("", end, start, arrowprops=arrow | {"shrinkA": 0, "shrinkB": 0}, zorder=6)
+            arrow = {"arrowstyle": "simple,head_width=0.9,head_length=0.9,tail_width=0.25", "shrinkA": 0, "shrinkB": 0}
+            arrow |= {"facecolor": ink(0), "edgecolor": ink(1), "linewidth": 0.8}
+            panel.annotate("", end, start, arrowprops=arrow, zorder=6)
             n_drawn += 1
     return n_drawn
 
