@@ -17,6 +17,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
+import zarr
 from anndata.experimental import read_lazy
 from store import CELLS_PER_CHUNK, peak_memory
 
@@ -58,6 +59,8 @@ def run(edit, folder):
     before, cpu, wall = peak_memory(), time.process_time(), time.perf_counter()
     ne.tl.correct(cells, "batch", control_key="role", edit=edit, write_to=folder / "corrected.zarr", progress_bar=False)
     took = {"seconds of CPU": time.process_time() - cpu, "seconds": time.perf_counter() - wall}
+    record = anndata.io.read_elem(zarr.open_group(folder / "corrected.zarr", mode="r")["uns/corrected/fitted/arrays"])
+    took["edits, MB"] = sum(array.nbytes for array in record.values()) / 1e6
     print("RESULT", json.dumps(took | {"before, GB": before, "peak, GB": peak_memory()}))
 
 

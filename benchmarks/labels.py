@@ -60,18 +60,21 @@ FAMILIES = {
 
 ASKED = {
     "simulated": ("simulator", "a sample in another batch, two treatments together, a cell type in another batch"),
-    "cytonorm volunteers": ("cytonorm_volunteers", "the same person in another batch; learnt on the other person"),
+    "cytonorm volunteers": ("cytonorm_volunteers", "the same person in another batch; learned on the other person"),
     "imubac patients": (
         "imubac_krieg",
-        "patients in another batch; learnt on healthy donors, and scored on other patients",
+        "patients in another batch; learned on healthy donors, and scored on other patients",
     ),
-    "sachs inhibitor": ("sachs_icam2_inhibitors", "a stimulus under an inhibitor; learnt under the other inhibitors"),
-    "sachs one pair": ("sachs_icam2_inhibitors", "one inhibitor under a second stimulus; learnt without that stimulus"),
-    "bodenmiller PMA-ionomycin": ("bodenmiller_4stim", "a stimulus in one cell type; learnt on the other types"),
-    "bodenmiller BCR-XL": ("bodenmiller_4stim", "a stimulus in one cell type; learnt on the other types"),
-    "bodenmiller vanadate": ("bodenmiller_4stim", "a stimulus in one cell type; learnt on the other types"),
-    "kang cell type": ("kang_counts", "interferon in one cell type; learnt on the other types"),
-    "kang donor": ("kang_counts", "interferon in one donor; learnt on another donor"),
+    "sachs inhibitor": ("sachs_icam2_inhibitors", "a stimulus under an inhibitor; learned under the other inhibitors"),
+    "sachs one pair": (
+        "sachs_icam2_inhibitors",
+        "one inhibitor under a second stimulus; learned without that stimulus",
+    ),
+    "bodenmiller PMA-ionomycin": ("bodenmiller_4stim", "a stimulus in one cell type; learned on the other types"),
+    "bodenmiller BCR-XL": ("bodenmiller_4stim", "a stimulus in one cell type; learned on the other types"),
+    "bodenmiller vanadate": ("bodenmiller_4stim", "a stimulus in one cell type; learned on the other types"),
+    "kang cell type": ("kang_counts", "interferon in one cell type; learned on the other types"),
+    "kang donor": ("kang_counts", "interferon in one donor; learned on another donor"),
 }
 """Of each family the data set, and what is predicted from what."""
 

@@ -35,7 +35,6 @@ HERE = Path(__file__).parent
 CSV = HERE / "speed.csv"
 OTHERS = ("quantile", "mean_shift", "gaussian_ot", "ot", "combat", "mnn", "cca", "cytonorm", "harmony", "cytovi")
 DEFAULT = "train and edit"
-"""What a user does, with the defaults, on cells that were not seen before."""
 POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 MISSING = 3
 """Exit code of a process whose method needs a package that is not installed."""
@@ -133,32 +132,40 @@ def run_alone(name, n):
 
 def run_method(name, n):
     """Run one method on few cells, so that what it imports is loaded; then measure it on the cells."""
+    edit = OF_ANNDATA.get(name, partial(run_baseline, name))
     try:
-        edit_by(name, markers(N_CELLS_TO_LOAD))
+        edit(markers(N_CELLS_TO_LOAD))
     except ImportError as error:
         print(error)
         sys.exit(MISSING)
     rows, adata = {}, markers(n)
     with measured(name, rows):
-        edit_by(name, adata)
+        edit(adata)
     print("RESULT", json.dumps([rows[name]["seconds"], rows[name]["highest, MB"]]))
 
 
-def edit_by(name, adata):
-    """Edit the query by a method; harmony has no query, and moves all cells."""
-    if name == DEFAULT:
-        ne.tl.train(adata, progress_bar=False)
-        ne.tl.edit(adata, "group", **POPULATIONS)
-        return
-    if name == "harmony":
-        import harmonypy
+def train_and_edit(adata):
+    """Do what a user does, with the defaults."""
+    ne.tl.train(adata, progress_bar=False)
+    ne.tl.edit(adata, "group", **POPULATIONS)
 
-        harmonypy.run_harmony(adata.X, adata.obs, "group", random_state=0)
-        return
-    source, target, query = (
-        torch.from_numpy(adata.X[(adata.obs["group"] == group).to_numpy()]) for group in POPULATIONS.values()
-    )
+
+def run_harmony(adata):
+    """Move all cells: harmony has no query."""
+    import harmonypy
+
+    harmonypy.run_harmony(adata.X, adata.obs, "group", random_state=0)
+
+
+def run_baseline(name, adata):
+    """Fit a baseline to source and target, and edit the query."""
+    groups = adata.obs["group"].to_numpy()
+    source, target, query = (torch.from_numpy(adata.X[groups == group]) for group in POPULATIONS.values())
     BASELINES[name](source, target)(query)
+
+
+OF_ANNDATA = {DEFAULT: train_and_edit, "harmony": run_harmony}
+"""Methods that take the AnnData; all others are baselines."""
 
 
 def measure(data, n, repeats, wanted=None):
@@ -215,7 +222,7 @@ def page(results):
         "",
         f"Exponent of the time over the number of cells (35 markers; an epoch of training): {exponents}.",
         "",
-        "Seconds to fit and apply, and the highest memory above that before, each method in a process of its own. 35 markers, a quarter"
+        f"{describe_run(results)} Seconds to fit and apply, and the highest memory above that before, each method in a process of its own. 35 markers, a quarter"
         " of the cells each in source, target and query; harmony moves all cells:",
         "",
         *tabulate_methods(results),
@@ -226,6 +233,12 @@ def page(results):
         *tabulate_time_and_score(),
     ]
     return "\n".join(lines) + "\n"
+
+
+def describe_run(results):
+    """Say when and where methods were timed beside each other."""
+    run = results[results["what"] == DEFAULT].iloc[-1]
+    return f"{run['cpu']}, {run['threads']} threads, {run['date']}."
 
 
 def tabulate_rates(results):
