@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 import neuronedit as ne
+from neuronedit._data.reader import CellReader
 from neuronedit.baselines import BASELINES
 from neuronedit.edits import AXES, EDITS, MAPS, _percentile
 from neuronedit.edits._percentile import exact_percentiles, find_ranks, sort_percentiles
@@ -29,6 +31,9 @@ SRC = str(Path(ne.__file__).parent) + "/"
 ACCELERATOR = torch.device("cuda:0")  # what such a tensor tells Python
 APPLE = torch.device("mps:0")  # or this, where there is no float64
 NATIVE = torch.device("meta:0")  # and torch's C++, which takes it as it is where there is no accelerator
+
+HAS_CUDA = torch.cuda.is_available()
+GPU = [pytest.mark.gpu, pytest.mark.skipif(not HAS_CUDA, reason="no CUDA device")]  # the same on a real one
 
 aten = torch.ops.aten
 COPIES = {aten._to_copy, aten.copy_}  # may have operands on both devices
@@ -366,6 +371,140 @@ def test_a_step_that_waits_is_found(name):
             check_steps(mode, 4, END_OF_EPOCH)
 
 
+# a step that is recorded
+
+
+class Graph:
+    """Stands for `torch.cuda.CUDAGraph`: what is recorded changes nothing, and a replay computes it again, where it was."""
+
+    def __init__(self):
+        self.calls, self.n_replays = [], 0
+
+    @torch.no_grad()
+    def replay(self):
+        self.n_replays += 1
+        for func, args, kwargs, out in self.calls:
+            again = func(*args, **kwargs)
+            for old, new in zip(tree_flatten(out)[0], tree_flatten(again)[0], strict=True):
+                if isinstance(old, Tensor) and see(old).data_ptr() != see(new).data_ptr():
+                    see(old).copy_(see(new))
+
+
+class Recording(TorchDispatchMode):
+    """Stands for `torch.cuda.graph`: writes down all operations, and undoes them at the end; what waits is refused, as there."""
+
+    def __init__(self, graph):
+        super().__init__()
+        self.graph, self.before = graph, {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.ops.prim.device.default:
+            return func(*args, **kwargs)
+        if func.overloadpacket in WAITS:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {func} in {find_place()}")
+        given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
+        for argument in func._schema.arguments:
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                for x in tree_flatten(given.get(argument.name))[0]:
+                    self.before.setdefault(see(x).data_ptr(), (x, see(x).clone()))
+        out = func(*args, **kwargs)
+        self.graph.calls.append((func, args, kwargs, out))
+        return out
+
+    def __exit__(self, *args):
+        super().__exit__(*args)
+        for x, values in self.before.values():
+            see(x).copy_(values)
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """The graphs that are made where torch.cuda's are replaced by those above."""
+    made = []
+
+    def make():
+        made.append(Graph())
+        return made[-1]
+
+    class Stream:
+        def wait_stream(self, other): ...
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", make)
+    monkeypatch.setattr(torch.cuda, "graph", Recording)
+    for name in ("Stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: Stream())
+    for name in ("stream", "device"):
+        monkeypatch.setattr(torch.cuda, name, lambda _: nullcontext())
+    return made
+
+
+@pytest.mark.parametrize("training", ["default", "constant rate", "validation"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_recorded_step_trains_as_the_step_does(name, training, graphs):
+    """The eager path is the oracle. The last batch of an epoch is a smaller one, and takes the step as it is."""
+    given, _ = TRAININGS[training]
+    how = partial(Training, max_epochs=4, batch_size=35, **given)
+    with Pretending():
+        space = SPACES[name].fit(put(CELLS[name]), how(device=ACCELERATOR, cuda_graph=True), **SETTINGS[name])
+    same = SPACES[name].fit(CELLS[name], how(), **SETTINGS[name])
+    n_kept = len(CELLS[name]) - round(len(CELLS[name]) * how().validation_size)
+    n_whole = n_kept // how().batch_size
+    assert len(graphs) == 1 and graphs[0].n_replays == 4 * n_whole - 3 > 4
+    for losses in ("train_loss", "validation_loss"):
+        assert space.history.get(losses, []) == pytest.approx(same.history.get(losses, []), rel=1e-4)
+    for mine, wanted in zip(space.parameters(), same.parameters(), strict=True):
+        torch.testing.assert_close(see(mine), wanted, rtol=1e-3, atol=1e-4)
+
+
+class Remembering(torch.nn.Module):
+    """A loss that depends on how often Python called it, which a record cannot know."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.n_calls = torch.nn.Linear(4, 4), 0
+
+    def loss(self, x):
+        self.n_calls += 1
+        return sum_of_squares(self.layer, x) * (1 + self.n_calls)
+
+
+def test_a_recorded_step_that_cannot_be_replayed_is_found(graphs):
+    """The proof that the test above can fail."""
+    histories = []
+    for place, more in ((put, {"device": ACCELERATOR, "cuda_graph": True}), (torch.clone, {})):
+        torch.manual_seed(0)
+        module = Remembering()
+        with Pretending() if more else nullcontext():
+            module.to(more.get("device", "cpu"))
+            cells = place(population(200, 4))
+            histories.append(ne.spaces.train(module, module.loss, cells, Training(max_epochs=3, batch_size=50, **more)))
+    assert histories[0]["train_loss"][2] != pytest.approx(histories[1]["train_loss"][2], rel=0.1)
+
+
+def test_a_recorded_step_must_not_wait(graphs):
+    with Pretending(), pytest.raises(RuntimeError, match="capturing"):
+        module = torch.nn.Linear(4, 4).to(ACCELERATOR)
+        how = Training(max_epochs=3, batch_size=50, device=ACCELERATOR, cuda_graph=True)
+        ne.spaces.train(module, partial(FAULTY["item"], module), population(200, 4), how)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=GPU) for name in SETTINGS])
+def test_a_recorded_step_on_a_real_accelerator_trains_as_the_step_does(name):
+    how = partial(Training, max_epochs=4, batch_size=35, device=torch.device("cuda"))
+    spaces = [SPACES[name].fit(CELLS[name], how(cuda_graph=is_on), **SETTINGS[name]) for is_on in (True, False)]
+    assert spaces[0].history["train_loss"] == pytest.approx(spaces[1].history["train_loss"], rel=1e-3)
+    for mine, wanted in zip(*(space.parameters() for space in spaces), strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-2, atol=1e-3)
+
+
+def test_a_graph_needs_cuda():
+    adata = ne.datasets.simulate_batches(n_cells=50)
+    with pytest.raises(ValueError, match="cuda_graph=True needs a CUDA device; training is on 'cpu'"):
+        ne.tl.train(adata, accelerator="cpu", cuda_graph=True)
+    assert not adata.uns
+
+
 # spaces
 
 
@@ -584,8 +723,7 @@ def test_percentiles_by_sorting_are_the_same(columns, n_bins, monkeypatch):
         assert torch.equal(sort_percentiles(z, *find_ranks(len(z), n_bins)), wanted)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("columns", COLUMNS)
+@pytest.mark.parametrize("columns", [pytest.param(name, marks=GPU) for name in COLUMNS])
 def test_percentiles_on_a_real_accelerator_are_the_same(columns):
     z = COLUMNS[columns]
     assert torch.equal(exact_percentiles(z.cuda(), 100).cpu(), exact_percentiles(z, 100))
@@ -650,17 +788,21 @@ HOW = {
 }
 
 
-@pytest.fixture
-def switch(monkeypatch):
+@pytest.fixture(params=["pretended", pytest.param("real", marks=GPU)])
+def switch(monkeypatch, request):
     """Return what makes all tools take the accelerator, for one call, and the CPU for the next."""
+    is_real = request.param == "real"
 
     def compute(tool, *args, **kwargs):
-        with monkeypatch.context() as patch, pretending() as notes:
+        with monkeypatch.context() as patch, nullcontext() if is_real else pretending() as notes:
             for module in ("neuronedit._data.space", "neuronedit.tl._train", "neuronedit.tl._compare"):
-                patch.setattr(f"{module}.find_device", lambda accelerator: ACCELERATOR)
+                device = torch.device("cuda") if is_real else ACCELERATOR
+                patch.setattr(f"{module}.find_device", lambda accelerator, device=device: device)
             result = tool(*args, **kwargs)
-        assert notes  # something was computed there, and came back
-        return result, tool(*args, **kwargs)
+        assert is_real or notes  # something was computed there, and came back
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.accelerator, "is_available", lambda: False)
+            return result, tool(*args, **kwargs)
 
     return compute
 
@@ -688,6 +830,13 @@ def assert_close(there, here, **keys):
             np.testing.assert_allclose(x, want, rtol=1e-3, atol=1e-2)
 
 
+def split_values(X):
+    """Return a CSR matrix that holds each value as two that are to be added."""
+    whole = sparse.csr_matrix(X)
+    twice = [np.repeat(array, 2) for array in (whole.data / 2, whole.indices)]
+    return sparse.csr_matrix((*twice, whole.indptr * 2), shape=X.shape)
+
+
 @pytest.mark.parametrize("space", SPACES)
 def test_train_and_embed_agree(switch, space):
     adata = ne.datasets.simulate_images(n_images=40) if space == "conv" else ne.datasets.simulate_batches(n_cells=60)
@@ -695,6 +844,27 @@ def test_train_and_embed_agree(switch, space):
     assert_close(there, here, obsm=["X_neurons"])
     there, again = switch(ne.tl.embed, adata, here, copy=True)
     assert_close(there, again, obsm=["X_neurons"])
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_array, split_values])
+def test_sparse_cells_go_there_as_they_are(switch, kind):
+    """Only what is not zero is sent; `var["used"]` picks features on the way."""
+    adata = ne.datasets.simulate_batches(n_cells=60)
+    adata.X = kind(np.where(adata.X > 1, adata.X, 0).astype(np.float32))
+    adata.var["used"] = np.arange(adata.n_vars) % 3 > 0
+    assert_close(*switch(ne.tl.train, adata, copy=True, **TRAIN["autoencoder"]), obsm=["X_neurons"])
+    ne.tl.train(adata, **TRAIN["autoencoder"])
+    assert_close(*switch(ne.tl.edit, adata, "group", **POPULATIONS, edit="percentile", copy=True), layers=["edited"])
+
+
+def test_sparse_cells_are_sent_whole():
+    for dtype in (np.float32, np.int64, bool):
+        block = sparse.random_array((50, 7), density=0.3, format="csr", rng=0, dtype=np.float64).astype(dtype)
+        reader = CellReader(block, np.array([5, 0, 3]))
+        for rows in (slice(3, 20), np.array([4, 4, 0])):
+            with pretending() as notes:
+                there = reader.send(rows, ACCELERATOR)
+            assert notes == [] and torch.equal(see(there), reader[rows])
 
 
 @pytest.mark.parametrize("name", HOW)

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -18,6 +19,12 @@ class CellSource(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
     def __getitem__(self, rows: slice | np.ndarray, /) -> Tensor: ...
+
+
+def read_to(cells: CellSource, rows: slice | np.ndarray, device: torch.device) -> Tensor:
+    """Return rows on a device. Cells that know a shorter way there, such as sparse ones, have a method ``send``."""
+    send = getattr(cells, "send", None)
+    return cells[rows].to(device) if send is None else send(rows, device)
 
 
 def block_size(n_features: int) -> int:

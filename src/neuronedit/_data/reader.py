@@ -60,11 +60,27 @@ class CellReader:
         self._last_chunk: tuple[int, int, Any] = (0, 0, None)
 
     def __getitem__(self, rows: slice | np.ndarray, /) -> Tensor:
-        block = self.matrix[rows] if self.in_memory else self._read_far(np.arange(self.shape[0])[rows])
+        return self._to_tensor(self._read(rows), rows)
+
+    def _to_tensor(self, block: Any, rows: slice | np.ndarray) -> Tensor:
+        """Return rows of the matrix that were read as float32, with the features that are read."""
         block = block.toarray() if sparse.issparse(block) else np.asarray(block)
         block = self.pick(block)
         copy = np.array if isinstance(rows, slice) else np.asarray  # never a view: nobody can write into adata
         return torch.from_numpy(copy(block, dtype=np.float32, order="C"))
+
+    def send(self, rows: slice | np.ndarray, device: torch.device, /) -> Tensor:
+        """Return cells on a device; of sparse ones only what is not zero is sent to an accelerator."""
+        if device.type == "cpu":
+            return self[rows]
+        block = self._read(rows)
+        if sparse.issparse(block):
+            return send_sparse(self.pick(block), device)
+        return self._to_tensor(block, rows).to(device)
+
+    def _read(self, rows: slice | np.ndarray) -> Any:
+        """Return rows of the matrix as it is stored."""
+        return self.matrix[rows] if self.in_memory else self._read_far(np.arange(self.shape[0])[rows])
 
     def load(self, rows: np.ndarray, /) -> "CellReader":
         """Return these rows in memory as they are stored: of a sparse matrix, only what is not zero."""
@@ -77,7 +93,7 @@ class CellReader:
         cells = torch.empty(len(rows), width, device=device)
         for start in range(0, len(order), n_rows):
             part = order[start : start + n_rows]
-            cells[part] = self[rows[part]].to(device)
+            cells[part] = self.send(rows[part], device)
         return list(cells.split([len(index) for index in indices]))
 
     def _read_far(self, rows: np.ndarray) -> Any:
@@ -116,7 +132,7 @@ class CellReader:
         else:
             into[rows[:, None], self.order] = block
 
-    def pick(self, block: np.ndarray) -> np.ndarray:
+    def pick(self, block: Any) -> Any:
         """Return of a block like the matrix the features that are read."""
         return block if self.order is None else block[:, self.order]
 
@@ -177,6 +193,18 @@ class CellReader:
                 results = pending.popleft().result()
                 pending.extend(pool.submit(compute, wave) for wave in itertools.islice(waves, 1))
                 yield from results
+
+
+def send_sparse(block: sparse.csr_matrix, device: torch.device) -> Tensor:
+    """Return a sparse matrix as a dense float32 tensor on a device, made there of the values that are not zero."""
+    if not block.has_canonical_format:  # a value may be there in parts
+        block = block.copy()
+        block.sum_duplicates()
+    dense = torch.zeros(block.shape, device=device)
+    rows = torch.from_numpy(np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))).to(device)
+    columns = torch.from_numpy(block.indices.astype(np.int64)).to(device)
+    dense[rows, columns] = torch.from_numpy(block.data.astype(np.float32)).to(device)
+    return dense
 
 
 class PatchedCells(NamedTuple):
@@ -255,10 +283,10 @@ def chunks(index: np.ndarray, width: int = 1) -> list[np.ndarray]:
 def encode_cells(space: Space, cells: CellReader, index: np.ndarray, device: torch.device) -> Tensor:
     """Return the neurons of the cells of an index, a chunk at a time: ``(len(index), n_neurons)``."""
     with torch.no_grad():
-        first = space.encode(cells[index[:1]].to(device))
+        first = space.encode(cells.send(index[:1], device))
         neurons = first.new_empty(len(index), first.shape[1])
         for part in chunks(np.arange(len(index)), max(cells.shape[1], first.shape[1])):
-            neurons[part[0] : part[-1] + 1] = space.encode(cells[index[part]].to(device))
+            neurons[part[0] : part[-1] + 1] = space.encode(cells.send(index[part], device))
     return neurons
 
 

@@ -151,6 +151,6 @@ def encode_others(
         return
     with torch.no_grad():
         for part in chunks(np.flatnonzero(~is_edited), max(cells.shape[1], edited.neurons.shape[1])):
-            neurons = space.encode(cells[part].to(device))
+            neurons = space.encode(cells.send(part, device))
             check_values(neurons, "neurons", SPACE_FAILED)
             edited.neurons[part] = neurons.cpu().numpy()

@@ -397,7 +397,7 @@ def resample_edit(
         total = np.zeros(cells.shape[1])
         for part in chunks(np.arange(len(query)), cells.shape[1]):
             rows = slice(part[0], part[-1] + 1)
-            moved = cell_map(cells[query[part]].to(device))
+            moved = cell_map(cells.send(query[part], device))
             check_values(moved, f"edited values in resample {i + 1}", EDIT_FAILED, fitted.features)
             x = moved.cpu().numpy()
             total += x.sum(axis=0, dtype=float)

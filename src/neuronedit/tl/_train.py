@@ -41,6 +41,7 @@ def train(
     rng: Seed | np.random.Generator | None = 0,
     accelerator: str = "auto",
     precision: Literal["float32", "bfloat16"] = "float32",
+    cuda_graph: bool = False,
     key_added: str = _slots.MODEL,
     progress_bar: bool | None = None,
     copy: bool = False,
@@ -92,6 +93,9 @@ def train(
     precision
         Of matrix products in training: ``"float32"`` or ``"bfloat16"``, which is faster on GPUs and some CPUs, above all with
         thousands of features. Weights, and all that is done with the trained space, are float32.
+    cuda_graph
+        On a CUDA device, record a step of training once and replay it, which saves the launch of each operation. It gives the
+        same weights but for rounding. It was never run on a GPU; without one it is an error.
     key_added
         Where the model is kept in ``uns``.
     %(progress_bar)s
@@ -142,6 +146,7 @@ def train(
         device=find_device(accelerator),
         progress_bar=is_shown(),
         precision=precision,
+        cuda_graph=cuda_graph,
     )
     check_finite(cells, layer, adata.obs_names, features)
     highest = float(cells.sample().max())
