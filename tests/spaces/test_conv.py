@@ -153,6 +153,19 @@ def test_neurons_too_many_for_memory_are_not_kept(adata, monkeypatch):
     np.testing.assert_array_equal(adata.layers["edited"], before.layers["edited"])
 
 
+def test_neurons_too_many_for_memory_are_not_kept_in_a_store(adata, monkeypatch, tmp_path, caplog):
+    ne.tl.edit(adata, **ROLES, edit="percentile")
+    monkeypatch.setattr("neuronedit.engine.apply.MAX_NEURONS_KEPT", 1_000)
+    for _ in range(2):  # the second call finds it complete
+        with caplog.at_level("INFO", "neuronedit"):
+            ne.tl.edit(adata, **ROLES, edit="percentile", key_added="stored", write_to=tmp_path / "a.zarr")
+        assert f"Neurons are not kept: those of all {adata.n_obs} cells take more than 128 MiB." in caplog.text
+    stored = anndata.read_zarr(tmp_path / "a.zarr")
+    assert not list(stored.obsm)
+    np.testing.assert_allclose(stored.layers["stored"], adata.layers["edited"], atol=1e-6)
+    np.testing.assert_allclose(stored.obs["stored_distance"], adata.obs["edited_distance"], atol=1e-5)
+
+
 def test_written_to_a_store(adata, tmp_path):
     ne.tl.edit(adata, **ROLES, edit="percentile")
     ne.tl.edit(adata, **ROLES, edit="percentile", key_added="stored", write_to=tmp_path / "a.zarr")

@@ -26,16 +26,16 @@ class EditedLayers:
     """Edited cells: a layer for each strength, their neurons, and how far they lie from the source."""
 
     layers: Sequence[np.ndarray]
-    neurons: np.ndarray | None  # None: too many for memory
+    neurons: np.ndarray | None  # None: too many to keep
     support: np.ndarray
     distance: np.ndarray
 
     @classmethod
-    def of(cls, layers: Sequence[np.ndarray], n_neurons: int) -> Self:
-        """Return room for all cells, next to layers that hold them as they are before any edit."""
+    def of(cls, layers: Sequence[np.ndarray], n_kept: int) -> Self:
+        """Return room for all cells and ``n_kept`` neurons of each, next to layers that hold them as they are before any edit."""
         n_cells = len(layers[0])
         support, distance = (np.full(n_cells, np.nan, dtype=np.float32) for _ in range(2))
-        neurons = np.empty((n_cells, n_neurons), dtype=np.float32) if n_cells * n_neurons <= MAX_NEURONS_KEPT else None
+        neurons = np.empty((n_cells, n_kept), dtype=np.float32) if n_kept else None
         return cls(layers, neurons, support, distance)
 
     def write(self, adata: AnnData, key: str, names: Sequence[str], read_from: str | None) -> None:
@@ -60,6 +60,11 @@ class EditsByCell:
     numbers: np.ndarray
     n_neurons: int  # of a cell in the first space
 
+    @property
+    def n_kept(self) -> int:
+        """How many neurons of each cell are kept: all, or none where all cells have too many."""
+        return count_kept(len(self.numbers), self.n_neurons)
+
     @classmethod
     def of(cls, edits: Mapping[str, FittedEdit], rows: Mapping[str, np.ndarray], space: TrainedSpace) -> Self:
         """Return them where each edit is that of the rows of its name."""
@@ -80,6 +85,11 @@ class EditsByCell:
             }
             encode_others(space, cells, self.numbers >= 0, edited, device)
         return summaries
+
+
+def count_kept(n_cells: int, n_neurons: int) -> int:
+    """Return how many neurons of each cell are kept: none where those of all cells take more than 128 MiB."""
+    return n_neurons if n_cells * n_neurons <= MAX_NEURONS_KEPT else 0
 
 
 @dataclass(frozen=True)

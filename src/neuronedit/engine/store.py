@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -52,8 +52,8 @@ COMPRESSORS: dict[int, Any] = {
 class EditStore:
     """A zarr store with room for all cells, and how far it has got: an AnnData from the start, its unwritten rows NaN."""
 
-    def __init__(self, path: Path, output: Output, folder: WorkFolder) -> None:
-        self.path, self.output, self.folder = path, output, folder
+    def __init__(self, path: Path, output: Output, folder: WorkFolder, names: Sequence[str]) -> None:
+        self.path, self.output, self.folder, self.names = path, output, folder, names
         self.progress, self.files = Progress.read(path), StoreFiles(path)
         self.record = f"uns/{output.key}"
 
@@ -71,7 +71,7 @@ class EditStore:
             if not path.exists():
                 with explain_os_errors(path):
                     _set_up(folder, adata, space, by_cell, output, job)
-            store = EditStore(path, output, folder)
+            store = EditStore(path, output, folder, _name_arrays(output, by_cell))
             store.check_job(job)
             yield store
 
@@ -79,7 +79,7 @@ class EditStore:
     def arrays(self) -> dict[str, Any]:
         """Return the arrays that are written block by block."""
         group = zarr.open_group(self.path, mode="r+", use_consolidated=False)
-        return {name: group[name] for name in _name_arrays(self.output)}
+        return {name: group[name] for name in self.names}
 
     def check_job(self, job: dict[str, str]) -> None:
         """Refuse other work, and files that have changed since the store was set up."""
@@ -92,7 +92,7 @@ class EditStore:
 
     def check_frame(self) -> None:
         """Refuse files that have changed since the store was set up."""
-        there, now = self.progress.frame, self.files.digest_frame(_name_arrays(self.output), self.record)
+        there, now = self.progress.frame, self.files.digest_frame(self.names, self.record)
         if changed := [part for part in sorted(there | now) if there.get(part) != now.get(part)]:
             text = f"{self.path} was changed since it was set up, in {', '.join(changed)}"
             raise ValueError(f"{text}; what is in it cannot be trusted. Delete it, or choose another write_to.")
@@ -108,7 +108,7 @@ class EditStore:
         sent = {
             name: replace(fitted, fits=(), ensemble=None) for name, fitted in by_cell.edits.items()
         }  # what workers need
-        job = partial(_edit_block, space.cells.order, sent, by_cell.n_neurons, space.space, self.output, space.device)
+        job = partial(_edit_block, space.cells.order, sent, by_cell.n_kept, space.space, self.output, space.device)
         for _ in range(MAX_ROUNDS):
             if not (numbers := self._find_unwritten()):
                 return _read_summaries(self.progress.so_far)
@@ -168,7 +168,8 @@ class EditStore:
     def _write_block(self, number: int, rows: slice, edited: EditedLayers) -> None:
         """Write a block, in place of what a run that was killed has left."""
         self.files.remove(self._name_files(number))
-        values = [*edited.layers, edited.neurons, edited.support, edited.distance]
+        neurons = [] if edited.neurons is None else [edited.neurons]
+        values = [*edited.layers, *neurons, edited.support, edited.distance]
         for array, block in zip(self.arrays.values(), values, strict=True):
             array[rows] = block
 
@@ -216,23 +217,26 @@ def _set_up(
 
     # room for the cells
     kinds: list[tuple[Any, tuple[int, ...]]] = [(space.cells.dtype, (adata.n_vars,))] * len(output.layers)
-    kinds += [(np.dtype(np.float32), shape) for shape in ((by_cell.n_neurons,), (), ())]
-    for name, (dtype, width) in zip(_name_arrays(output), kinds, strict=True):
+    widths = [(by_cell.n_kept,)] if by_cell.n_kept else []
+    kinds += [(np.dtype(np.float32), width) for width in (*widths, (), ())]
+    names = _name_arrays(output, by_cell)
+    for name, (dtype, width) in zip(names, kinds, strict=True):
         where, _, own_name = name.rpartition("/")
         layout: dict[str, Any] = {"shape": (adata.n_obs, *width), "chunks": (n_rows, *width), "dtype": dtype}
         layout["compressors"] = COMPRESSORS[group.metadata.zarr_format]
         array = group.require_group(where).create_array(own_name, **layout, fill_value=np.nan, overwrite=True)
         array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    frame = StoreFiles(folder.setup).digest_frame(_name_arrays(output), f"uns/{output.key}")
+    frame = StoreFiles(folder.setup).digest_frame(names, f"uns/{output.key}")
     Progress(job, adata.n_obs, n_rows, frame, []).write(folder.setup, folder.progress)
     folder.setup.rename(folder.store)
 
 
-def _name_arrays(output: Output) -> list[str]:
+def _name_arrays(output: Output, by_cell: EditsByCell) -> list[str]:
     """Return the names of the arrays that are written block by block, those of the edited cells first."""
     slots = _slots.support(output.key), _slots.distance(output.key)
     layers = [f"layers/{layer}" for layer in output.layers]
-    return [*layers, f"obsm/{_slots.neurons_edited(output.key)}", *(f"obs/{slot}" for slot in slots)]
+    neurons = [f"obsm/{_slots.neurons_edited(output.key)}"] if by_cell.n_kept else []
+    return [*layers, *neurons, *(f"obs/{slot}" for slot in slots)]
 
 
 def _rows_per_block(by_cell: EditsByCell) -> int:
@@ -243,7 +247,7 @@ def _rows_per_block(by_cell: EditsByCell) -> int:
 def _edit_block(
     order: np.ndarray | None,
     edits: dict[str, FittedEdit],
-    n_neurons: int,
+    n_kept: int,
     space: Any,
     output: Output,
     device: torch.device,
@@ -251,8 +255,8 @@ def _edit_block(
     numbers: np.ndarray,
 ) -> tuple[EditedLayers, dict[str, EditSummary], str]:
     """Edit a block of cells, and return what they were, too: it may run anywhere."""
-    cells, by_cell = CellReader(block, order), EditsByCell(edits, numbers, n_neurons)
-    edited = EditedLayers.of([cells.dense_copy() for _ in output.layers], by_cell.n_neurons)
+    cells, by_cell = CellReader(block, order), EditsByCell(edits, numbers, n_kept)
+    edited = EditedLayers.of([cells.dense_copy() for _ in output.layers], n_kept)
     before = digest_cells(edited.layers[0])
     return edited, by_cell.apply(space, cells, edited, device, output), before
 

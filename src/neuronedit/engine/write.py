@@ -63,6 +63,8 @@ def write_edits(
 ) -> AnnData | None:
     """Apply the edit of each cell, into memory or into a store, and write the cells and the record once it is complete."""
     record.content.update(output.to_uns())
+    if not by_cell.n_kept:
+        logger.info("Neurons are not kept: those of all %s cells take more than 128 MiB.", f"{len(by_cell.numbers):,}")
 
     # into a store
     if output.write_to is not None:
@@ -72,7 +74,7 @@ def write_edits(
         return None
 
     # into memory
-    edited = EditedLayers.of([space.cells.dense_copy() for _ in output.layers], by_cell.n_neurons)
+    edited = EditedLayers.of([space.cells.dense_copy() for _ in output.layers], by_cell.n_kept)
     summaries = by_cell.apply(space.space, space.cells, edited, space.device, output)
     report(summaries, edited.distance)
     with writing(adata, copy) as adata:

@@ -22,7 +22,7 @@ from .._data.undo import writing
 from .._progress import shows_progress, tell, track
 from .._subsample import subsample
 from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
-from ..engine.apply import EditedLayers, apply_edit
+from ..engine.apply import EditedLayers, apply_edit, count_kept
 from ..engine.fit import Edit
 from ..engine.report import feature_table, find_alarms, write_verdict
 from ..metrics import energy_distance
@@ -196,7 +196,7 @@ def _predict_order(
 ) -> tuple[EditedLayers, dict[str, Any], list[Alarm]]:
     """Fit an effect, and apply it to the cells that took another; return them, a row of the table of orders, and alarms."""
     fitted, n_cells = method.fit(space, design, names=("the control", f"the cells of {order[1]}")), len(design.query)
-    edited = EditedLayers.of([space.cells.dense_copy(design.query)], space.n_neurons)
+    edited = EditedLayers.of([space.cells.dense_copy(design.query)], count_kept(n_cells, space.n_neurons))
     into = np.arange(n_cells)
     summary = apply_edit(fitted, space.cells, design.query, edited, space.device, output, into=into)
     features = feature_table(space.features, fitted, summary)
