@@ -34,7 +34,9 @@ from neuronedit.spaces import Autoencoder, Training
 HERE = Path(__file__).parent
 CSV = HERE / "speed.csv"
 OTHERS = ("quantile", "mean_shift", "gaussian_ot", "ot", "combat", "mnn", "cca", "cytonorm", "harmony", "cytovi")
-DEFAULT = "train and edit"
+DEFAULT, DEFAULT_EDIT = "train and edit", "default edit"
+SCALING = ("train", "encode", "edit", DEFAULT_EDIT)
+RATES = (*SCALING, "plain loop", "arithmetic", "train, bfloat16")
 POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 MISSING = 3
 """Exit code of a process whose method needs a package that is not installed."""
@@ -114,6 +116,8 @@ def jobs(data, n):
     yield "train, bfloat16", timed(Autoencoder.fit, cells, Training(max_epochs=1, precision="bfloat16"))
     yield "encode", timed(ne.tl.embed, adata, model=adata, key_added="encoded")
     yield "edit", timed(ne.tl.edit, adata, "group", **POPULATIONS, edit="percentile")
+    if data == "35 markers":
+        yield DEFAULT_EDIT, timed(ne.tl.edit, adata, "group", **POPULATIONS)
     if data != "35 markers" or n > 100_000:
         return
     for name in (DEFAULT, *OTHERS):
@@ -214,13 +218,13 @@ read = partial(read_results, CSV)
 def page(results):
     """Return the tables as Markdown."""
     first = results.iloc[0]
-    exponents = ", ".join(f"{what} {fit_exponent(results, what):.2f}" for what in ("train", "encode", "edit"))
+    exponents = ", ".join(f"{what} {fit_exponent(results, what):.2f}" for what in SCALING)
     lines = [
         f"{first['cpu']}, {first['threads']} threads, torch {first['torch']}, {first['date']}; device: {first['device']}.",
         "",
         *tabulate_rates(results),
         "",
-        f"Exponent of the time over the number of cells (35 markers; an epoch of training): {exponents}.",
+        f"Exponent of the time over the number of cells (35 markers, {describe_range(results)} cells; an epoch of training): {exponents}.",
         "",
         f"{describe_run(results)} Seconds to fit and apply, and the highest memory above that before, each method in a process of its own. 35 markers, a quarter"
         " of the cells each in source, target and query; harmony moves all cells:",
@@ -235,6 +239,11 @@ def page(results):
     return "\n".join(lines) + "\n"
 
 
+def describe_range(results):
+    """Return the smallest and the largest number of cells."""
+    return f"{results['n_cells'].min():,} to {results['n_cells'].max():,}"
+
+
 def describe_run(results):
     """Say when and where methods were timed beside each other."""
     run = results[results["what"] == DEFAULT].iloc[-1]
@@ -245,13 +254,14 @@ def tabulate_rates(results):
     """One row for each data set and number of cells."""
     rows = []
     for (data, n), own in results.groupby(["data", "n_cells"], sort=False):
-        seconds = own.set_index("what")["seconds"]
+        seconds = own.set_index("what")["seconds"].reindex(RATES)
         train = seconds["train"]
         ratios = [train / seconds["plain loop"], train / seconds["arithmetic"], seconds["train, bfloat16"] / train]
-        rates = [f"{n / seconds[what]:,.0f}" for what in ("train", "encode", "edit")]
-        rows.append([data, f"{n:,}", rates[0], *(f"{ratio:.2f}" for ratio in ratios), *rates[1:]])
+        rates = [f"{n / seconds[what]:,.0f}" for what in SCALING]
+        row = [data, f"{n:,}", rates[0], *(f"{ratio:.2f}" for ratio in ratios), *rates[1:]]
+        rows.append(["" if cell == "nan" else cell for cell in row])
     heads = ["data", "cells", "train, cells/s", "of the plain loop's time", "times the arithmetic"]
-    heads += ["in bfloat16, of float32's time", "encode, cells/s", "edit, cells/s"]
+    heads += ["in bfloat16, of float32's time", "encode, cells/s", "percentile edit, cells/s", "default edit, cells/s"]
     return markdown_table(heads, rows)
 
 
