@@ -15,12 +15,15 @@ from .. import _slots
 from .._check import Count
 from .._data.check import get_column, get_labels
 from .._data.record import Record, Tool
-from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels
+from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, vivid
 from ._rows import format_number, format_percent, frame_rows, name_ticks
 
 WITHIN_COLOR, OUTSIDE_COLOR = OKABE_ITO[4], OKABE_ITO[1]
 MEDIAN_STYLE: dict[str, Any] = {"linewidth": 1.6, "solid_capstyle": "butt"}
 MIN_DISTANCE_DRAWN = 0.01  # smaller ones are drawn here: a cell that stands in the source as well has none at all
+USUAL_SHARE = 0.01  # of the source's own cells outside the source, and of the controls' beyond their range
+SPACE_BESIDE = 8.0  # points between a plot and the first column of text beside it, and between columns
+POINTS_PER_LETTER = 5.6  # width of a column of text for each letter
 HILL_HEIGHT = 0.8  # of the highest point of a distribution, in rows: no hill reaches into the row above
 TICKS_PER_DECADE = {1: (1, 1.5, 2, 3, 5, 7), 2: (1, 2, 5), np.inf: (1,)}  # by how many decades the axis has at most
 
@@ -43,7 +46,8 @@ def support(
     """Draw how far the query lies from the source on which the edit was fitted: the further, the less is known.
 
     A row for each group of query cells, the one with the largest share outside on top: how their distances from the source are
-    distributed, each curve equally high, and their median. 99 % of the source's own cells stay below a distance of 1.
+    distributed, each curve equally high, and their median. 99 % of the source's own cells stay below a distance of 1. Beside a
+    row stands the share of its cells outside. It is coloured where more cells lie outside than the usual 1 % and chance explain.
 
     Examples
     --------
@@ -73,14 +77,14 @@ def support(
     rows = dict(sorted(groups.items(), key=lambda group: (-(group[1] > 1).mean(), -np.median(group[1]), group[0])))
 
     # frame
-    (panel,) = panels(1, ax, size=(2.8, 0.42 * len(rows) + 0.8), room=2.0, names=rows)
+    (panel,) = panels(1, ax, size=(2.8, 0.36 * len(rows) + 1.2), room=1.6, names=rows)
     ends = np.ravel([np.quantile(values, [0.001, 0.999]) for values in rows.values()])
     low, high = np.log10(max(min(1.0, *ends), MIN_DISTANCE_DRAWN)), np.log10(max(1.0, *ends))
     margin = 0.05 * (high - low) or 0.1
     panel.set(xscale="log", xlim=(10 ** (low - margin), 10 ** (high + margin)), ylim=(len(rows) - 0.6, -0.9))
     panel.set_yticks(range(len(rows)), list(rows), va="bottom")
     panel.tick_params(axis="y", length=0)
-    panel.set_xlabel("distance from the source\n(1: 99 % of its own cells are nearer)")
+    panel.set_xlabel("distance from the source\n(99 % of its own cells are nearer than 1)")
     ticks = next(ticks for n_decades, ticks in TICKS_PER_DECADE.items() if high - low < n_decades)
     panel.xaxis.set_major_locator(LogLocator(subs=ticks))
     panel.xaxis.set_major_formatter(format_number)
@@ -91,12 +95,29 @@ def support(
     panel.axvline(1, zorder=4, **ideal_line())
     for y, values in enumerate(rows.values()):
         _draw_hill(panel, y, np.maximum(values, MIN_DISTANCE_DRAWN))
-        text = f"{_round_percent((values > 1).mean())} outside, n = {len(values):,}"
-        panel.annotate(text, (1.03, y), xycoords=panel.get_yaxis_transform(), va="bottom")
-    styles: dict[str, Any] = {"edge of the source": ideal_line(), "median": MEDIAN_STYLE | {"color": ink(0)}}
-    styles["outside"] = Patch(facecolor=OUTSIDE_COLOR, alpha=0.8)
-    legend_beside([panel], styles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    _write_beside(panel, list(rows.values()))
+    styles: dict[str, Any] = {"inside the source": Patch(facecolor=vivid(WITHIN_COLOR), alpha=0.8)}
+    styles |= {"outside": Patch(facecolor=vivid(OUTSIDE_COLOR), alpha=0.8)}
+    styles |= {"edge of the source": ideal_line(), "median": MEDIAN_STYLE | {"color": ink(0)}}
+    legend_beside([panel], styles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
     return finish([panel], show=show, return_fig=return_fig)
+
+
+def _write_beside(panel: Axes, rows: Sequence[np.ndarray]) -> None:
+    """Write beside each row the share of cells outside, in its colour where it is above the usual one, and the number of cells."""
+    outside, n_cells = np.array([[(values > 1).mean(), len(values)] for values in rows]).T  # each (n_rows,)
+    by_chance = 2 * np.sqrt(USUAL_SHARE * (1 - USUAL_SHARE) / n_cells)
+    colors = [vivid(OUTSIDE_COLOR) if is_above else ink(0) for is_above in outside > USUAL_SHARE + by_chance]
+    columns = {"outside": [_round_percent(share) for share in outside], "cells": [f"{n:,.0f}" for n in n_cells]}
+    place: dict[str, Any] = {"ha": "right", "va": "bottom", "textcoords": "offset points"}
+    right = SPACE_BESIDE
+    for head, column in columns.items():
+        right += POINTS_PER_LETTER * max(len(text) for text in (head, *column))
+        for y, text in enumerate(column):
+            color = colors[y] if head == "outside" else ink(0)
+            panel.annotate(text, (1, y), (right, 0), xycoords=panel.get_yaxis_transform(), color=color, **place)
+        panel.annotate(head, (1, 1), (right, 3), xycoords="axes fraction", color=ink(0.4), **place)
+        right += SPACE_BESIDE
 
 
 def _draw_hill(panel: Axes, y: float, distances: np.ndarray) -> None:
@@ -113,7 +134,9 @@ def _draw_hill(panel: Axes, y: float, distances: np.ndarray) -> None:
     # draw
     for color, side, cells in ((WITHIN_COLOR, fine <= 0, values <= 0), (OUTSIDE_COLOR, fine >= 0, values > 0)):
         if cells.any():  # what is smoothed does not reach where no cell is
-            panel.fill_between(10 ** fine[side], y, y - height[side], color=color, alpha=0.8, linewidth=0, zorder=2)
+            panel.fill_between(
+                10 ** fine[side], y, y - height[side], color=vivid(color), alpha=0.8, linewidth=0, zorder=2
+            )
     top = y - np.interp(np.log10(middle), fine, height)
     panel.plot([middle, middle], [y, top], zorder=3, color=ink(0), **MEDIAN_STYLE)
     panel.axhline(y, color=ink(0.8), linewidth=0.6, zorder=1)
