@@ -1,5 +1,6 @@
 """How training went, and how much of the gap was closed by methods and by what ``edit="auto"`` tried."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -13,10 +14,22 @@ from .. import _slots
 from .._check import Count
 from .._data.check import format_choices, to_list
 from .._data.record import Record
-from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, zero_line
-from ._rows import INTERVAL, check_table, draw_estimate, format_number, frame_rows
+from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, vivid, zero_line
+from ._rows import (
+    ESTIMATE_AREA,
+    INTERVAL,
+    check_table,
+    draw_estimate,
+    format_number,
+    format_percent,
+    frame_rows,
+    label_decades,
+)
 
-CURVES = {"train_loss": "training", "validation_loss": "validation"}
+CURVES = {
+    "train_loss": ("cells of training", OKABE_ITO[0]),
+    "validation_loss": ("cells kept aside", OKABE_ITO[1]),
+}  # of the history of a space, their names and colours
 COMPARE_COLUMNS = ["method", "seed", "metric", "value", "low", "high", "distance", "error"]
 ALWAYS_DRAWN = ("identity",)  # what others are measured by
 SCALED_COLUMNS = ["scaled", "scaled_low", "scaled_high"]
@@ -88,6 +101,10 @@ def history(
 ) -> Any:
     """Draw the reconstruction error against the epochs of training, and that of cells which were kept aside for validation.
 
+    The error is the share of the variance of the features that the space does not reconstruct: with 100 % it knows their means
+    alone. A dot is where training ended, or with ``early_stopping`` the epoch whose weights were kept. The legend has its error.
+    Of a class of your own, the loss is drawn as it is.
+
     Examples
     --------
     >>> import neuronedit as ne
@@ -106,18 +123,32 @@ def history(
     space = adata.uns.get(key)
     if not isinstance(space, Mapping) or "history" not in space:
         raise KeyError(f"uns[{key!r}] holds no trained space; call ne.tl.train(adata) first.")
-    curves = {label: np.asarray(space["history"].get(name, [])) for name, label in CURVES.items()}
-    if not curves["training"].size:
+    losses = {name: np.asarray(space["history"].get(name, []), dtype=float) for name in CURVES}
+    curves = {name: losses[name] for name in CURVES if losses[name].size}
+    if not losses["train_loss"].size:
         raise ValueError(f"uns[{key!r}] has no history: the space {space['space']!r} was not trained in epochs.")
+    stops_early = bool(json.loads(space["config"])["training"].get("early_stopping"))
+    is_share = "." not in space["space"]  # the loss of a class of your own, which has its full name, may be anything
+    judged = list(curves.values())[-1]  # on the cells kept aside, where there are some
+    kept = np.nanargmin(judged) if stops_early else judged.size - 1
+    write = format_percent if is_share else format_number
 
-    (panel,) = panels(1, ax, size=(4.2, 2.6), room=0)
-    for color, (label, curve) in zip(OKABE_ITO, curves.items(), strict=False):
-        if curve.size:
-            marker = "o" if curve.size == 1 else None
-            panel.plot(np.arange(1, curve.size + 1), curve, color=color, label=label, marker=marker)
-    panel.set(xlabel="epoch", ylabel="mean squared error (scaled units)", yscale="log")
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.legend(frameon=False)
+    # draw
+    (panel,) = panels(1, ax, size=(3.6, 2.5), room=0)
+    for name, curve in curves.items():
+        label, color = CURVES[name]
+        value = write(float(f"{curve[kept]:.2g}"))
+        panel.plot(np.arange(1, curve.size + 1), curve, color=vivid(color), label=f"{label}: {value}")
+        panel.scatter(kept + 1, curve[kept], s=ESTIMATE_AREA, color=vivid(color), zorder=4)
+    panel.legend(frameon=False, title=f"epoch {kept + 1} was kept" if stops_early else None)
+
+    # axes
+    panel.set(xlabel="epoch", ylabel="variance not reconstructed" if is_share else "loss")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    low, high = (find(np.concatenate(list(curves.values()))) for find in (np.nanmin, np.nanmax))
+    if low > 0:
+        panel.set_yscale("log")
+        label_decades(panel.yaxis, np.log10(high / low), write)
     return finish([panel], show=show, return_fig=return_fig)
 
 

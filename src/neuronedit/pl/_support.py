@@ -10,7 +10,7 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy import ndimage
 
 from .. import _slots
@@ -18,16 +18,15 @@ from .._check import Count
 from .._data.check import get_column, get_labels
 from .._data.record import Record, Tool
 from ._figure import DOT, INCHES_PER_LETTER, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, vivid
-from ._rows import format_number, format_percent, frame_rows, name_ticks
+from ._rows import format_number, format_percent, frame_rows, label_decades, name_ticks
 
 WITHIN_COLOR, OUTSIDE_COLOR = OKABE_ITO[4], OKABE_ITO[1]
 MEDIAN_STYLE: dict[str, Any] = {"linewidth": 1.6, "solid_capstyle": "butt"}
 MIN_DISTANCE_DRAWN = 0.01  # smaller ones are drawn here: a cell that stands in the source as well has none at all
-USUAL_SHARE = 0.01  # of the source's own cells outside the source, and of the controls' beyond their range
+USUAL_OUTSIDE = 0.01  # of the source's own cells outside the source, and of the controls' beyond their range
 SPACE_BESIDE = 8.0  # points between a plot and the first column of text beside it, and between columns
 POINTS_PER_LETTER = 5.6  # width of a column of text for each letter
 HILL_HEIGHT = 0.8  # of the highest point of a distribution, in rows: no hill reaches into the row above
-TICKS_PER_DECADE = {1: (1, 1.5, 2, 3, 5, 7), 2: (1, 2, 5), np.inf: (1,)}  # by how many decades the axis has at most
 
 SAMPLE_STYLE: dict[str, Any] = {"marker": "o", "color": OKABE_ITO[0]}
 FLAGGED_IN_WORDS = "sample farther than\nany control (flagged)"
@@ -92,10 +91,7 @@ def support(
     panel.set_yticks(range(len(rows)), list(rows), va="bottom")
     panel.tick_params(axis="y", length=0)
     panel.set_xlabel("distance from the source\n(99 % of its own cells are nearer than 1)")
-    ticks = next(ticks for n_decades, ticks in TICKS_PER_DECADE.items() if high - low < n_decades)
-    panel.xaxis.set_major_locator(LogLocator(subs=ticks))
-    panel.xaxis.set_major_formatter(format_number)
-    panel.xaxis.set_minor_formatter(NullFormatter())
+    label_decades(panel.xaxis, high - low, format_number)
     panel.spines["left"].set_visible(False)
 
     # draw
@@ -113,8 +109,8 @@ def support(
 def _write_beside(panel: Axes, rows: Sequence[np.ndarray]) -> None:
     """Write beside each row the share of cells outside, in its colour where it is above the usual one, and the number of cells."""
     outside, n_cells = np.array([[(values > 1).mean(), len(values)] for values in rows]).T  # each (n_rows,)
-    by_chance = 2 * np.sqrt(USUAL_SHARE * (1 - USUAL_SHARE) / n_cells)
-    colors = [vivid(OUTSIDE_COLOR) if is_above else ink(0) for is_above in outside > USUAL_SHARE + by_chance]
+    by_chance = 2 * np.sqrt(USUAL_OUTSIDE * (1 - USUAL_OUTSIDE) / n_cells)
+    colors = [vivid(OUTSIDE_COLOR) if is_above else ink(0) for is_above in outside > USUAL_OUTSIDE + by_chance]
     columns = {"outside": [_round_percent(share) for share in outside], "cells": [f"{n:,.0f}" for n in n_cells]}
     place: dict[str, Any] = {"ha": "right", "va": "bottom", "textcoords": "offset points"}
     right = SPACE_BESIDE
@@ -229,7 +225,7 @@ def _draw_shares(axes: Sequence[Axes], shares: pd.DataFrame, n_hidden: int, leng
     panel, (n, n_features) = axes[0], shares.shape
     edges = np.arange(n_features + 1) - 0.5, np.arange(n + 1) - 0.5
     end = max(MIN_END_OF_SCALE, float(np.nanmax(shares.to_numpy(), initial=0)))
-    colors = [(0, ink(0.88)), (USUAL_SHARE / end, ink(0.88)), (1, vivid(OUTSIDE_COLOR))]  # what is usual has none
+    colors = [(0, ink(0.88)), (USUAL_OUTSIDE / end, ink(0.88)), (1, vivid(OUTSIDE_COLOR))]  # what is usual has none
     style: dict[str, Any] = {"cmap": LinearSegmentedColormap.from_list("outside", colors), "vmin": 0, "vmax": end}
     style |= {"edgecolors": ink(1), "linewidth": 0.5}
     mesh = panel.pcolormesh(*edges, shares.to_numpy(dtype=float), **style)
@@ -276,6 +272,6 @@ def _draw_sample_dots(panel: Axes, samples: pd.DataFrame, batches: list[Any]) ->
     else:
         panel.set_xlabel("share of cells outside\nthe controls")
         panel.xaxis.set_major_formatter(format_percent)
-        panel.axvline(USUAL_SHARE, zorder=1, **ideal_line())
+        panel.axvline(USUAL_OUTSIDE, zorder=1, **ideal_line())
         styles["usual, 1 %"] = ideal_line()
     legend_beside([panel], styles)
