@@ -35,7 +35,8 @@ def ink(shade: float) -> str:
 def vivid(color: str) -> str:
     """Return a colour; where text is light, as in a dark style, mixed with white, so that it stands out from the ground."""
     share = LIGHT_ON_DARK * (sum(to_rgb(plt.rcParams["text.color"])) >= 1.5)
-    return to_hex([channel + share * (1 - channel) for channel in to_rgb(color)])
+    red, green, blue = (channel + share * (1 - channel) for channel in to_rgb(color))
+    return to_hex((red, green, blue))
 
 
 def ideal_line() -> dict[str, Any]:

@@ -192,9 +192,9 @@ def compare(
 
     The large dot is the mean over seeds, the small ones below it are the seeds, the bar is the mean of their 95 % bootstrap
     intervals. Where strata were held out, the large dot is the mean over strata, the small ones are the strata, and the bar is the 95 % interval
-    over strata. Methods stand in the order of their categories; those that failed are named in grey. An axis shows at most
-    -1 to 2, so that one method that does great harm does not hide how the others differ: a mean beyond is a triangle at the
-    edge, with its number.
+    over strata. Methods stand in the order of their categories; those that failed are named in grey. Cells left alone, what
+    others are measured by, have grey dots. An axis shows at most -1 to 2, so that one method that does great harm does not
+    hide how the others differ: a mean beyond is a triangle at the edge, with its number.
 
     Examples
     --------
