@@ -4,9 +4,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 import neuronedit as ne
 from neuronedit.pl._figure import ink
+from neuronedit.pl._scores import METHOD_COLOR, METRIC_NAMES
+from neuronedit.tl._scores import ALL_METRICS
 
 METHODS = ["neuron_editing", "mean_shift", "identity", "gan", "mnn"]
 NAMES = ["neuron editing", "mean shift", "cells left alone", "GAN", "MNN"]
@@ -57,8 +60,8 @@ def lines_at(ax):
 
 def test_a_panel_for_each_metric_and_a_row_for_each_method(table):
     axes = ne.pl.compare(table)
-    assert [ax.get_title() for ax in axes] == ["energy distance", "variance ratio", "change correlation"]
-    assert [ax.get_xlabel() for ax in axes] == ["share of the gap closed", "score", "score"]
+    assert [ax.get_title() for ax in axes] == ["energy distance", "total variance", "applied and observed\nchange"]
+    assert [ax.get_xlabel() for ax in axes] == ["share of the gap closed", "predicted / true", "correlation"]
     assert [label.get_text() for label in axes[0].get_yticklabels()] == NAMES
     assert all(ax.get_ylim() == axes[0].get_ylim() and ax.yaxis_inverted() for ax in axes)  # the best on top
     assert not [label for label in axes[1].get_yticklabels() if label.get_visible()]
@@ -100,6 +103,27 @@ def test_what_failed_is_grey(table):
     assert [label.get_color() for label in axes[0].get_yticklabels()][3:] == ["black", ink(0.5)]
 
 
+def test_a_name_is_grey_only_where_no_metric_is_known(table):
+    labels = ne.pl.compare(table, metrics=["change_correlation", "energy_distance"])[0].get_yticklabels()
+    assert [label.get_color() for label in labels] == ["black"] * 4 + [ink(0.5)]
+    labels = ne.pl.compare(table, metrics="change_correlation").get_yticklabels()
+    assert [label.get_color() for label in labels] == ["black", "black", ink(0.5), "black", ink(0.5)]
+
+
+def test_cells_left_alone_are_grey(table):
+    ax = ne.pl.compare(table, metrics="energy_distance")
+    colors = {points.get_offsets()[0, 1]: to_hex(points.get_facecolor()[0]) for points in ax.collections}
+    assert colors[2] == ink(0.5) and {to_hex(METHOD_COLOR)} == {colors[y] for y in (0, 1, 3)}
+
+
+def test_every_metric_has_a_title_and_metrics_of_your_own_keep_their_names(table):
+    assert set(METRIC_NAMES) == set(ALL_METRICS)
+    assert {name for name, (_, axis) in METRIC_NAMES.items() if not axis} == set(ne.metrics.METRICS)
+    table["metric"] = table["metric"].cat.rename_categories({"variance_ratio": "my_own_metric_with_a_long_name"})
+    ax = ne.pl.compare(table, metrics="my_own_metric_with_a_long_name")
+    assert ax.get_title() == "my own metric with a\nlong name" and ax.get_xlabel() == "score"
+
+
 def test_legend_says_what_is_there_and_stands_outside(table):
     def names(table):
         axes = ne.pl.compare(table, metrics=["energy_distance", "variance_ratio"])
@@ -116,8 +140,8 @@ def test_legend_says_what_is_there_and_stands_outside(table):
 
 def test_metrics_are_chosen_and_ordered(table):
     axes = ne.pl.compare(table, metrics=["variance_ratio", "energy_distance"])
-    assert [ax.get_title() for ax in axes] == ["variance ratio", "energy distance"]
-    assert ne.pl.compare(table, metrics="variance_ratio").get_title() == "variance ratio"
+    assert [ax.get_title() for ax in axes] == ["total variance", "energy distance"]
+    assert ne.pl.compare(table, metrics="variance_ratio").get_title() == "total variance"
 
 
 def test_a_table_read_from_a_file(table, tmp_path):
@@ -140,7 +164,7 @@ def test_the_best_and_the_cells_left_alone_are_on_one_screen(table):
 def test_scaled_scores_lie_between_baseline_and_replicate(table):
     table = table.assign(scaled=table["value"] / 2, scaled_low=table["low"] / 2, scaled_high=table["high"] / 2)
     axes = ne.pl.compare(table, scaled=True)
-    assert {ax.get_xlabel() for ax in axes} == {"score, scaled"} and all(lines_at(ax) == [1, 0] for ax in axes)
+    assert {ax.get_xlabel() for ax in axes} == {"scaled score"} and all(lines_at(ax) == [1, 0] for ax in axes)
     np.testing.assert_allclose(dots(axes[0], 1)[0], [0.245])
     names = [text.get_text() for text in axes[-1].get_legend().get_texts()]
     assert names == ["mean over seeds", "one seed", "95 % interval", "replicate", "baseline"]
@@ -184,7 +208,8 @@ def test_what_tl_compare_returns(cells):
     methods = {"identity": "identity", "shift": "mean_shift", "broken": broken}
     table = ne.tl.compare(cells, "group", **groups, methods=methods, n_bootstrap=5)
     axes = ne.pl.compare(table)
-    assert [ax.get_title() for ax in axes] == [metric.replace("_", " ") for metric in table["metric"].cat.categories]
+    titles = [METRIC_NAMES[metric][0] for metric in table["metric"].cat.categories]
+    assert [ax.get_title().replace("\n", " ") for ax in axes] == titles
     assert {label.get_text() for label in axes[0].get_yticklabels()} == {"cells left alone", "shift", "broken"}
     assert "failed" in [text.get_text() for text in axes[0].texts]
 

@@ -9,7 +9,8 @@ from matplotlib.colors import to_hex
 
 import neuronedit as ne
 from neuronedit._data.record import Record, Tool
-from neuronedit.pl._support import FLAGGED_STYLE, SAMPLE_STYLE
+from neuronedit.pl._figure import ink
+from neuronedit.pl._support import FLAGGED_IN_WORDS, FLAGGED_STYLE, OUTSIDE_COLOR, SAMPLE_STYLE
 
 
 def make_correction(n_batches=2, n_features=25, n_samples=4):
@@ -90,11 +91,35 @@ def test_small_shares_are_not_made_to_look_large(adata):
     assert features.collections[0].get_clim() == (0, 0.05)
 
 
+def test_what_is_usual_is_grey_and_what_is_not_has_the_colour_of_outside(adata):
+    (mesh,) = ne.pl.coverage(adata)[0].collections
+    end = mesh.get_clim()[1]
+    colors = [to_hex(mesh.to_rgba(share)) for share in (0, 0.01, end)]
+    assert colors[0] == ink(0.88) and colors[2].upper() == OUTSIDE_COLOR
+    np.testing.assert_allclose(mesh.to_rgba(0.01), mesh.to_rgba(0), atol=0.02)
+
+
+def test_batches_stand_in_the_order_of_their_numbers():
+    features, _ = ne.pl.coverage(make_correction(12, 3))
+    assert labels(features.get_yticklabels()) == [f"batch_{i}" for i in range(12)]
+
+
+def test_long_names_have_room():
+    adata = make_correction(3, 5)
+    table = adata.uns["corrected"]["features"]
+    table["feature"] = table["feature"].cat.rename_categories(lambda name: f"a very long name of {name}")
+    del adata.uns["corrected"]["digest"]
+    figure = ne.pl.coverage(adata, return_fig=True)
+    figure.canvas.draw()
+    assert min(label.get_window_extent().y0 for label in figure.axes[0].get_xticklabels()) >= 0
+    assert figure.axes[0].get_window_extent().height > 3 * 0.2 * figure.dpi
+
+
 def test_a_scale_of_colours_in_per_cent(adata):
     figure = ne.pl.coverage(adata, return_fig=True)
     figure.canvas.draw()
     (bar,) = figure.axes[2:]
-    assert bar.get_title(loc="left") or bar.get_xlabel() == "share of cells beyond the control's range"
+    assert bar.get_xlabel().startswith("share of the samples' cells beyond")
     assert {"0 %", "10 %", "20 %"} <= set(labels(bar.get_xticklabels()))
 
 
@@ -107,7 +132,7 @@ def test_samples_stand_where_their_composition_is(adata):
         np.testing.assert_allclose(dots(samples)[style["color"]], np.c_[table["composition"][own], y[own]])
     assert [line.get_xdata()[0] for line in samples.lines] == [1]
     assert samples.get_xlabel() == "distance of composition\nfrom the controls'"
-    assert legend(samples) == ["sample", "flagged sample", "controls from each other\nat most"]
+    assert legend(samples) == ["sample", FLAGGED_IN_WORDS, "farthest control"]
     low, high = samples.get_xlim()
     assert low < 0 and high > 2
 
@@ -116,7 +141,7 @@ def test_none_flagged_and_all_near(adata):
     table = adata.uns["corrected"]["samples"]
     table["composition"], table["flagged"] = table["composition"] / 10, False
     _, samples = ne.pl.coverage(adata)
-    assert legend(samples) == ["sample", "controls from each other\nat most"] and samples.get_xlim()[1] > 1
+    assert legend(samples) == ["sample", "farthest control"] and samples.get_xlim()[1] > 1
 
 
 def test_a_batch_with_too_few_controls_is_named(adata):
@@ -132,7 +157,8 @@ def test_where_no_composition_is_known_the_share_outside(adata):
     _, samples = ne.pl.coverage(adata)
     ((_, places),) = dots(samples).items()
     np.testing.assert_allclose(np.array(places)[:, 0], table["outside"])
-    assert samples.get_xlabel() == "share of cells outside\nthe control" and not samples.lines and not samples.texts
+    assert samples.get_xlabel() == "share of cells outside\nthe controls" and not samples.texts
+    assert [line.get_xdata()[0] for line in samples.lines] == [0.01] and legend(samples) == ["sample", "usual, 1 %"]
     samples.figure.canvas.draw()
     assert all(label.endswith(" %") for label in labels(samples.get_xticklabels()))
 

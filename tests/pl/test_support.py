@@ -36,7 +36,11 @@ def labels(ax):
 
 
 def beside(ax):
-    return [text.get_text() for text in ax.texts]
+    """What stands beside each row: the share outside, and the number of cells; the heads of these columns are apart."""
+    heads = [text for text in ax.texts if text.xycoords == "axes fraction"]
+    assert [text.get_text() for text in heads] == ["outside", "cells"]
+    rows = range(len(ax.get_yticks()))
+    return [[text.get_text() for text in ax.texts if text not in heads and text.xy[1] == y] for y in rows]
 
 
 def hills(ax, y):
@@ -47,18 +51,29 @@ def hills(ax, y):
 
 def test_one_row_for_all_query_cells(adata):
     ax = ne.pl.support(adata)
-    assert labels(ax) == ["all query cells"] and beside(ax) == ["20 % outside, n = 60"]
+    assert labels(ax) == ["all query cells"] and beside(ax) == [["20 %", "60"]]
     assert (
         ax.get_xscale() == "log"
-        and ax.get_xlabel() == "distance from the source\n(1: 99 % of its own cells are nearer)"
+        and ax.get_xlabel() == "distance from the source\n(99 % of its own cells are nearer than 1)"
     )
 
 
 def test_the_group_with_most_outside_is_on_top(adata):
     ax = ne.pl.support(adata, groupby="type")
     assert labels(ax) == ["b", "a", "c"] and ax.yaxis_inverted()  # d has no cells
-    assert beside(ax) == ["50 % outside, n = 20", "10 % outside, n = 20", "0 % outside, n = 20"]
-    assert [text.xy[1] for text in ax.texts] == [0, 1, 2]
+    assert beside(ax) == [["50 %", "20"], ["10 %", "20"], ["0 %", "20"]]
+
+
+def test_a_share_is_coloured_where_more_is_outside_than_chance_explains(adata):
+    ax = ne.pl.support(adata, groupby="type")
+    assert [to_hex(text.get_color()).upper() for text in ax.texts if text.get_text().endswith(" %")] == [
+        OUTSIDE_COLOR,
+        OUTSIDE_COLOR,
+        ink(0),
+    ]
+    adata.obs["edited_distance"] = np.where(np.arange(adata.n_obs) == 0, 2.0, 0.5)  # one cell alone is chance
+    ax = ne.pl.support(adata)
+    assert to_hex(ax.texts[0].get_color()) == ink(0)
 
 
 def test_hills_are_as_high_as_each_other_and_change_colour_at_the_edge(adata):
@@ -83,7 +98,12 @@ def test_medians_and_the_edge(adata):
     drawn = {max(line.get_ydata()): line.get_xdata()[0] for line in ax.lines if line.get_color() == ink(0)}
     assert drawn == pytest.approx({0: medians["b"], 1: medians["a"], 2: medians["c"]})
     assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"] == [1]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["edge of the source", "median", "outside"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "inside the source",
+        "outside",
+        "edge of the source",
+        "median",
+    ]
 
 
 def test_few_cells_are_not_rounded_away(adata):
@@ -91,9 +111,9 @@ def test_few_cells_are_not_rounded_away(adata):
     adata = ad.concat([adata[query]] * 17, uns_merge="same", index_unique="-")[:1000].copy()
     adata.obs["edited_distance"] = 0.5
     adata.obs.iloc[0, adata.obs.columns.get_loc("edited_distance")] = 2.0
-    assert beside(ne.pl.support(adata)) == ["<1 % outside, n = 1,000"]
+    assert beside(ne.pl.support(adata)) == [["<1 %", "1,000"]]
     adata.obs["edited_distance"] = 2.5 - adata.obs["edited_distance"]
-    assert beside(ne.pl.support(adata)) == [">99 % outside, n = 1,000"]
+    assert beside(ne.pl.support(adata)) == [[">99 %", "1,000"]]
 
 
 @pytest.mark.parametrize("distances", [0.0, 1.0, 0.2, 50.0])
@@ -110,7 +130,7 @@ def test_a_few_cells_far_away_are_on_the_axis(adata):
     adata.obs.iloc[mine, adata.obs.columns.get_loc("type")] = "far"
     adata.obs.iloc[mine, adata.obs.columns.get_loc("edited_distance")] = 40.0
     ax = ne.pl.support(adata, groupby="type")
-    assert labels(ax)[0] == "far" and beside(ax)[0] == "100 % outside, n = 1" and ax.get_xlim()[1] > 40
+    assert labels(ax)[0] == "far" and beside(ax)[0] == ["100 %", "1"] and ax.get_xlim()[1] > 40
 
 
 @pytest.mark.parametrize("factor", [1, 10, 1000])

@@ -21,6 +21,7 @@ ROLES = {"source": "#92C5DE", "target": "#F4A582", "query": "#0571B0", "edited":
 """The paper's colours, light for source and target and dark for the query, in shades that differ without red and green."""
 
 DOT: dict[str, Any] = {"marker": "o", "linestyle": ""}  # in a legend, besides its colour
+LIGHT_ON_DARK = 0.35  # share of white in a colour on a dark ground
 INCHES_PER_LETTER = 0.075  # mean width of a letter in matplotlib's font at its usual size
 
 
@@ -29,6 +30,13 @@ def ink(shade: float) -> str:
     red, green, blue = to_rgb(plt.rcParams["text.color"])
     ground = float(red + green + blue < 1.5)
     return to_hex((red + shade * (ground - red), green + shade * (ground - green), blue + shade * (ground - blue)))
+
+
+def vivid(color: str) -> str:
+    """Return a colour; where text is light, as in a dark style, mixed with white, so that it stands out from the ground."""
+    share = LIGHT_ON_DARK * (sum(to_rgb(plt.rcParams["text.color"])) >= 1.5)
+    red, green, blue = (channel + share * (1 - channel) for channel in to_rgb(color))
+    return to_hex((red, green, blue))
 
 
 def ideal_line() -> dict[str, Any]:

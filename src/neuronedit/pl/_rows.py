@@ -1,16 +1,18 @@
 """What plots with a named row for each thing share: the frame, dots with intervals, and numbers as text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from .._data.check import format_choices
 from ._figure import blank, ink
 
 ESTIMATE_AREA = 34  # of an estimate's dot, in square points: it stands out from the dots of single runs and folds
+TICKS_PER_DECADE = {1: (1, 1.5, 2, 3, 5, 7), 2: (1, 2, 5), np.inf: (1,)}  # by how many decades the axis has at most
 INTERVAL: dict[str, Any] = {"linewidth": 5, "alpha": 0.35, "solid_capstyle": "butt"}  # pale: the dot in it is seen
 
 
@@ -22,6 +24,13 @@ def format_number(value: float, _: Any = None, *, digits: int = 6) -> str:
 def format_percent(share: float, _: Any = None) -> str:
     """Write a share; matplotlib gives its place on the axis, too."""
     return f"{format_number(100 * share)} %"
+
+
+def label_decades(axis: Axis, n_decades: float, write: Callable[..., str]) -> None:
+    """Label a logarithmic axis with plain numbers: enough of them also where it has not one whole decade."""
+    axis.set_major_locator(LogLocator(subs=next(ticks for most, ticks in TICKS_PER_DECADE.items() if n_decades < most)))
+    axis.set_major_formatter(write)
+    axis.set_minor_formatter(NullFormatter())
 
 
 def check_table(table: Any, columns: Sequence[str], tool: str) -> None:

@@ -1,5 +1,7 @@
 """How training went, and how much of the gap was closed by methods and by what ``edit="auto"`` tried."""
 
+import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -13,10 +15,22 @@ from .. import _slots
 from .._check import Count
 from .._data.check import format_choices, to_list
 from .._data.record import Record
-from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, zero_line
-from ._rows import INTERVAL, check_table, draw_estimate, format_number, frame_rows
+from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, vivid, zero_line
+from ._rows import (
+    ESTIMATE_AREA,
+    INTERVAL,
+    check_table,
+    draw_estimate,
+    format_number,
+    format_percent,
+    frame_rows,
+    label_decades,
+)
 
-CURVES = {"train_loss": "training", "validation_loss": "validation"}
+CURVES = {
+    "train_loss": ("cells of training", OKABE_ITO[0]),
+    "validation_loss": ("cells kept aside", OKABE_ITO[1]),
+}  # of the history of a space, their names and colours
 COMPARE_COLUMNS = ["method", "seed", "metric", "value", "low", "high", "distance", "error"]
 ALWAYS_DRAWN = ("identity",)  # what others are measured by
 SCALED_COLUMNS = ["scaled", "scaled_low", "scaled_high"]
@@ -44,6 +58,31 @@ METHOD_NAMES = {
     "scgen": "scGen",
 }
 """What people call the rows of `neuronedit.baselines.BASELINES`; other methods have their own names."""
+METRIC_NAMES = {
+    "energy_distance": ("energy distance", ""),
+    "mean_wasserstein": ("Wasserstein distance, mean of features", ""),
+    "sliced_wasserstein": ("sliced Wasserstein distance", ""),
+    "mmd": ("maximum mean discrepancy", ""),
+    "median_difference": ("difference of medians", ""),
+    "frechet": ("Fréchet distance", ""),
+    "squared_error": ("squared error of means", ""),
+    "mean_correlation": ("predicted and true means", "correlation"),
+    "variance_correlation": ("predicted and true variances", "correlation"),
+    "covariance_correlation": ("predicted and true covariances", "correlation"),
+    "r2": ("predicted and true means", "R²"),
+    "variance_ratio": ("total variance", "predicted / true"),
+    "change_correlation": ("applied and observed change", "correlation"),
+    "variance_kept": ("change of variance", "applied / observed"),
+    "unharmed": ("features not harmed", "share of features"),
+    "delta_correlation": ("predicted and true change", "correlation"),
+    "de_direction": ("direction of true changes", "share of features"),
+    "de_overlap": ("largest changes in common", "share of features"),
+    "de_recall": ("true changes that are found", "share of features"),
+    "de_precision": ("found changes that are true", "share of features"),
+    "de_fold_change": ("size of true changes", "rank correlation"),
+}
+"""Titles and axes of the metrics of `neuronedit.metrics`; the axis of a distance is the share of the gap closed."""
+MAX_LETTERS_IN_METRIC = 22  # in a line, of a panel of compare
 SCORE_LIMITS = (-1.0, 2.0)  # what an axis shows at most: cells left alone, 0, to ideal, 1, is the middle third of it
 
 CANDIDATE_NAMES = {
@@ -88,6 +127,10 @@ def history(
 ) -> Any:
     """Draw the reconstruction error against the epochs of training, and that of cells which were kept aside for validation.
 
+    The error is the share of the variance of the features that the space does not reconstruct: with 100 % it knows their means
+    alone. A dot is where training ended, or with ``early_stopping`` the epoch whose weights were kept. The legend has its error.
+    Of a class of your own, the loss is drawn as it is.
+
     Examples
     --------
     >>> import neuronedit as ne
@@ -106,18 +149,32 @@ def history(
     space = adata.uns.get(key)
     if not isinstance(space, Mapping) or "history" not in space:
         raise KeyError(f"uns[{key!r}] holds no trained space; call ne.tl.train(adata) first.")
-    curves = {label: np.asarray(space["history"].get(name, [])) for name, label in CURVES.items()}
-    if not curves["training"].size:
+    losses = {name: np.asarray(space["history"].get(name, []), dtype=float) for name in CURVES}
+    curves = {name: losses[name] for name in CURVES if losses[name].size}
+    if not losses["train_loss"].size:
         raise ValueError(f"uns[{key!r}] has no history: the space {space['space']!r} was not trained in epochs.")
+    stops_early = bool(json.loads(space["config"])["training"].get("early_stopping"))
+    is_share = "." not in space["space"]  # the loss of a class of your own, which has its full name, may be anything
+    judged = list(curves.values())[-1]  # on the cells kept aside, where there are some
+    kept = np.nanargmin(judged) if stops_early else judged.size - 1
+    write = format_percent if is_share else format_number
 
-    (panel,) = panels(1, ax, size=(4.2, 2.6), room=0)
-    for color, (label, curve) in zip(OKABE_ITO, curves.items(), strict=False):
-        if curve.size:
-            marker = "o" if curve.size == 1 else None
-            panel.plot(np.arange(1, curve.size + 1), curve, color=color, label=label, marker=marker)
-    panel.set(xlabel="epoch", ylabel="mean squared error (scaled units)", yscale="log")
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.legend(frameon=False)
+    # draw
+    (panel,) = panels(1, ax, size=(3.6, 2.5), room=0)
+    for name, curve in curves.items():
+        label, color = CURVES[name]
+        value = write(float(f"{curve[kept]:.2g}"))
+        panel.plot(np.arange(1, curve.size + 1), curve, color=vivid(color), label=f"{label}: {value}")
+        panel.scatter(kept + 1, curve[kept], s=ESTIMATE_AREA, color=vivid(color), zorder=4)
+    panel.legend(frameon=False, title=f"epoch {kept + 1} was kept" if stops_early else None)
+
+    # axes
+    panel.set(xlabel="epoch", ylabel="variance not reconstructed" if is_share else "loss")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    low, high = (find(np.concatenate(list(curves.values()))) for find in (np.nanmin, np.nanmax))
+    if low > 0:
+        panel.set_yscale("log")
+        label_decades(panel.yaxis, np.log10(high / low), write)
     return finish([panel], show=show, return_fig=return_fig)
 
 
@@ -135,9 +192,9 @@ def compare(
 
     The large dot is the mean over seeds, the small ones below it are the seeds, the bar is the mean of their 95 % bootstrap
     intervals. Where strata were held out, the large dot is the mean over strata, the small ones are the strata, and the bar is the 95 % interval
-    over strata. Methods stand in the order of their categories; those that failed are named in grey. An axis shows at most
-    -1 to 2, so that one method that does great harm does not hide how the others differ: a mean beyond is a triangle at the
-    edge, with its number.
+    over strata. Methods stand in the order of their categories; those that failed are named in grey. Cells left alone, what
+    others are measured by, have grey dots. An axis shows at most -1 to 2, so that one method that does great harm does not
+    hide how the others differ: a mean beyond is a triangle at the edge, with its number.
 
     Examples
     --------
@@ -178,19 +235,23 @@ def compare(
     names = [METHOD_NAMES.get(method, str(method)) for method in methods]
 
     # draw
-    size, n_columns = (1.8, 0.26 * (len(methods) + bool(hidden)) + 0.6), METHOD_PANELS_IN_A_ROW
+    titles = [textwrap.fill(_name_metric(metric)[0], MAX_LETTERS_IN_METRIC) for metric in metrics]
+    n_lines = 1 + max(title.count("\n") for title in titles)
+    size = (1.8, 0.26 * (len(methods) + bool(hidden)) + 0.4 + 0.2 * n_lines)
+    n_columns = METHOD_PANELS_IN_A_ROW
     axes = panels(len(metrics), ax, n_columns=n_columns, size=size, room=1.9, names=names, sharey=True)
-    for metric, panel in zip(metrics, axes, strict=True):
+    scores = table[table["metric"].isin(metrics)].groupby("method", observed=True)["value"]
+    has_none = scores.count().reindex(methods).to_numpy() == 0
+    for metric, title, panel in zip(metrics, titles, axes, strict=True):
         frame_rows([panel], range(len(methods)), names, len(hidden))
+        for y in np.flatnonzero(has_none) if panel.get_yticklabels() else ():  # inner panels have none
+            panel.get_yticklabels()[y].set_color(ink(0.5))
         _draw_metric(panel, table[table["metric"] == metric], methods, scaled=scaled)
-        panel.set_title(str(metric).replace("_", " "), fontsize="medium")
+        panel.set_title(title, fontsize="medium")
 
     # explain
-    color, is_held_out, has_seeds = (
-        {"color": METHOD_COLOR},
-        (table["held_out"] != "").any(),
-        table["seed"].nunique() > 1,
-    )
+    color: dict[str, Any] = {"color": vivid(METHOD_COLOR)}
+    is_held_out, has_seeds = (table["held_out"] != "").any(), table["seed"].nunique() > 1
     several, one = ("mean over strata", "one stratum") if is_held_out else ("mean over seeds", "one seed")
     styles = {several if has_seeds or is_held_out else "value": DOT | color}
     if has_seeds or is_held_out:
@@ -209,6 +270,11 @@ def _list_levels(column: Any) -> list[Any]:
     return list(column.cat.remove_unused_categories().cat.categories if hasattr(column, "cat") else column.unique())
 
 
+def _name_metric(metric: Any) -> tuple[str, str]:
+    """Return the title of a metric, and what stands on its axis."""
+    return METRIC_NAMES.get(metric, (str(metric).replace("_", " "), "score"))
+
+
 def _draw_metric(panel: Axes, rows: pd.DataFrame, methods: list[Any], *, scaled: bool) -> None:
     """Draw one metric."""
     # frame
@@ -224,10 +290,8 @@ def _draw_metric(panel: Axes, rows: pd.DataFrame, methods: list[Any], *, scaled:
     if has_zero:
         panel.axvline(0, zorder=1, **zero_line())
     panel.set_xlim(low - margin, high + margin)
-    panel.set_xlabel("score, scaled" if scaled else "share of the gap closed" if has_zero else "score")
-    for label, value in zip(panel.get_yticklabels(), means["value"], strict=False):  # only outer panels have labels
-        if np.isnan(value):
-            label.set_color(ink(0.5))
+    axis = _name_metric(rows["metric"].iloc[0])[1]
+    panel.set_xlabel("scaled score" if scaled else "share of the gap closed" if has_zero else axis)
 
     # methods
     for y, method in enumerate(methods):
@@ -237,9 +301,10 @@ def _draw_metric(panel: Axes, rows: pd.DataFrame, methods: list[Any], *, scaled:
             reason = "failed" if (own["error"] != "").any() else "undefined"
             panel.text((low + high) / 2, y, reason, color=ink(0.5), ha="center", va="center", bbox=blank())
             continue
+        color = ink(0.5) if method in ALWAYS_DRAWN else vivid(METHOD_COLOR)
         if len(own) > 1:
-            panel.scatter(own["value"], np.full(len(own), y + 0.3), s=6, color=METHOD_COLOR, linewidths=0, zorder=3)
-        draw_estimate(panel, y, value, interval, METHOD_COLOR, SCORE_LIMITS)
+            panel.scatter(own["value"], np.full(len(own), y + 0.3), s=6, color=color, linewidths=0, zorder=3)
+        draw_estimate(panel, y, value, interval, color, SCORE_LIMITS)
 
 
 def cross_validation(

@@ -1,5 +1,6 @@
 """What lies outside that on which an edit, or a correction, was fitted."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,28 +8,36 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy import ndimage
 
 from .. import _slots
 from .._check import Count
 from .._data.check import get_column, get_labels
 from .._data.record import Record, Tool
-from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels
-from ._rows import format_number, format_percent, frame_rows, name_ticks
+from ._figure import DOT, INCHES_PER_LETTER, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, vivid
+from ._rows import format_number, format_percent, frame_rows, label_decades, name_ticks
 
 WITHIN_COLOR, OUTSIDE_COLOR = OKABE_ITO[4], OKABE_ITO[1]
 MEDIAN_STYLE: dict[str, Any] = {"linewidth": 1.6, "solid_capstyle": "butt"}
 MIN_DISTANCE_DRAWN = 0.01  # smaller ones are drawn here: a cell that stands in the source as well has none at all
+USUAL_OUTSIDE = 0.01  # of the source's own cells outside the source, and of the controls' beyond their range
+SPACE_BESIDE = 8.0  # points between a plot and the first column of text beside it, and between columns
+POINTS_PER_LETTER = 5.6  # width of a column of text for each letter
 HILL_HEIGHT = 0.8  # of the highest point of a distribution, in rows: no hill reaches into the row above
-TICKS_PER_DECADE = {1: (1, 1.5, 2, 3, 5, 7), 2: (1, 2, 5), np.inf: (1,)}  # by how many decades the axis has at most
 
 SAMPLE_STYLE: dict[str, Any] = {"marker": "o", "color": OKABE_ITO[0]}
+FLAGGED_IN_WORDS = "sample farther than\nany control (flagged)"
 FLAGGED_STYLE: dict[str, Any] = {"marker": "D", "color": OKABE_ITO[1]}
 MIN_END_OF_SCALE = 0.05  # share of cells that the colours reach at least, so that the usual 1 % is never dark
 MIN_END_OF_AXIS = 0.02  # share of cells that the axis of samples reaches at least: the usual 1 % is not at its end
-INCHES_PER_FEATURE = 0.21  # width of a column, enough for a name written upwards; a batch is a little higher
+INCHES_PER_FEATURE, INCHES_PER_BATCH = (
+    0.21,
+    0.26,
+)  # width of a column, enough for a name written upwards, and height of a row
+MIN_LETTERS_BELOW = 7  # height of the names of features at least: the other panel has two lines there
 
 
 def support(
@@ -43,7 +52,8 @@ def support(
     """Draw how far the query lies from the source on which the edit was fitted: the further, the less is known.
 
     A row for each group of query cells, the one with the largest share outside on top: how their distances from the source are
-    distributed, each curve equally high, and their median. 99 % of the source's own cells stay below a distance of 1.
+    distributed, each curve equally high, and their median. 99 % of the source's own cells stay below a distance of 1. Beside a
+    row stands the share of its cells outside. It is coloured where more cells lie outside than the usual 1 % and chance explain.
 
     Examples
     --------
@@ -73,30 +83,44 @@ def support(
     rows = dict(sorted(groups.items(), key=lambda group: (-(group[1] > 1).mean(), -np.median(group[1]), group[0])))
 
     # frame
-    (panel,) = panels(1, ax, size=(2.8, 0.42 * len(rows) + 0.8), room=2.0, names=rows)
+    (panel,) = panels(1, ax, size=(2.8, 0.36 * len(rows) + 1.2), room=1.6, names=rows)
     ends = np.ravel([np.quantile(values, [0.001, 0.999]) for values in rows.values()])
     low, high = np.log10(max(min(1.0, *ends), MIN_DISTANCE_DRAWN)), np.log10(max(1.0, *ends))
     margin = 0.05 * (high - low) or 0.1
     panel.set(xscale="log", xlim=(10 ** (low - margin), 10 ** (high + margin)), ylim=(len(rows) - 0.6, -0.9))
     panel.set_yticks(range(len(rows)), list(rows), va="bottom")
     panel.tick_params(axis="y", length=0)
-    panel.set_xlabel("distance from the source\n(1: 99 % of its own cells are nearer)")
-    ticks = next(ticks for n_decades, ticks in TICKS_PER_DECADE.items() if high - low < n_decades)
-    panel.xaxis.set_major_locator(LogLocator(subs=ticks))
-    panel.xaxis.set_major_formatter(format_number)
-    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.set_xlabel("distance from the source\n(99 % of its own cells are nearer than 1)")
+    label_decades(panel.xaxis, high - low, format_number)
     panel.spines["left"].set_visible(False)
 
     # draw
     panel.axvline(1, zorder=4, **ideal_line())
     for y, values in enumerate(rows.values()):
         _draw_hill(panel, y, np.maximum(values, MIN_DISTANCE_DRAWN))
-        text = f"{_round_percent((values > 1).mean())} outside, n = {len(values):,}"
-        panel.annotate(text, (1.03, y), xycoords=panel.get_yaxis_transform(), va="bottom")
-    styles: dict[str, Any] = {"edge of the source": ideal_line(), "median": MEDIAN_STYLE | {"color": ink(0)}}
-    styles["outside"] = Patch(facecolor=OUTSIDE_COLOR, alpha=0.8)
-    legend_beside([panel], styles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    _write_beside(panel, list(rows.values()))
+    styles: dict[str, Any] = {"inside the source": Patch(facecolor=vivid(WITHIN_COLOR), alpha=0.8)}
+    styles |= {"outside": Patch(facecolor=vivid(OUTSIDE_COLOR), alpha=0.8)}
+    styles |= {"edge of the source": ideal_line(), "median": MEDIAN_STYLE | {"color": ink(0)}}
+    legend_beside([panel], styles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
     return finish([panel], show=show, return_fig=return_fig)
+
+
+def _write_beside(panel: Axes, rows: Sequence[np.ndarray]) -> None:
+    """Write beside each row the share of cells outside, in its colour where it is above the usual one, and the number of cells."""
+    outside, n_cells = np.array([[(values > 1).mean(), len(values)] for values in rows]).T  # each (n_rows,)
+    by_chance = 2 * np.sqrt(USUAL_OUTSIDE * (1 - USUAL_OUTSIDE) / n_cells)
+    colors = [vivid(OUTSIDE_COLOR) if is_above else ink(0) for is_above in outside > USUAL_OUTSIDE + by_chance]
+    columns = {"outside": [_round_percent(share) for share in outside], "cells": [f"{n:,.0f}" for n in n_cells]}
+    place: dict[str, Any] = {"ha": "right", "va": "bottom", "textcoords": "offset points"}
+    right = SPACE_BESIDE
+    for head, column in columns.items():
+        right += POINTS_PER_LETTER * max(len(text) for text in (head, *column))
+        for y, text in enumerate(column):
+            color = colors[y] if head == "outside" else ink(0)
+            panel.annotate(text, (1, y), (right, 0), xycoords=panel.get_yaxis_transform(), color=color, **place)
+        panel.annotate(head, (1, 1), (right, 3), xycoords="axes fraction", color=ink(0.4), **place)
+        right += SPACE_BESIDE
 
 
 def _draw_hill(panel: Axes, y: float, distances: np.ndarray) -> None:
@@ -113,7 +137,9 @@ def _draw_hill(panel: Axes, y: float, distances: np.ndarray) -> None:
     # draw
     for color, side, cells in ((WITHIN_COLOR, fine <= 0, values <= 0), (OUTSIDE_COLOR, fine >= 0, values > 0)):
         if cells.any():  # what is smoothed does not reach where no cell is
-            panel.fill_between(10 ** fine[side], y, y - height[side], color=color, alpha=0.8, linewidth=0, zorder=2)
+            panel.fill_between(
+                10 ** fine[side], y, y - height[side], color=vivid(color), alpha=0.8, linewidth=0, zorder=2
+            )
     top = y - np.interp(np.log10(middle), fine, height)
     panel.plot([middle, middle], [y, top], zorder=3, color=ink(0), **MEDIAN_STYLE)
     panel.axhline(y, color=ink(0.8), linewidth=0.6, zorder=1)
@@ -137,8 +163,8 @@ def coverage(
 ) -> Any:
     """Draw what the samples of each batch hold that the batch's controls do not: there a correction extrapolates.
 
-    On the left, for each batch and feature, the share of the samples' cells beyond the central 99 % of the control's; 1 %
-    is usual, and the largest come first. On the right, how far the composition of each sample is from the controls', as a
+    On the left, for each batch and feature, the share of the samples' cells beyond the central 99 % of the control's. 1 %
+    is usual, and grey; the largest come first. On the right, how far the composition of each sample is from the controls', as a
     share of how far one control is from the others at most. Where no batch has three controls that is not known, and the
     share of each sample's cells that lie outside the control stands there instead. The reference, batches that were left
     alone and those without samples are not drawn.
@@ -169,7 +195,8 @@ def coverage(
 
     # draw
     n, width = len(drawn), INCHES_PER_FEATURE * (drawn.shape[1] + (n_hidden > 0))
-    layout: dict[str, Any] = {"size": ((width + 2) / 2, 0.26 * n + 1.3), "sharey": True, "width_ratios": (width, 2)}
+    height = INCHES_PER_BATCH * n + 0.9 + INCHES_PER_LETTER * max(MIN_LETTERS_BELOW, *map(len, drawn.columns))
+    layout: dict[str, Any] = {"size": ((width + 2) / 2, height), "sharey": True, "width_ratios": (width, 2)}
     left, right = axes = panels(2, ax, room=2.7, names=drawn.index, **layout)
     _draw_shares(axes, drawn, n_hidden, 2 / (width + 2))
     frame_rows(axes, range(n), drawn.index)
@@ -187,7 +214,10 @@ def _pivot_shares(features: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame()
     features = features.astype({"batch": str, "feature": str})
     shares = features.pivot(index="batch", columns="feature", values="outside_control")
-    return shares[features["feature"].unique()].dropna(how="all")
+    in_order = sorted(
+        shares.index, key=lambda batch: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", batch)]
+    )
+    return shares.loc[in_order, features["feature"].unique()].dropna(how="all")
 
 
 def _draw_shares(axes: Sequence[Axes], shares: pd.DataFrame, n_hidden: int, length: float) -> None:
@@ -195,14 +225,22 @@ def _draw_shares(axes: Sequence[Axes], shares: pd.DataFrame, n_hidden: int, leng
     panel, (n, n_features) = axes[0], shares.shape
     edges = np.arange(n_features + 1) - 0.5, np.arange(n + 1) - 0.5
     end = max(MIN_END_OF_SCALE, float(np.nanmax(shares.to_numpy(), initial=0)))
-    style: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "vmax": end, "edgecolors": ink(1), "linewidth": 0.5}
+    colors = [(0, ink(0.88)), (USUAL_OUTSIDE / end, ink(0.88)), (1, vivid(OUTSIDE_COLOR))]  # what is usual has none
+    style: dict[str, Any] = {"cmap": LinearSegmentedColormap.from_list("outside", colors), "vmin": 0, "vmax": end}
+    style |= {"edgecolors": ink(1), "linewidth": 0.5}
     mesh = panel.pcolormesh(*edges, shares.to_numpy(dtype=float), **style)
     name_ticks(panel.xaxis, range(n_features), shares.columns, n_hidden)
     panel.set_xlim(-0.5, panel.get_xticks()[-1] + 0.5)
     panel.tick_params(axis="x", length=0, labelrotation=90)
     ticks: dict[str, Any] = {"ticks": MaxNLocator(4, steps=[1, 2, 5, 10]), "format": FuncFormatter(format_percent)}
-    bar = panel.figure.colorbar(mesh, ax=axes, location="top", shrink=length, aspect=15, anchor=(0, 0), **ticks)
-    bar.set_label("share of cells beyond the control's range", loc="left")
+    place: dict[str, Any] = {
+        "location": "top",
+        "anchor": (0, 0),
+        "shrink": length,
+        "pad": 0.06 / (INCHES_PER_BATCH * n),
+    }
+    bar = panel.figure.colorbar(mesh, ax=axes, aspect=15, **place, **ticks)
+    bar.set_label("share of the samples' cells beyond\nthe controls' range (grey: up to 1 %, as usual)", loc="left")
     bar.outline.set_visible(False)
 
 
@@ -214,10 +252,11 @@ def _draw_sample_dots(panel: Axes, samples: pd.DataFrame, batches: list[Any]) ->
     is_flagged = samples["flagged"].to_numpy(dtype=bool)
     rows = samples["batch"].map({batch: y for y, batch in enumerate(batches)}).to_numpy(dtype=float)
     styles = {}
-    for name, which, style in (("sample", ~is_flagged, SAMPLE_STYLE), ("flagged sample", is_flagged, FLAGGED_STYLE)):
+    for name, which, style in (("sample", ~is_flagged, SAMPLE_STYLE), (FLAGGED_IN_WORDS, is_flagged, FLAGGED_STYLE)):
         if (which & ~np.isnan(values)).any():
-            panel.scatter(values[which], rows[which], s=26, alpha=0.75, linewidths=0.4, edgecolors=ink(1), **style)
-            styles[name] = DOT | style | {"alpha": 0.75, "markeredgewidth": 0}
+            style = style | {"color": vivid(style["color"]), "alpha": 0.75}
+            panel.scatter(values[which], rows[which], s=26, linewidths=0.4, edgecolors=ink(1), **style)
+            styles[name] = DOT | style | {"markeredgewidth": 0}
 
     # axis
     end = max(np.nanmax(values), float(has_composition), MIN_END_OF_AXIS)
@@ -226,11 +265,13 @@ def _draw_sample_dots(panel: Axes, samples: pd.DataFrame, batches: list[Any]) ->
     if has_composition:
         panel.set_xlabel("distance of composition\nfrom the controls'")
         panel.axvline(1, zorder=1, **ideal_line())
-        styles["controls from each other\nat most"] = ideal_line()
+        styles["farthest control"] = ideal_line()
         style = {"color": ink(0.5), "fontsize": "small", "va": "center", "bbox": blank()}
         for y in set(range(len(batches))) - set(rows[~np.isnan(values)]):
             panel.annotate("fewer than 3 controls", (0.03, y), xycoords=panel.get_yaxis_transform(), **style)
     else:
-        panel.set_xlabel("share of cells outside\nthe control")
+        panel.set_xlabel("share of cells outside\nthe controls")
         panel.xaxis.set_major_formatter(format_percent)
+        panel.axvline(USUAL_OUTSIDE, zorder=1, **ideal_line())
+        styles["usual, 1 %"] = ideal_line()
     legend_beside([panel], styles)
