@@ -33,6 +33,9 @@ from ._rows import INTERVAL
 
 MAX_CELLS_PER_GROUP = 2_000  # that are drawn: of more, single points are not seen
 MIN_RATIO_TO_ENLARGE = 4  # how many times wider than the means the cells lie, for the means to be drawn again, enlarged
+CHANGES_OF_MEAN = {"observed change of the mean": (0, 1, 0.45), "applied change of the mean": (2, 3, 0.0)}
+"""The numbers of two groups that an arrow joins, and its shade."""
+
 NAME_DISTANCES = (
     4.0,
     10.0,
@@ -97,17 +100,18 @@ def shift(
     near = panel
     if MIN_RATIO_TO_ENLARGE * np.ptp(means, axis=0).max() < np.ptp(points, axis=0).max():
         near = panel.inset_axes((1.08, 0.0, 0.5, 0.5), xticks=[], yticks=[])
-        near.set_title("means, enlarged", fontsize="small")
-        draw_cloud(near, points, colors, alpha=0.25, s=area)
+        near.set_xlabel("means, enlarged", fontsize="small")
+        draw_cloud(near, points, colors, alpha=0.15, s=area)
         _span_equally(near, means, margin=0.35)
         panel.indicate_inset_zoom(near, edgecolor=ink(0.4))
-        _draw_arrows(panel, means, mutation_scale=8)
-    _draw_arrows(near, means, mutation_scale=14, shrinkB=3)
-    near.scatter(means[:, 0], means[:, 1], s=40, c=list(ROLES.values()), edgecolors=ink(1), zorder=5)
+        _draw_arrows(panel, means, mutation_scale=6)
+    _draw_arrows(near, means, mutation_scale=11)
+    near.scatter(means[:, 0], means[:, 1], s=55, c=list(ROLES.values()), edgecolors=ink(1), zorder=5)
     panel.set(xlabel=labels[0], ylabel=labels[1])
     panel.set_anchor("W")
     styles = {populations.names[role]: DOT | {"color": color} for role, color in ROLES.items()}
-    styles["change of the mean"] = DOT | {"color": ink(0), "marker": r"$\rightarrow$", "markersize": 14}
+    for name, (_, _, shade) in CHANGES_OF_MEAN.items():
+        styles[name] = DOT | {"color": ink(shade), "marker": r"$\rightarrow$", "markersize": 14}
     legend_beside([panel], styles, bbox_to_anchor=(1.02, 1.02))
     return finish([panel], show=show, return_fig=return_fig)
 
@@ -122,9 +126,10 @@ def _span_equally(panel: Axes, shown: np.ndarray, margin: float) -> None:
 
 def _draw_arrows(panel: Axes, means: np.ndarray, **head: float) -> None:
     """Draw the change from source to target, and that of the query."""
-    for start, end in ((0, 1), (2, 3)):
-        arrow = {"arrowstyle": "-|>,head_width=0.25", "color": ink(0), "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0}
-        panel.annotate("", means[end], means[start], arrowprops=arrow | head)
+    for start, end, shade in CHANGES_OF_MEAN.values():
+        arrow = {"arrowstyle": "simple,head_width=0.9,head_length=0.9,tail_width=0.25", "shrinkA": 0, "shrinkB": 0}
+        arrow |= {"facecolor": ink(shade), "edgecolor": ink(1), "linewidth": 0.6}
+        panel.annotate("", means[end], means[start], arrowprops=arrow | head, zorder=6)
 
 
 def _project(populations: EditedPopulations) -> tuple[dict[str, np.ndarray], list[str]]:
