@@ -21,7 +21,7 @@ from .._data.check import (
     select_cells,
     to_list,
 )
-from ._figure import DOT, ROLES, describe_units, finish, get_values, ink, legend_beside, panels
+from ._figure import DOT, LETTERS_OF_PANEL_TITLE, ROLES, describe_units, finish, get_values, ink, legend_beside, panels
 from ._record import EditedPopulations, check_same_space, describe_selection
 from ._rows import INTERVAL
 
@@ -48,7 +48,6 @@ BREAK_MARK = [(-0.5, -1), (0.5, 1)]  # a slanted stroke where an axis is broken
 BREAK_STYLE: dict[str, Any] = {"markersize": 7, "linestyle": "", "clip_on": False, "zorder": 6}
 
 MAX_PANELS_UNASKED = 12  # features that are drawn when none are named: three rows of panels
-LETTERS_OF_TITLE_IN_A_LINE = 20  # the panel is as wide
 DENSITIES_IN_A_ROW, NEURONS_IN_A_ROW = 4, 3
 RELATIVE_ROUNDING = 1e-6  # standard deviation, as a share of the mean, below which a neuron is constant but for float32
 SAME_NEURONS = 1e-2  # difference, relative and absolute, up to which two encodings are of one space; of others about 1
@@ -136,7 +135,7 @@ def densities(
         _draw_feature(panel, {role: values[:, i] for role, values in cells.items()}, styles, errors[i])
         before, after = (f"{100 * (cells[role][:, i] > 0).mean():.0f}" for role in ("query", "edited"))
         is_piled = find_pile([values[:, i] for values in cells.values()])
-        title = textwrap.wrap(feature, LETTERS_OF_TITLE_IN_A_LINE) + [f"{before} → {after} % above 0"] * is_piled
+        title = textwrap.wrap(feature, LETTERS_OF_PANEL_TITLE) + [f"{before} → {after} % above 0"] * is_piled
         panel.set_title("\n".join(title), fontsize="medium")
         panel.set_xlabel(describe_units(adata, populations.layer, [feature]), fontsize="small")
     axes[0].set_ylabel("density", labelpad=26 if axes[0].child_axes else None)  # beside the axis of the zeros

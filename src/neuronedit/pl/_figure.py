@@ -21,6 +21,7 @@ ROLES = {"source": "#92C5DE", "target": "#F4A582", "query": "#0571B0", "edited":
 """The paper's colours, light for source and target and dark for the query, in shades that differ without red and green."""
 
 DOT: dict[str, Any] = {"marker": "o", "linestyle": ""}  # in a legend, besides its colour
+LETTERS_OF_PANEL_TITLE = 20  # in a line, of a panel that is 2 inches wide
 INCHES_PER_LETTER = 0.075  # mean width of a letter in matplotlib's font at its usual size
 
 
