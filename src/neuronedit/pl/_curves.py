@@ -161,7 +161,7 @@ def _draw_feature(panel: Axes, cells: dict[str, np.ndarray], styles: dict[str, d
         if len(others):
             x, density = estimate_density(others)
             panel.plot(x, density * len(others) / len(values), **style)
-    peak = max((line.get_ydata().max() for line in panel.lines), default=1.0)
+    peak = max((np.asarray(line.get_ydata()).max() for line in panel.lines), default=1.0)
     share_of_means = MEAN_GAP + MEAN_STEP * len(styles)
     panel.set_ylim(0, 1.03 * peak / (1 - share_of_means))
     for i, (role, style) in enumerate(styles.items()):

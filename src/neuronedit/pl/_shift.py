@@ -249,14 +249,23 @@ def _draw_changes(panel: Axes, changes: np.ndarray, errors: np.ndarray, names: S
     has_moved = size > MIN_SHARE_TO_NAME * size.max()
     colors = np.where(has_moved, OKABE_ITO[0], ink(0.6))
     panel.scatter(changes[:, 0], changes[:, 1], s=20, c=colors, linewidths=0, zorder=3)
-    handles = [panel.axline((0, 0), slope=1, zorder=1, label="applied = observed", **ideal_line())]
+    handles: list[Line2D] = [panel.axline((0, 0), slope=1, zorder=1, label="applied = observed", **ideal_line())]
     for draw_line in (panel.axhline, panel.axvline):
         draw_line(0, zorder=0, **zero_line())
     ends = changes[:, 1] + np.nan_to_num(errors) * np.array([[-1], [1]])  # of the bars, (2, n_features)
-    bar = INTERVAL | {"linewidth": BAR_WIDTH}
-    for x, interval, color in zip(changes[:, 0], ends.T, colors, strict=True):
-        panel.plot([x, x], interval, color=color, zorder=2, **bar)
-    if np.isfinite(errors).any():
+    is_known = np.isfinite(errors)
+    x_of_bars, ends_of_bars = changes[is_known, 0], ends[:, is_known]
+    if is_known.any():
+        bar = INTERVAL | {"linewidth": BAR_WIDTH}
+        panel.vlines(
+            x_of_bars,
+            ends_of_bars[0],
+            ends_of_bars[1],
+            colors=colors[is_known],
+            zorder=2,
+            lw=BAR_WIDTH,
+            alpha=INTERVAL["alpha"],
+        )
         handles.append(Line2D([], [], color=OKABE_ITO[0], label="± standard error", **bar))
     low, high = min(changes.min(), ends.min()), max(changes.max(), ends.max())
     margin = 0.12 * (high - low) or 1.0
@@ -272,10 +281,8 @@ def _draw_changes(panel: Axes, changes: np.ndarray, errors: np.ndarray, names: S
     box: dict[str, Any] = {"facecolor": ink(1), "edgecolor": "none", "framealpha": 1, "borderaxespad": 0.1}
     legend = panel.legend(handles=handles, title=title, **box, **place)
     moved = [i for i in np.argsort(-size)[:n_labels] if has_moved[i]]
-    is_known = np.isfinite(errors)
-    along_bars = [
-        np.stack([changes[is_known, 0], y], axis=1) for y in np.linspace(*ends[:, is_known], PLACES_ALONG_BAR)
-    ]
+    steps = np.linspace(0, 1, PLACES_ALONG_BAR)[:, None]
+    along_bars = [np.stack([x_of_bars, y], axis=1) for y in ends_of_bars[0] + steps * np.ptp(ends_of_bars, axis=0)]
     _name_points(panel, changes, np.concatenate(along_bars), names, moved, legend)
 
 
@@ -327,6 +334,6 @@ def _make_boxes(centers: np.ndarray, half: Any) -> np.ndarray:
     return np.hstack([np.atleast_2d(centers - half), np.atleast_2d(centers + half)])
 
 
-def _overlap(some: np.ndarray, others: np.ndarray) -> bool:
+def _overlap(boxes: np.ndarray, others: np.ndarray) -> bool:
     """Return whether any of these boxes overlaps one of the others."""
-    return bool(((some[:, None, :2] < others[:, 2:]) & (some[:, None, 2:] > others[:, :2])).all(axis=2).any())
+    return bool(((boxes[:, None, :2] < others[:, 2:]) & (boxes[:, None, 2:] > others[:, :2])).all(axis=2).any())
