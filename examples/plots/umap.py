@@ -26,7 +26,7 @@ cells = anndata.concat(parts, label="population", index_unique="-")
 sc.pp.neighbors(cells, use_rep="X")
 sc.tl.umap(cells)
 
-figure, axes = plt.subplots(1, 4, figsize=(11, 2.8), layout="constrained")
+figure, axes = plt.subplots(2, 2, figsize=(6, 5.6), layout="constrained")
 colors = dict(zip(parts, ["#92C5DE", "#F4A582", "#0571B0", "#B2182B"], strict=True))
-for name, ax in zip(parts, axes, strict=True):
+for name, ax in zip(parts, axes.flat, strict=True):
     sc.pl.umap(cells, color="population", groups=name, palette=colors, title=name, legend_loc=None, ax=ax, show=False)
