@@ -24,9 +24,9 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def test_there_are_twenty_questions_with_code():
+def test_there_are_twenty_one_questions_with_code():
     questions = re.split(r"^### ", TEXT, flags=re.MULTILINE)[1:]
-    assert len(questions) == 20
+    assert len(questions) == 21
     for question in questions:
         assert question.count("```python") == 1, question.splitlines()[0]
         assert question.splitlines()[0].endswith("?"), question.splitlines()[0]

@@ -2,7 +2,8 @@
 combination: two treatments and both
 ====================================
 
-:func:`neuronedit.pl.combination` draws control, both treatments, and the predicted cells beside the measured ones.
+:func:`neuronedit.pl.combination` draws the control, either treatment, and both: as measured and as predicted.
+The dashed line is the outline of the measured cells. Here the treatments interact, so the prediction is off.
 """
 
 import neuronedit as ne

@@ -7,6 +7,7 @@ from matplotlib.colors import to_hex
 
 import neuronedit as ne
 from neuronedit.pl._combination import TREATMENTS
+from neuronedit.pl._figure import ink
 
 N = 60
 
@@ -104,11 +105,51 @@ def test_treatments_that_are_numbers():
     assert {role: len(at) for role, at in drawn(axes[1]).items()} == {"control": N, "a": N, "b": N, "both": 2 * N}
 
 
-def test_contours_for_many_cells(both, monkeypatch):
-    monkeypatch.setattr("neuronedit.pl._biaxial.MAX_CELLS_AS_POINTS", 100)
-    axes = draw(both, measured="A+B")
-    assert [len(panel.collections) for panel in axes] == [8, 8]  # filled, and an outline, of each
+def lines(panel):
+    """The colour of each outline: of all others, of the panel's own group, and of the measured cells."""
+    return [to_hex(drawn.get_edgecolor()[0]).upper() for drawn in panel.collections if not drawn.get_fill()]
+
+
+def test_contours_have_a_panel_for_each_population(both):
+    axes = draw(both, measured="A+B", kind="contours")
+    titles = ["basal (control)", "A", "B", "A+B, measured", "A+B, predicted"]
+    assert [panel.get_title() for panel in axes] == titles
     assert all(hasattr(drawn, "levels") for panel in axes for drawn in panel.collections)
+    own = [ink(0.3), TREATMENTS["a"], TREATMENTS["b"], TREATMENTS["both"], TREATMENTS["both"]]
+    assert [lines(panel)[1] for panel in axes] == [color.upper() for color in own]
+    assert {panel.get_xlim() for panel in axes} == {axes[0].get_xlim()}
+    names = [text.get_text() for text in axes[2].get_legend().get_texts()]
+    assert (names[0], names[-1]) == ("all other groups", "95 % of the cells, measured")
+
+
+def test_the_measured_outline_stands_over_the_predicted_cells(both):
+    axes = draw(both, measured="A+B", kind="contours")
+    measured, predicted = (panel.collections[-1].get_paths() for panel in axes[3:])
+    assert lines(axes[-1])[2] == "#000000" and [len(lines(panel)) for panel in axes[:4]] == [2] * 4
+    np.testing.assert_allclose(predicted[0].vertices, measured[0].vertices)
+
+
+def test_contours_without_a_measured_combination(both):
+    axes = draw(both, kind="contours")
+    assert [panel.get_title() for panel in axes] == ["basal (control)", "A", "B", "A+B, predicted"]
+    assert len(lines(axes[-1])) == 2
+    names = [text.get_text() for text in axes[1].get_legend().get_texts()]
+    assert names == ["all other groups", *(f"{share} % of the cells" for share in (25, 50, 75, 95))]
+
+
+def test_contours_over_each_other_in_two_panels_of_the_callers_own(both):
+    axes = draw(both, measured="A+B", kind="contours", ax=plt.subplots(1, 2)[1])
+    assert [panel.get_title() for panel in axes] == ["measured", "predicted"]
+    assert [len(panel.collections) for panel in axes] == [8, 8]  # filled, and an outline, of each
+    five = plt.subplots(1, 5)[1]
+    assert draw(both, measured="A+B", kind="contours", ax=five) == list(five)
+    with pytest.raises(ValueError, match="ax holds 4 axes; 5 panels are to be drawn"):
+        draw(both, measured="A+B", kind="contours", ax=five[:4])
+
+
+def test_many_cells_are_drawn_as_contours(both, monkeypatch):
+    monkeypatch.setattr("neuronedit.pl._biaxial.MAX_CELLS_AS_POINTS", 100)
+    assert len(draw(both, measured="A+B")) == 5
 
 
 def test_kind_size_and_opacity(both):

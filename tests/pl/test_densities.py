@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from scipy import sparse
 
 import neuronedit as ne
@@ -85,6 +86,35 @@ def test_truth(adata):
     assert len(ne.pl.densities(adata, ["IFNg"]).lines) == 2
 
 
+def test_means_stand_above_each_other_over_the_curves(adata):
+    ax = ne.pl.densities(adata, ["IFNg"], truth="sample_2", source_and_target=True)
+    x, y = np.concatenate([dot.get_offsets() for dot in ax.collections]).T
+    i, group = adata.var_names.get_loc("IFNg"), adata.obs["group"]
+    means = [adata.X[group == name, i].mean() for name in ("control_1", "control_2", "sample_2", "sample_1")]
+    np.testing.assert_allclose(x, [*means, query(adata, "edited")[:, i].mean()], atol=1e-5)
+    tops = max(line.get_ydata().max() for line in ax.lines) / ax.get_ylim()[1]
+    assert (np.diff(y) < 0).all() and y[0] < 1 and y[-1] > tops
+    assert [to_hex(dot.get_facecolor()[0]).upper() for dot in ax.collections][3:] == [ROLES["query"], ROLES["edited"]]
+
+
+def test_the_standard_error_of_the_edited_mean(adata):
+    assert len(ne.pl.densities(adata, ["IFNg"]).lines) == 2
+    ne.tl.bootstrap(adata, n_bootstrap=3, progress_bar=False)
+    ax, error = ne.pl.densities(adata, ["IFNg"]), adata.uns["edited"]["features"].loc["IFNg", "mean_error"]
+    bar, mean = ax.lines[2], query(adata, "edited")[:, adata.var_names.get_loc("IFNg")].mean()
+    np.testing.assert_allclose(bar.get_xdata(), [mean - error, mean + error], atol=1e-5)
+    assert bar.get_color() == ROLES["edited"] and bar.get_ydata()[0] == ax.collections[1].get_offsets()[0, 1]
+    assert [text.get_text() for text in ax.get_legend().get_texts()][2:] == ["mean", "± standard error"]
+
+
+def test_long_names_have_several_lines(adata):
+    adata.var_names = [f"{name}_phosphorylated_and_acetylated" for name in adata.var_names]
+    first, second = ne.pl.densities(adata, list(adata.var_names[:2]))
+    first.figure.canvas.draw()
+    assert first.get_title().replace("\n", "") == adata.var_names[0]
+    assert not first.title.get_window_extent().overlaps(second.title.get_window_extent())
+
+
 def test_a_pile_of_zeros_stands_beside_the_curves(adata):
     i, is_query = adata.var_names.get_loc("IFNg"), (adata.obs["group"] == "sample_1").to_numpy()
     adata.X[np.flatnonzero(is_query)[:90], i] = 0
@@ -99,6 +129,13 @@ def test_a_pile_of_zeros_stands_beside_the_curves(adata):
     assert ax.get_title() == f"IFNg\n{100 * before:.0f} → {100 * after:.0f} % above 0"
     means = [float(points.get_offsets()[0, 0]) for points in ax.collections]
     np.testing.assert_allclose(means, [values.mean(), query(adata, "edited")[:, i].mean()], atol=1e-4)
+
+
+def test_a_marker_that_is_zero_in_all_cells(adata):
+    adata.X[:, 0] = adata.layers["edited"][:, 0] = 0
+    ax = ne.pl.densities(adata, list(adata.var_names[:1]))
+    assert not [line for line in ax.lines if len(line.get_xdata()) > 1]
+    assert [bar.get_height() for bar in ax.child_axes[0].patches] == [1, 1]
 
 
 def test_a_batch_of_a_correction(adata):

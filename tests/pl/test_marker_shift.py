@@ -66,7 +66,7 @@ def test_identity_line_equal_axes_and_r(adata):
         *(adata.X[(adata.obs["group"] == POPULATIONS[role]).to_numpy()] for role in ("source", "target", "query")),
         adata.layers["edited"][(adata.obs["group"] == "sample_1").to_numpy()],
     )
-    assert ax.get_legend().get_title().get_text() == f"r = {r:.2f}"
+    assert ax.get_legend().get_title().get_text() == f"Pearson's r = {r:.2f}"
 
 
 def test_names_do_not_overlap_and_belong_to_what_moved_most(adata):
@@ -88,6 +88,43 @@ def test_names_do_not_overlap_and_belong_to_what_moved_most(adata):
 def test_number_of_names(adata):
     assert len(ne.pl.marker_shift(adata, n_labels=3).texts) <= 3
     assert not ne.pl.marker_shift(adata, n_labels=0).texts
+
+
+def bars(ax):
+    """The ends of the standard errors of all features, (n_features, 2)."""
+    return np.array(ax.collections[1].get_segments())[:, :, 1]
+
+
+def test_standard_errors_of_the_record_are_drawn_at_means(adata):
+    def names(ax):
+        return [text.get_text() for text in ax.get_legend().get_texts()]
+
+    assert names(ne.pl.marker_shift(adata)) == ["applied = observed"]
+    ne.tl.bootstrap(adata, n_bootstrap=3, progress_bar=False)
+    ax, error = ne.pl.marker_shift(adata), adata.uns["edited"]["features"]["mean_error"].to_numpy()
+    assert names(ax) == ["applied = observed", "± standard error"] and "(mean; " in ax.get_xlabel()
+    np.testing.assert_allclose(points(ax), changes(adata, np.mean), atol=1e-5)
+    np.testing.assert_allclose(bars(ax), points(ax)[:, 1:] + error[:, None] * [-1, 1], atol=1e-6)
+    assert ax.get_ylim()[0] < bars(ax).min() and bars(ax).max() < ax.get_ylim()[1]
+    of_medians = ne.pl.marker_shift(adata, statistic=np.median)
+    assert names(of_medians) == ["applied = observed"] and len(of_medians.collections) == 1
+
+
+def test_standard_errors_of_a_batch(adata):
+    ne.tl.correct(adata, "batch", control_key="role", reference="batch_2", edit="percentile", progress_bar=False)
+    table = adata.uns["corrected"]["features"]
+    table["mean_error"] = np.arange(1.0, len(table) + 1)
+    adata.uns["corrected"].pop("digest", None)
+    ax = ne.pl.marker_shift(adata, key="corrected", batch="batch_1")
+    error = table[table["batch"] == "batch_1"].set_index("feature").loc[adata.var_names, "mean_error"]
+    np.testing.assert_allclose(np.ptp(bars(ax), axis=1), 2 * error, rtol=1e-6)
+
+
+def test_what_moved_little_is_grey(adata):
+    colors = ne.pl.marker_shift(adata).collections[0].get_facecolors()
+    is_grey = np.ptp(colors[:, :3], axis=1) == 0
+    size = np.abs(changes(adata)).max(axis=1)
+    assert 0 < is_grey.sum() < len(size) and np.array_equal(is_grey, size <= 0.1 * size.max())
 
 
 def test_no_change_at_all(adata):

@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 from scipy import sparse
 
 import neuronedit as ne
-from neuronedit.pl._figure import ROLES
+from neuronedit.pl._figure import ROLES, ink
 
 POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 BASIS = ("X_own", "X_own_edited")
@@ -55,6 +55,11 @@ def test_the_means_are_enlarged(adata):
     ).all()
 
 
+def test_the_observed_arrow_is_paler_than_the_applied_one(adata):
+    observed, applied = (to_hex(text.arrow_patch.get_facecolor()) for text in ne.pl.shift(adata).child_axes[0].texts)
+    assert (observed, applied) == (ink(0.45), ink(0))
+
+
 def test_means_far_apart_are_not_enlarged(adata):
     adata.X[adata.obs["group"] == "control_2"] += 20
     ax = ne.pl.shift(adata)
@@ -84,7 +89,8 @@ def test_at_most_so_many_cells_of_a_group_and_the_same_each_time(adata, monkeypa
 def test_legend_is_outside(adata):
     ax = ne.pl.shift(adata)
     names = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert names == ["source: control_1", "target: control_2", "query: sample_1", "query, edited", "change of the mean"]
+    assert names[:4] == ["source: control_1", "target: control_2", "query: sample_1", "query, edited"]
+    assert names[4:] == ["observed change of the mean", "applied change of the mean"]
     ax.figure.canvas.draw()
     assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1
     assert ax.get_legend().get_window_extent().x1 <= ax.figure.bbox.x1

@@ -8,14 +8,28 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from .. import _slots
 from .._check import Count, Positive, Share
 from .._data.check import check_features, describe_choice, format_choices, get_column, select_cells
 from .._data.record import Record, Tool
-from ._biaxial import Kind, choose_kind, draw_populations, explain_groups, name_markers
-from ._figure import DOT, OKABE_ITO, ROLES, finish, get_values, ideal_line, ink, legend_beside, panels, zero_line
+from ._biaxial import MIDDLE, WIDE, GroupedCells, Kind, choose_kind, draw_populations, explain_groups, name_markers
+from ._contours import OUTLINE, draw_outline, explain_contours
+from ._figure import (
+    DOT,
+    LETTERS_OF_PANEL_TITLE,
+    OKABE_ITO,
+    ROLES,
+    finish,
+    get_values,
+    ideal_line,
+    ink,
+    legend_beside,
+    panels,
+    zero_line,
+)
 from ._rows import INTERVAL, check_table, draw_estimate, format_number, format_percent, frame_rows
 
 TREATMENTS = {"control": "#B0B0B0", "a": OKABE_ITO[4], "b": OKABE_ITO[5], "both": ROLES["edited"]}
@@ -51,8 +65,12 @@ def combination(
 ) -> Any:
     """Draw two markers against each other for a combination of two treatments, once as measured and once as predicted.
 
-    Both panels show the control and the cells under either treatment. In the same colour stand, in the first one, the cells
-    that were measured under both treatments, if there are any; in the second one those that were predicted, in both orders.
+    Many cells are drawn as filled contours, with a panel for each population: the control, either treatment, and both as
+    measured and as predicted (in both orders). The line in the last panel is the outline of the measured ones. All other
+    measured cells are pale grey.
+
+    Few cells are drawn as points, in two panels: measured and predicted. Both show the control and either treatment, too. So
+    they do where ``ax`` has two panels.
 
     Examples
     --------
@@ -112,12 +130,36 @@ def combination(
         populations.append((np.concatenate(parts), numbers))
     style = {"s": point_size, "alpha": alpha}
     kind = choose_kind(populations, kind)
-    axes = draw_populations(populations, colors, kind, style, ax=ax, room=0.9, names=colors)
-    explain_groups(axes, colors, kind, alpha)
-    for panel, title in zip(axes, ("measured", "predicted"), strict=True):
-        panel.set_title(title)
-    name_markers(axes, adata, x, y, [config["layer"]] * 2)
+    has_two = ax is not None and np.size(np.asarray(ax, dtype=object)) == 2
+    if kind == "points" or has_two:
+        axes = draw_populations(populations, colors, kind, style, ax=ax, room=0.9, names=colors)
+        explain_groups(axes, colors, kind, alpha)
+        titles = ["measured", "predicted"]
+    else:
+        axes = _draw_each(populations, colors, style, ax)
+        measured_names = [f"{measured}, measured"] * len(of_measured[3:])
+        titles = [*names[:3], *measured_names, f"{two[0]}+{two[1]}, predicted"]
+    for panel, title in zip(axes, titles, strict=True):
+        panel.set_title(textwrap.fill(str(title), LETTERS_OF_PANEL_TITLE), fontsize="medium")
+    name_markers(axes, adata, x, y, [config["layer"]] * len(axes))
     return finish(axes, show=show, return_fig=return_fig)
+
+
+def _draw_each(populations: list[GroupedCells], colors: dict[str, str], style: dict[str, Any], ax: Any) -> list[Axes]:
+    """Draw the contours of each population in a panel of its own; the last one is predicted."""
+    n_measured = populations[0][1].max() + 1
+    contents = [(0, i) for i in range(n_measured)] + [(1, 3)]
+    n_columns = -(-len(contents) // 2)  # two rows
+    layout = {"ax": ax, "n_columns": n_columns, "size": MIDDLE if n_columns > 2 else WIDE}
+    colors = colors | {next(iter(colors)): ink(0.3)}  # the control, darker than the grey of all others
+    axes = draw_populations(populations, colors, "contours", style, contents, **layout)
+    legend = explain_contours({"all other groups": ink(0.7)}, style["alpha"])
+    if n_measured > 3:
+        values, numbers = populations[0]
+        draw_outline(axes[-1], values[numbers == 3], ink(0))
+        legend["95 % of the cells, measured"] = Line2D([], [], color=ink(0), **OUTLINE)
+    legend_beside(axes, legend, n_columns)
+    return axes
 
 
 def synergy(

@@ -17,6 +17,7 @@ SHADES = (0.25, 0.45, 0.7, 1.0)  # of the opacity, from the outermost contour to
 MIN_CELLS_FOR_DENSITY = 10  # of a group, below which a density means nothing: they are shown as they are
 BINS_ALONG_AXIS = 160  # of the grid, along each axis
 BANDWIDTH = 0.8  # of Scott's rule, which smooths a population of several clusters too much
+OUTLINE: dict[str, Any] = {"linewidth": 1.2, "linestyle": (0, (3, 1.5))}
 COLOR_STEPS = 6  # of the colours of a difference, to each side of 0
 
 
@@ -30,18 +31,32 @@ def estimate_plane_density(values: np.ndarray, limits: Any) -> tuple[list[np.nda
     return [(edge[1:] + edge[:-1]) / 2 for edge in edges], density / (len(values) * widths.prod())
 
 
+def find_levels(density: np.ndarray) -> np.ndarray:
+    """Return the densities at which contours enclose the given shares of the cells, and the largest one."""
+    ordered = np.sort(density, axis=None)[::-1]
+    enclosed = np.cumsum(ordered) / ordered.sum()
+    levels = np.unique([ordered[np.searchsorted(enclosed, share)] for share in CONTOUR_SHARES])
+    return np.append(levels, max(ordered[0], levels[-1]) * 1.01)
+
+
 def draw_contours(panel: Axes, values: np.ndarray, color: Any, *, s: float, alpha: float) -> None:
     """Fill the areas that enclose given shares of the cells, darker towards the middle; few cells are drawn as points."""
     if len(values) < MIN_CELLS_FOR_DENSITY:
         panel.scatter(values[:, 0], values[:, 1], c=[color], s=s, linewidths=0, rasterized=True)
         return
     centers, density = estimate_plane_density(values, [panel.get_xlim(), panel.get_ylim()])
-    ordered = np.sort(density, axis=None)[::-1]
-    enclosed = np.cumsum(ordered) / ordered.sum()
-    levels = np.unique([ordered[np.searchsorted(enclosed, share)] for share in CONTOUR_SHARES])
-    fills = [to_rgba(color, alpha * shade) for shade in SHADES[-len(levels) :]]
-    panel.contourf(*centers, density.T, levels=[*levels, max(ordered[0], levels[-1]) * 1.01], colors=fills)
+    levels = find_levels(density)
+    fills = [to_rgba(color, alpha * shade) for shade in SHADES[1 - len(levels) :]]
+    panel.contourf(*centers, density.T, levels=levels, colors=fills)
     panel.contour(*centers, density.T, levels=levels[:1], colors=[color], linewidths=1.0)
+
+
+def draw_outline(panel: Axes, values: np.ndarray, color: Any) -> None:
+    """Draw the outermost contour alone, of another population than the one whose contours are filled."""
+    if len(values) >= MIN_CELLS_FOR_DENSITY:
+        centers, density = estimate_plane_density(values, [panel.get_xlim(), panel.get_ylim()])
+        style = {"linewidths": OUTLINE["linewidth"], "linestyles": [OUTLINE["linestyle"]]}
+        panel.contour(*centers, density.T, levels=find_levels(density)[:1], colors=[color], **style)
 
 
 def explain_contours(colors: dict[Any, Any], alpha: float) -> dict[Any, Any]:

@@ -1,6 +1,7 @@
 """Distributions of single features, and of single neurons, before the edit and after it."""
 
 import json
+import textwrap
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
@@ -20,25 +21,27 @@ from .._data.check import (
     select_cells,
     to_list,
 )
-from ._figure import ROLES, describe_units, finish, get_values, ink, legend_beside, panels
+from ._figure import DOT, LETTERS_OF_PANEL_TITLE, ROLES, describe_units, finish, get_values, ink, legend_beside, panels
 from ._record import EditedPopulations, check_same_space, describe_selection
+from ._rows import INTERVAL
 
 CURVE_STYLES: dict[str, dict[str, Any]] = {
-    "source": {"linewidth": 1.0},
-    "target": {"linewidth": 1.0},
+    "source": {"linewidth": 2.5, "alpha": 0.8},
+    "target": {"linewidth": 2.5, "alpha": 0.8},
     "truth": {"linewidth": 1.4, "linestyle": (0, (3, 1.5))},
     "query": {"linewidth": 1.6},
     "edited": {"linewidth": 1.6},
 }
 NEURON_STYLES: dict[str, dict[str, Any]] = {
-    "source": {"linewidth": 2.0, "linestyle": (0, (1, 1))},
-    "target": {"linewidth": 2.0, "linestyle": (0, (4, 1.5))},
-    "query": {"linewidth": 1.4, "linestyle": (0, (4, 1, 1, 1))},
+    "source": {"linewidth": 4.0, "alpha": 0.8},
+    "target": {"linewidth": 4.0, "alpha": 0.8},
+    "query": {"linewidth": 1.6},
     "edited": {"linewidth": 1.6},
-}
+}  # wide and pale below, narrow and dark above: where two lie on each other, both are seen
 
-MEAN_STYLE: dict[str, Any] = {"marker": "^", "linestyle": "", "markersize": 5}
-MEAN_ON_AXIS: dict[str, Any] = {"marker": "^", "s": 26, "clip_on": False, "zorder": 5, "linewidths": 0}
+MEAN_SIZE = 4.0  # of a mean's dot, in points
+MEAN_STEP, MEAN_GAP = 0.065, 0.03  # between means, and below the lowest one, as shares of the panel
+MEAN_STYLE: dict[str, Any] = DOT | {"markersize": MEAN_SIZE}
 MIN_SHARE_OF_ZEROS = 0.3  # of a population, from which on zeros stand on an axis of their own
 PILE_WIDTH, PILE_GAP = 0.2, 0.06  # of that axis, and between it and the curves, as shares of the panel
 BREAK_MARK = [(-0.5, -1), (0.5, 1)]  # a slanted stroke where an axis is broken
@@ -66,7 +69,8 @@ def densities(
     """Draw how each marker is distributed in the query before and after the edit, and in truth where that is known.
 
     Curves are smoothed histograms with an area of 1. None reaches beyond its smallest and largest value, so that a pile of
-    zeros stays at zero. A triangle on the axis is the mean of all cells.
+    zeros stays at zero. Dots above the curves are the means of all cells. A bar at the edited mean is ± one standard error,
+    where the record holds it (``uns["edited"]["features"]["mean_error"]``).
 
     Where 30 % or more of the cells are exactly zero, the zeros have an axis of their own on the left. Its bars are the share of
     cells at zero. The curve is that of the other cells, and its area is their share. The title says how many of the query's
@@ -121,20 +125,25 @@ def densities(
 
     # draw
     styles = {role: {"color": ROLES.get(role, ink(0))} | CURVE_STYLES[role] for role in roles}
+    errors = populations.get_mean_errors(features)
     in_legend = {names[role]: style for role, style in styles.items()} | {"mean": MEAN_STYLE | {"color": ink(0.4)}}
-    axes = panels(len(features), ax, n_columns=DENSITIES_IN_A_ROW, size=(1.8, 1.6), room=0.8, names=in_legend)
+    if np.isfinite(errors).any():
+        in_legend["± standard error"] = INTERVAL | {"color": ROLES["edited"]}
+    size = (1.8, 1.5 + 0.08 * len(roles))  # with room for the means
+    axes = panels(len(features), ax, n_columns=DENSITIES_IN_A_ROW, size=size, room=0.8, names=in_legend)
     for i, (feature, panel) in enumerate(zip(features, axes, strict=True)):
-        _draw_feature(panel, {role: values[:, i] for role, values in cells.items()}, styles)
+        _draw_feature(panel, {role: values[:, i] for role, values in cells.items()}, styles, errors[i])
         before, after = (f"{100 * (cells[role][:, i] > 0).mean():.0f}" for role in ("query", "edited"))
         is_piled = find_pile([values[:, i] for values in cells.values()])
-        panel.set_title(f"{feature}\n{before} → {after} % above 0" if is_piled else feature, fontsize="medium")
+        title = textwrap.wrap(feature, LETTERS_OF_PANEL_TITLE) + [f"{before} → {after} % above 0"] * is_piled
+        panel.set_title("\n".join(title), fontsize="medium")
         panel.set_xlabel(describe_units(adata, populations.layer, [feature]), fontsize="small")
-    axes[0].set_ylabel("density")
+    axes[0].set_ylabel("density", labelpad=26 if axes[0].child_axes else None)  # beside the axis of the zeros
     legend_beside(axes, in_legend, DENSITIES_IN_A_ROW)
     return finish(axes, show=show, return_fig=return_fig)
 
 
-def _draw_feature(panel: Axes, cells: dict[str, np.ndarray], styles: dict[str, dict[str, Any]]) -> None:
+def _draw_feature(panel: Axes, cells: dict[str, np.ndarray], styles: dict[str, dict[str, Any]], error: float) -> None:
     """Draw the distributions of one feature; a pile of zeros stands beside the curves of the other cells."""
     # frame
     low, high = np.array([np.quantile(values, [0.001, 0.999]) for values in cells.values()]).T
@@ -145,16 +154,21 @@ def _draw_feature(panel: Axes, cells: dict[str, np.ndarray], styles: dict[str, d
     panel.spines["left"].set_visible(False)
 
     # draw
+    place = panel.get_xaxis_transform()
     for role, style in styles.items():
         values = cells[role]
         others = values[values != 0] if is_piled else values
         if len(others):
             x, density = estimate_density(others)
             panel.plot(x, density * len(others) / len(values), **style)
-    for role, style in styles.items():
-        place = panel.get_xaxis_transform()
-        panel.scatter(cells[role].mean(), 0.0, color=style["color"], transform=place, **MEAN_ON_AXIS)
-    panel.set_ylim(bottom=0)
+    peak = max((np.asarray(line.get_ydata()).max() for line in panel.lines), default=1.0)
+    share_of_means = MEAN_GAP + MEAN_STEP * len(styles)
+    panel.set_ylim(0, 1.03 * peak / (1 - share_of_means))
+    for i, (role, style) in enumerate(styles.items()):
+        mean, y = cells[role].mean(), 1 - MEAN_STEP * (i + 0.5)
+        if role == "edited" and np.isfinite(error):
+            panel.plot([mean - error, mean + error], [y, y], color=style["color"], transform=place, **INTERVAL)
+        panel.scatter(mean, y, s=MEAN_SIZE**2, color=style["color"], transform=place, linewidths=0, zorder=5)
     if is_piled:
         _draw_pile(panel, cells, styles)
 
@@ -212,8 +226,9 @@ def neurons(
     """Draw the percentiles of single neurons in source, target and the query before and after the edit.
 
     Percentile editing moves each value of a neuron by the distance between the curves of source and target at that value,
-    so the query's curves lie as far apart as these where query and source are alike. Where another layer was edited than the
-    space was trained on, the query before the edit is as in the latter, which the legend says.
+    so the query's curves lie as far apart as these where query and source are alike. Source and target are wide and pale,
+    the query narrow and dark. Where another layer was edited than the space was trained on, the query before the edit is as
+    in the latter, which the legend says.
 
     Examples
     --------
@@ -256,7 +271,7 @@ def neurons(
             panel.set_xlabel("percentile")
         if ax is not None or i % columns == 0:
             panel.set_ylabel("value of the neuron")
-    legend_beside(axes, {line.get_label(): line for line in axes[0].lines}, columns, handlelength=2.6)
+    legend_beside(axes, {line.get_label(): line for line in axes[0].lines}, columns)
     return finish(axes, show=show, return_fig=return_fig)
 
 

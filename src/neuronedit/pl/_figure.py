@@ -22,6 +22,7 @@ ROLES = {"source": "#92C5DE", "target": "#F4A582", "query": "#0571B0", "edited":
 
 DOT: dict[str, Any] = {"marker": "o", "linestyle": ""}  # in a legend, besides its colour
 LIGHT_ON_DARK = 0.35  # share of white in a colour on a dark ground
+LETTERS_OF_PANEL_TITLE = 20  # in a line, of a panel that is 2 inches wide
 INCHES_PER_LETTER = 0.075  # mean width of a letter in matplotlib's font at its usual size
 
 

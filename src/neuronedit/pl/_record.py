@@ -24,6 +24,7 @@ class EditedPopulations:
     layer: str | None
     masks: dict[str, np.ndarray]
     names: dict[str, str]
+    batch: str | None = None
 
     @property
     def features(self) -> list[str]:
@@ -74,12 +75,21 @@ class EditedPopulations:
             "target": goal if str(batch) not in config["bridge"] else "the other batches",
         }
         names |= {"query": f"samples of {batch}", "edited": f"samples of {batch}, corrected"}
-        return cls(adata, record, config["layer"], masks, names)
+        return cls(adata, record, config["layer"], masks, names, str(batch))
 
     def get_values(self, role: str, features: Sequence[str] | None = None) -> np.ndarray:
         """Return the cells of a role, ``(n_cells, n_features)``, all that are used by default; the edited ones from the layer of the edit."""
         layer = self.record.key if role == "edited" else self.layer
         return get_values(self.adata, layer, self.masks[role], self.features if features is None else features)
+
+    def get_mean_errors(self, features: Sequence[str]) -> np.ndarray:
+        """Return the standard error of each edited mean, NaN where the record does not have it."""
+        table = self.record.content.get("features")
+        if table is None or "mean_error" not in table:
+            return np.full(len(features), np.nan)
+        if self.batch is not None:
+            table = table[table["batch"].astype(str) == self.batch].set_index("feature")
+        return table["mean_error"].reindex(features).to_numpy(dtype=float)
 
 
 def check_same_space(adata: AnnData, record: Record) -> None:
