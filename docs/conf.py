@@ -9,6 +9,7 @@ import matplotlib
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 matplotlib.use("agg")
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # tutorials call neuronedit
 os.environ.pop("MPLBACKEND", None)  # the kernels of notebooks show figures in their own way
 
 project = "neuronedit"
@@ -87,6 +88,7 @@ nb_execution_excludepatterns = [
 ]
 nb_execution_raise_on_error = True
 nb_output_stderr = "remove"  # progress bars
+nb_merge_streams = True
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
