@@ -88,7 +88,6 @@ nb_execution_excludepatterns = [
 ]
 nb_execution_raise_on_error = True
 nb_output_stderr = "remove"  # progress bars
-nb_merge_streams = True
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
