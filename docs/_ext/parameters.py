@@ -24,19 +24,15 @@ SHORTER = [
 LONG = 9
 """Lists of so many parameters are in groups."""
 GROUPS = {
-    "Input": set(),  # and all that are not below
-    "Method": {
-        *("space", "max_epochs", "batch_size", "lr", "n_steps", "schedule", "validation_size", "early_stopping"),
-        *("edit", "strata", "strength", "bounds", "edit_params", "space_params", "score", "margin", "fdr", "n_bootstrap"),
-        *("methods", "metrics", "held_out", "baseline", "n_seeds", "bridge", "held_out_controls", "widths", "penalty"),
-        *("compensate", "cofactor", "offsets", "convert", "statistic"),
-    },
-    "Drawing": {
-        *("kind", "by_group", "difference", "arrows", "palette", "point_size", "alpha", "n_labels", "above_zero", "limits"),
-        *("ax", "show", "return_fig"),
-    },
-    "Output": {"key_added", "write_to", "copy", "as_layers"},
-    "Computation": {"rng", "accelerator", "precision", "progress_bar"},
+    "Input": "",  # and all that are not below
+    "Method": """
+        space max_epochs batch_size lr n_steps schedule validation_size early_stopping space_params widths penalty
+        edit strata strength bounds edit_params bridge held_out_controls score margin fdr n_bootstrap
+        methods metrics held_out baseline n_seeds compensate cofactor offsets convert statistic
+    """,
+    "Drawing": "kind by_group difference arrows palette point_size alpha n_labels above_zero limits ax show return_fig",
+    "Output": "key_added write_to copy as_layers",
+    "Computation": "rng accelerator precision progress_bar",
 }
 """In this order on the page."""
 
@@ -136,7 +132,7 @@ def group_parameters(app, tree):
 def find_group(item):
     """Return the heading of the parameter that an item of the list describes."""
     name = next(item.findall(addnodes.literal_strong)).astext().lstrip("*")
-    return next((heading for heading, names in GROUPS.items() if name in names), "Input")
+    return next((heading for heading, names in GROUPS.items() if name in names.split()), "Input")
 
 
 def setup(app):
