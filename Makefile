@@ -94,4 +94,4 @@ else
 endif
 
 clean:
-	rm -rf $(VENV) demo docs/_build docs/built docs/gallery docs/generated docs/screenshots
+	rm -rf $(VENV) demo docs/_build docs/built docs/gallery docs/generated docs/screenshots tutorials/study

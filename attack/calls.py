@@ -9,6 +9,7 @@ import typing
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
+from uuid import uuid4
 
 from common import Try, judge
 
@@ -580,6 +581,7 @@ def good_arguments(name: str, parameter: str) -> dict[str, Any]:
         "tl.rank_neurons": of_key, "tl.train": {"adata": w["plain"].copy(), "widths": (4, 2), "max_epochs": 1},
         "datasets.celeba": {"root": "none"}, "datasets.fetch": {"dataset": "none"}, "datasets.simulate_images": {"n_images": 2, "image_shape": (16, 16)},
         "datasets.simulate_batches": {"n_cells": 20}, "datasets.simulate_combination": {"n_cells": 20},
+        "datasets.simulate_fcs_study": {"folder": f"{w['folder']}/{uuid4()}", "n_cells": 1},
     }  # fmt: skip
     if parameter == "layer" and name == "pp.arcsinh":
         return by_name[name]

@@ -9,6 +9,7 @@ import matplotlib
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 matplotlib.use("agg")
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # tutorials call neuronedit
 os.environ.pop("MPLBACKEND", None)  # the kernels of notebooks show figures in their own way
 
 project = "neuronedit"

@@ -158,6 +158,15 @@ def test_every_page_can_be_read(page, site, screen):
     assert faults == {}, "\n".join(f"{path}: {found}" for path, found in faults.items())
 
 
+def test_long_lists_of_parameters_are_in_groups(page, site):
+    page.goto(f"{site}generated/neuronedit.tl.correct.html", wait_until="load")
+    assert page.locator(".parameter-group").all_text_contents() == ["Input", "Method", "Output", "Computation"]
+    first = page.locator(".parameter-group + ul > li:first-child > p > strong:first-child").all_text_contents()
+    assert first == ["adata", "bridge", "key_added", "accelerator"]
+    page.goto(f"{site}generated/neuronedit.tl.embed.html", wait_until="load")
+    assert page.locator(".parameter-group").count() == 0
+
+
 def test_tutorials_can_be_downloaded():
     notebooks = {path.stem: json.loads(path.read_text()) for path in HTML.rglob("_downloads/**/*.ipynb")}
     assert set(notebooks) == set(TUTORIALS)

@@ -1,6 +1,10 @@
-"""What is made anew for every build, into ``docs/built/``: benchmark tables, cards, the table of array types, the first figure."""
+"""What is made anew for every build, into ``docs/built/``: benchmark tables, cards, the table of array types, the first figure.
+
+The tutorial of FCS files has its folder beside it, ``tutorials/study``.
+"""
 
 import re
+import shutil
 import sys
 import tempfile
 from importlib.metadata import metadata
@@ -117,6 +121,29 @@ def to_markdown(text):
     return re.sub(r"^:::\{admonition\} ([^\n]*)\n(.*?)^:::$", quote, text, flags=re.MULTILINE | re.DOTALL)
 
 
+def study():
+    """Write the folder that the tutorial of FCS files begins with, from the published files; without them it simulates one."""
+    import pandas as pd
+
+    import neuronedit as ne
+
+    folder = DOCS.parent / "tutorials" / "study"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        paths = {path.name: path for path in ne.datasets.fetch("imubac_krieg")}
+    except OSError:
+        return
+    (folder / "fcs").mkdir(parents=True)
+    for name in paths:
+        if name.endswith(".fcs"):
+            shutil.copy(paths[name], folder / "fcs")
+    samples = pd.read_csv(paths["Metadata.csv"]).rename(columns={"file_name": "file", "donor_id": "donor"})
+    samples["role"] = samples["group"].map({"HD": "control"}).fillna("sample")
+    samples[["file", "batch", "donor", "group", "role"]].to_csv(folder / "samples.csv", index=False)
+    panel = pd.read_csv(paths["PanelInfo_Data23_Panel3.csv"]).rename(columns={"antigen": "marker"})
+    panel.to_csv(folder / "panel.csv", index=False)
+
+
 def head(path):
     """Return the title of a tutorial and the first paragraph below it."""
     lines = path.read_text().split("---\n", 2)[-1].splitlines()
@@ -177,6 +204,8 @@ def make(app):
     attack()
     tutorials()
     notebooks()
+    if app.config.nb_execution_mode != "off":
+        study()
     first_figure()
     if not (BUILT / "array_types.md").exists():
         write("array_types.md", array_types.table())

@@ -1,4 +1,4 @@
-"""Parameters in the pages of the API: short names of types, and a text that several parameters share is written once."""
+"""Parameters in the pages of the API: short names of types, shared texts written once, and long lists in groups."""
 
 import inspect
 import re
@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, get_args, get_origin
 
+from docutils import nodes
+from sphinx import addnodes
 from sphinx_autodoc_typehints import format_annotation
 
 FIELD = re.compile(r"^:param (?P<name>[^:]+):(?P<text>.*)$")
@@ -18,6 +20,21 @@ SHORTER = [
     (re.compile(r"<factory>"), "..."),
 ]
 """Defaults whose representation says less than their name."""
+
+LONG = 9
+"""Lists of so many parameters are in groups."""
+GROUPS = {
+    "Input": "",  # and all that are not below
+    "Method": """
+        space max_epochs batch_size lr n_steps schedule validation_size early_stopping space_params widths penalty
+        edit strata strength bounds edit_params bridge held_out_controls score margin fdr n_bootstrap
+        methods metrics held_out baseline n_seeds compensate cofactor offsets convert statistic
+    """,
+    "Drawing": "kind by_group difference arrows palette point_size alpha n_labels above_zero limits ax show return_fig",
+    "Output": "key_added write_to copy as_layers",
+    "Computation": "rng accelerator precision progress_bar",
+}
+"""In this order on the page."""
 
 
 @cache
@@ -96,10 +113,33 @@ def text_of(field):
     return " ".join([match["text"], *field[1:]]).split() if match else None
 
 
+def group_parameters(app, tree):
+    """Put the parameters of functions that have many under headings."""
+    for function in tree.findall(lambda node: isinstance(node, addnodes.desc) and node["objtype"] == "function"):
+        for field in function.findall(nodes.field):
+            if field[0].astext() != "Parameters" or not isinstance(field[1][0], nodes.bullet_list):
+                continue
+            items = field[1][0].children
+            if len(items) < LONG:
+                continue
+            field[1].clear()
+            for heading in GROUPS:
+                if own := [item for item in items if find_group(item) == heading]:
+                    title = nodes.paragraph("", "", nodes.strong(text=heading), classes=["parameter-group"])
+                    field[1] += [title, nodes.bullet_list("", *own)]
+
+
+def find_group(item):
+    """Return the heading of the parameter that an item of the list describes."""
+    name = next(item.findall(addnodes.literal_strong)).astext().lstrip("*")
+    return next((heading for heading, names in GROUPS.items() if name in names.split()), "Input")
+
+
 def setup(app):
     """Come after numpydoc's sections are fields, and before types are written into them."""
     app.config.typehints_formatter = FormatType()
     app.connect("autodoc-process-docstring", share_texts)
     app.connect("autodoc-process-docstring", shorten_defaults, priority=900)  # after the types are written
     app.connect("autodoc-process-signature", shorten_signature, priority=100)
+    app.connect("doctree-read", group_parameters)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -207,13 +207,13 @@ TEXTS = {
         Raises
         ------
         ImportError
-            When rdata is not installed: ``pip install 'neuronedit[rdata]'``.
+            When rdata (extra ``rdata``) is not installed.
         """,
     "bench_errors": """
         Raises
         ------
         ImportError
-            When a package that it needs is not installed: ``pip install 'neuronedit[bench]'``.
+            When a package that it needs (extra ``bench``) is not installed.
         """,
 }
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 import neuronedit as ne
@@ -74,3 +75,32 @@ def test_seed_and_size(simulate):
     assert simulate(n_cells=20, n_markers=40).var_names[-1] == "marker_39"
     with pytest.raises(ValueError, match="n_markers must be at least"):
         simulate(n_markers=3)
+
+
+def test_a_folder_of_fcs_files(tmp_path):
+    study = ne.datasets.simulate_fcs_study(tmp_path / "study", n_cells=200)
+    assert study == tmp_path / "study" and sorted(tmp_path.iterdir()) == [study]
+    samples = pd.read_csv(study / "samples.csv")
+    assert sorted(samples["file"]) == sorted(path.name for path in (study / "fcs").iterdir()) and len(samples) == 30
+    counts = samples.groupby(["batch", "role"]).size().to_dict()
+    assert counts == {
+        (batch, role): n for batch in ("Data23", "Data29") for role, n in (("control", 5), ("sample", 10))
+    }
+    assert samples["donor"].is_unique and set(samples.loc[samples["role"] == "control", "group"]) == {"HD"}
+    adata = ne.io.read_fcs(study / "fcs", metadata=study / "samples.csv", panel=study / "panel.csv", cofactor=5)
+    assert adata.shape == (6_000, 36) and adata.var_names[~adata.var["used"]].tolist() == ["Time"]
+    assert (adata.obs["file"].value_counts() == 200).all()
+    # the same cells as without files
+    cells = ne.datasets.simulate_batches(2_000)
+    healthy = adata[(adata.obs["batch"] == "Data23") & (adata.obs["role"] == "control"), cells.var_names]
+    np.testing.assert_allclose(healthy.X, cells[cells.obs["group"] == "control_1"].X[:1_000], atol=1e-4)
+
+
+def test_a_folder_of_fcs_files_replaces_nothing(tmp_path):
+    with pytest.raises(FileExistsError, match="choose another folder"):
+        ne.datasets.simulate_fcs_study(tmp_path)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        ne.datasets.simulate_fcs_study(tmp_path / "no" / "study")
+    with pytest.raises(ValueError, match="n_cells"):
+        ne.datasets.simulate_fcs_study(tmp_path / "study", n_cells=0)
+    assert list(tmp_path.iterdir()) == []

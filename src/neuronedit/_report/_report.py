@@ -57,7 +57,7 @@ def report(
     It begins with the verdict in three lines and its alarms. Then come the input, the change in each batch and
     marker, and the share of it that the controls show. Biaxial plots before and after have menus for markers, batches and
     populations. Distributions, compositions and the cross-validation follow. The last parts are advice, a text for the methods
-    of a paper, and the settings that repeat the run. It needs bokeh and jinja2: ``pip install 'neuronedit[report]'``.
+    of a paper, and the settings that repeat the run. It needs bokeh and jinja2 (extra ``report``).
 
     Examples
     --------

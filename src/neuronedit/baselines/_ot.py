@@ -36,7 +36,7 @@ def ot(
     Raises
     ------
     ImportError
-        When POT is not installed: ``pip install 'neuronedit[ot]'``.
+        When POT (extra ``ot``) is not installed.
 
     References
     ----------

@@ -57,7 +57,7 @@ def celeba(
     KeyError, ValueError
         When an attribute is not in the list, or no image has what ``where`` asks for.
     ImportError
-        When dask is not installed: ``pip install 'neuronedit[dask]'``.
+        When dask (extra ``dask``) is not installed.
 
     References
     ----------

@@ -53,7 +53,7 @@ def frechet(
     Raises
     ------
     ImportError
-        When torch-fidelity is not installed, for ``"inception"``: ``pip install 'neuronedit[fid]'``.
+        When torch-fidelity (extra ``fid``) is not installed, for ``"inception"``.
 
     References
     ----------
