@@ -70,7 +70,7 @@ combine_verb = Verb(
     run_combine,
     short_help="Predict cells under two treatments from cells under one.",
     help="Predict cells under every combination of two treatments from cells under one of them, in both orders. Where the two "
-    "orders disagree, the effects do not add up, and neither is to be trusted. The output holds the predicted cells alone."
+    "orders disagree, trust neither: the effects do not add up, or the edit hardly reproduces them. The output holds the predicted cells alone."
     + example("neuronedit combine drugs.h5ad --groupby drug --control none --effect A --effect B -o both.h5ad"),
     params=[
         *input_options(),

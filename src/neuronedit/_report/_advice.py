@@ -71,7 +71,7 @@ ALWAYS = {
         "Run ne.tl.bootstrap(adata) to see how much depends on the cells that were measured.",
     ],
     Tool.COMBINE: [
-        "Compare the two orders in the biaxial plots, marker by marker: where they differ, effects do not add up.",
+        "Compare the two orders in the biaxial plots, marker by marker: where they differ, do not rely on either.",
         "Measure one predicted combination before trusting the others, and call ne.tl.synergy with it.",
     ],
     Tool.COMPARE: [
