@@ -77,7 +77,7 @@ combine_verb = Verb(
         design_option("--groupby", required=True, metavar="COLUMN", help="Column of obs with the treatments."),
         design_option("--control", required=True, metavar="VALUE", help="The cells without treatment."),
         design_option("--effect", required=True, multiple=True, metavar="VALUE", help="A treatment; give two or more."),
-        *method_options("auto", "How an effect is learnt, as in neuronedit edit.", "Column whose values are held out in turn, such as cell types or donors."),
+        *method_options("auto", "How an effect is learned, as in neuronedit edit.", "Column whose values are held out in turn, such as cell types or donors."),
         *output_options("combined", "A name that ends in .h5ad or .zarr; else what the input is."),
         SAVE_MODEL,
         *report_options(),

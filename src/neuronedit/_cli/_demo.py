@@ -101,7 +101,7 @@ demo_verb = Verb(
     + example("neuronedit demo -o demo"),
     params=[
         cells_option("--n-cells", type=click.IntRange(min=1), metavar="N", default=5_000, help="Cells of each of the four populations."),
-        cells_option("--max-epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the cells in the training.  [default: enough for 5,000 steps]"),
+        cells_option("--max-epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the cells in the training.  [default: enough for 2,500 steps]"),
         output_option("--output", "-o", type=FILE, default=Path("demo"), metavar="FOLDER", help="Folder to write into."),
         *report_options(),
         *run_options(),

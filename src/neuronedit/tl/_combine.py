@@ -66,8 +66,8 @@ def combine(
     """Predict cells under every combination of two treatments from cells under one of them.
 
     Each combination is predicted in two orders: what A does to the control is done to the cells that took B, and what B does
-    to those that took A (Amodio et al. 2018, arXiv:1805.12198, section 4.3 and Figure 4c-d). If effects add up, the two agree;
-    where they do not, neither is to be trusted.
+    to those that took A (Amodio et al. 2018, arXiv:1805.12198, section 4.3 and Figure 4c-d). If effects add up, and
+    the edit reproduces each of them, the two agree; where they do not, neither is to be trusted.
 
     Examples
     --------
@@ -113,8 +113,8 @@ def combine(
             share of that from the control to both: 1 is perfect, 0 as far from each other as from the control.
         ``orders``
             A DataFrame: for each combination in each order what it is predicted ``from``, the ``effect``, the number of cells,
-            the share of them ``outside`` the control, the share of the effect that is ``reproduced`` in the control itself
-            (1: as close as a replicate), the ``expected`` share of the distance closed, and the ``verdict``.
+            the share of them ``outside`` the control, the ``expected`` share of the distance closed, and the ``verdict``.
+            ``reproduced`` is the share of the effect that the edit reproduces in the control itself: 1 is as close as a replicate.
         ``alarms``, ``verdict``
             A DataFrame, one row an alarm: its kind (``alarm``) and the ``text``, as of :func:`neuronedit.tl.edit`, with the order
             that it is about; and two orders that disagree ("orders disagree"). The verdict begins with them, and is also logged.
