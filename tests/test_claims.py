@@ -92,7 +92,7 @@ TO_DO_HARM = ["gan", "cyclegan"]
 CLAIMS = [
     # batches
     (BATCHES, "Table: eleven methods", "cytonorm_r", lambda t: count(t, "method") == (11,)),
-    (BATCHES, "Transport in the neurons comes closest in one energy distance, and is behind the default in the markers by themselves.", "cytonorm_r",
+    (BATCHES, "Optimal transport of neurons comes closest in one energy distance, and is behind the default in the markers by themselves.", "cytonorm_r",
      lambda t: [leaves_least(t, name) for name in t if name.startswith("energy")].count("transport in the neurons") == 1
      and t.set_index("method").loc["transport in the neurons", "emd"] > t.set_index("method").loc["default", "emd"]),
     (BATCHES, "Quantiles per marker are what CytoNorm does without clusters, and score as it does.", "cytonorm_r",
