@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from labels import name_method
 from results import find_done, markdown_table, read_results
 
 import neuronedit as ne
@@ -143,7 +144,7 @@ def tabulate_methods(results):
     n_tasks = results.groupby("method").size()
     rows = []
     for name, own in means.iterrows():
-        shown = f"**{name}**" if name == "default" else name
+        shown = f"**{name_method(name)}**" if name == "default" else name_method(name)
         rows.append([shown, f"{n_tasks[name]}", f"{own['energy_distance']:.3f}", f"{own['correlation']:.2f}"])
     return markdown_table(["method", "tasks", "energy distance left", "correlation of the change"], rows)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from labels import name_method
 from results import find_done, format_mean, markdown_table, read_results, run_jobs
 from tasks import subsample
 from torch.nn.functional import cross_entropy
@@ -290,7 +291,7 @@ def page(results):
         best = {column: scores.drop(index=REFERENCE)[column, "mean"].idxmin() for column in COLUMNS}
         rows = []
         for name, row in scores.iterrows():
-            shown = [f"*{name}*" if name == REFERENCE else name]
+            shown = [f"*{name}*" if name == REFERENCE else name_method(name)]
             for column in COLUMNS:
                 text = format_mean(row[column, "mean"], row[column, "std"], 2 if column == "fd" else 3)
                 mean, *spread = text.split(" ± ")

@@ -330,7 +330,7 @@ def draw(results, path, lowest=-0.55):
         weight = "bold" if name == "auto" else "normal"
         axis.text(1.08, y, f"{means[name]:.2f}", va="center", fontsize=12, weight=weight, color=color)
     axis.text(1.08, len(names) - 0.25, "mean", va="center", fontsize=12, color="0.3")
-    labels = [name_method(name).replace(" (", "\n(").replace(", within", ",\nwithin") for name in names]
+    labels = [name_method(name).replace(" (", "\n(").replace(" within", "\nwithin") for name in names]
     axis.set_yticks(range(len(names)), labels, fontsize=12, linespacing=1.1)
     axis.set(xlim=(lowest, 1.04), ylim=(-0.6, len(names) - 0.4), xticks=[-0.5, 0, 0.5, 1])
     axis.set_xticklabels(["−0.5\nharm", "0\nnothing", "0.5", "1\nall of it"], fontsize=12)

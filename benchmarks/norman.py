@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from combinations import CONTROL, EDITS, apply_baseline, apply_edit, get_cells, list_tasks, train
+from labels import name_method
 from results import markdown_table, measure_time, read_results
 
 import neuronedit as ne
@@ -114,7 +115,7 @@ def page(results):
     means = results.groupby("method")[list(MEASURES)].mean().sort_values("delta_from_mean", ascending=False)
     rows = []
     for name, own in means.iterrows():
-        shown = f"**{name}**" if name == "default" else name
+        shown = f"**{name_method(name)}**" if name == "default" else name_method(name)
         rows.append(
             [shown, *("–" if np.isnan(own[key]) else f"{own[key]:.{digits}f}" for key, (_, digits) in MEASURES.items())]
         )

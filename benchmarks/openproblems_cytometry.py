@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 from controls import find_lineages
+from labels import name_method
 from results import markdown_table, measure_time, read_results
 from tasks import load_data, subsample
 
@@ -229,7 +230,9 @@ def page(results):
         table = []
         for name, mean in means.items():
             values = [f"{own.loc[name, key]:.1f}" if key == "flowsom" else f"{own.loc[name, key]:.3f}" for key in there]
-            table.append([f"**{name}**" if name == "default" else name, f"{mean:.3f}", *values])
+            table.append(
+                [f"**{name_method(name)}**" if name == "default" else name_method(name), f"{mean:.3f}", *values]
+            )
         heads = ["method", "mean, scaled", *(MEASURES[key][0] for key in there)]
         lines += [f"{data}:", "", *markdown_table(heads, table), ""]
     return "\n".join(lines)

@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 import torch
+from labels import name_method
 from results import markdown_table, measure_time, read_results
 from scipy.spatial.distance import cdist
 
@@ -184,7 +185,7 @@ def tabulate(rows):
     table = []
     for name, own in means.iterrows():
         cells = ["–" if np.isnan(own[key]) else f"{own[key]:.{digits}f}" for key, digits in MEASURES.items()]
-        shown = f"**{name}**" if name == "default" else name
+        shown = f"**{name_method(name)}**" if name == "default" else name_method(name)
         table.append([shown, *cells, f"{int(lower[name].sum())} of {len(left)}"])
     heads = [
         "method",

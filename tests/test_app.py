@@ -203,7 +203,7 @@ def test_values_that_are_refused(field, value):
 
 LOG = """[10:00:00] Reading fcs.
 [10:00:02] Applying arcsinh to 35 channels, cofactor 5.
-[10:00:02] warning: 'Time' rules the scale.
+[10:00:02] warning: 'Time' dominates the scale.
 [10:00:03] Training the space 'autoencoder' on 6,000 cells.
 \rtraining:   0%|   | 0/84\rtraining:  50%|##  | 42/84 [00:08<11:27]"""
 CORRECTING = "\n[10:00:23] Correcting the batches.\n\rcorrecting:   0%|  | 0/5\n\rcross-validation:  90%|# | 9/10\x1b[A\rcorrecting: 100%|##| 5/5"
@@ -217,7 +217,7 @@ def test_progress_is_read():
         ("Applying", 1),
         ("Training", 10),
     ]
-    assert progress.share == pytest.approx(0.3) and progress.warnings == ["'Time' rules the scale."]
+    assert progress.share == pytest.approx(0.3) and progress.warnings == ["'Time' dominates the scale."]
     assert _job.parse_progress(LOG + CORRECTING, began, began + 30).share == pytest.approx(0.88)
     assert _job.parse_progress("", began, began).share == 0
     assert _job.parse_progress("[23:59:59] Reading.\n[00:00:01] Read 1.\n", began, began).steps[0]["seconds"] == 2

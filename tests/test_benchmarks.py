@@ -11,6 +11,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from neuronedit._method_names import METHOD_NAMES
+from neuronedit.baselines import BASELINES
+from neuronedit.ensemble import CANDIDATES
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 README = BENCHMARKS.parent / "README.md"
 SCRIPTS = {path.stem for path in BENCHMARKS.glob("*.py")}
@@ -114,15 +118,11 @@ def test_frozen_results_differ_in_the_last_bit(benchmark):
     assert "other" in frozen.describe_difference(values, values.astype(np.float32))
 
 
+IN_README = ("quantile_by_strata", "quantile", "combat", "mean_shift", "identity")
 NAME_IN_README = {
     "**default**: cross-validated ensemble": "auto",
-    "quantiles within cell types": "quantile_by_strata",
     "neuron editing (the paper)": "neuron_editing",
-    "quantiles per marker": "quantile",
-    "ComBat": "combat",
-    "mean shift": "mean_shift",
-    "leave the cells alone": "identity",
-}
+} | {METHOD_NAMES[method]: method for method in IN_README}
 
 
 def test_the_table_in_the_readme_is_of_the_results(benchmark):
@@ -228,6 +228,12 @@ def test_every_method_and_family_has_a_name(benchmark):
     assert set(results["method"]) - set(holdout.ABLATIONS) <= set(labels.METHODS)
     assert set(benchmark("paper").read()["method"]) <= set(labels.METHODS)
     assert len(set(labels.FAMILIES.values())) == len(labels.FAMILIES)
+
+
+def test_the_package_names_its_own_methods_short_and_apart():
+    rows = {*BASELINES, *CANDIDATES}
+    assert set(METHOD_NAMES) == rows
+    assert len(set(METHOD_NAMES.values())) == len(rows) and max(map(len, METHOD_NAMES.values())) <= 34
 
 
 def test_figures_stand_in_the_tables():

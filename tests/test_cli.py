@@ -245,11 +245,11 @@ def test_demo(tmp_path, capsys):
     assert main(["demo", "--n-cells", "100", "-o", str(tmp_path / "demo")]) in (DONE, 3)
     out = capsys.readouterr().out
     for row in (
-        "leave the cells alone",
+        "cells left alone",
         "mean shift",
-        "quantiles per marker",
+        "quantiles",
         "neuron editing",
-        "ensemble, the default",
+        "ensemble (default)",
     ):
         assert row in out
     adata = anndata.read_h5ad(tmp_path / "demo" / "edited.h5ad")

@@ -1,5 +1,6 @@
-"""The language of the pages and docstrings: short sentences, plain words, and a first paragraph that says who a page is for."""
+"""The language of the pages, docstrings and messages: short sentences, plain words, and a first paragraph that says who a page is for."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -16,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 MAX_WORDS = 45
 """No sentence is longer."""
 MAX_MEAN = 25
-"""No page has more words a sentence on average."""
+"""No page and no message has more words a sentence on average."""
+MIN_WORDS_OF_MESSAGE = 4
+"""Shorter texts of the code are names, units and options."""
 
 WITHOUT_READERS = ["docs/404.md", "docs/changelog.md", "docs/references.md"]
 """Pages without text of their own, which need no first paragraph."""
@@ -48,7 +51,10 @@ STRANGE = {
     r"whoever": "if you",
     r"to the letter": "exactly as published",
     r"no say": "no weight",
-    r"rules the scale": "dominates the scale",
+    r"rules? (?:the|their) scale": "dominates the scale",
+    r"(?:nothing|no label) (?:says|tells)": "it is not known, it is not recorded",
+    r"takes the difference for": "mistakes for",
+    r"go(?:es)? [\w%]+ of the way": "is moved by a share of the change",
     r"let all \w+ methods try": "compare all methods",
     r"takes? any of them for": "counts as",
     r"draw(?:s|n)? (?:half of the way )?(?:to|towards) (?:the|their|its)": "shrink towards",
@@ -252,7 +258,35 @@ def public_docstrings():
     return docs
 
 
+def read_messages(source):
+    """Return the texts of a module that are not docstrings: (line, text), four words at least, any value in an f-string as a word."""
+    tree = ast.parse(source)
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    found = []
+    for node in ast.walk(tree):
+        text = None
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(part.value if isinstance(part, ast.Constant) else "VALUE" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
+            text = node.value
+        if text and id(node) not in docs and count_words(text) >= MIN_WORDS_OF_MESSAGE:
+            found.append((node.lineno, text))
+    return sorted(found)
+
+
+def find_bad_messages(name, source):
+    """Return what is wrong with the sentences of the messages of a module."""
+    faults = []
+    for number, text in read_messages(source):
+        sentences = read_sentences([[(number, line)] for line in text.splitlines()])
+        faults += find_bad_sentences(name, sentences) + find_long_mean(name, sentences)
+    return faults
+
+
 DOCSTRINGS = public_docstrings()
+SRC = ROOT / "src" / "neuronedit"
+MODULES = [path.relative_to(SRC).as_posix() for path in sorted(SRC.rglob("*.py"))]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -275,6 +309,12 @@ def test_sentences_of_docstrings(module):
     assert not faults, "\n".join(faults)
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_sentences_of_messages(name):
+    faults = find_bad_messages(name, (SRC / name).read_text())
+    assert not faults, "\n".join(faults)
+
+
 def test_all_is_read():
     assert {"docs/index.md", "docs/guide/concepts.md", "docs/scaling.md", "tutorials/images.md", "docs/404.md"} <= {
         *NAMES
@@ -284,6 +324,8 @@ def test_all_is_read():
     assert {"neuronedit.tl.edit", "neuronedit.edits.by_strata"} <= {
         name for docs in DOCSTRINGS.values() for name, _ in docs
     }
+    messages = [text for name in MODULES for _, text in read_messages((SRC / name).read_text())]
+    assert len(messages) > 500 and any(text.startswith("Do not use either prediction.") for text in messages)
     edit = read_sentences(read_docstring(ne.tl.edit.__doc__))
     assert any("cross-validat" in sentence for _, sentence in edit) and len(edit) > 20
 
@@ -298,6 +340,36 @@ def test_long_sentences_are_found():
     assert len(find_faults("page.md", listed)) == 1
     directive = f"Short.\n\n:::{{note}}\n{LONG}\n:::\n\n```{{tip}}\n{LONG}\n```\n"
     assert len([fault for fault in find_faults("page.md", directive) if "46 words, at" in fault]) == 2
+
+
+MODULE = """
+'''A module. {long}'''
+MAX, NAME = 3, "{long}"
+
+def check(x):
+    '''Do it. {long}'''
+    if x > MAX:
+        raise ValueError(f"{{x!r}} is what we learnt" + f" of {{len(x):,}} cells. {short}")
+    warnings.warn(f"Fine {{x}} and {{'{long}'}} here.")
+    logger.info("%s cells rule their scale.", "two words")
+"""
+
+
+def test_faults_in_messages_are_found():
+    faults = find_bad_messages("a.py", MODULE.format(long=LONG, short=" ".join(["word"] * 20)))
+    assert [fault.split(":")[1] for fault in faults] == [
+        "3",
+        " 46.0 words a sentence on average, at most 25. The longest",
+        "3",
+        "8",
+        "10",
+    ]
+    assert "46 words, at most 45: word word" in faults[0]
+    assert "'learnt' (better: learned" in faults[3] and "VALUE is what we learnt" in faults[3]
+    assert "'rule their scale' (better: dominates" in faults[4]
+    half = " ".join(["word"] * 26)
+    assert len(find_bad_messages("a.py", f"text = f'{half}.'")) == 2
+    assert find_bad_messages("a.py", f"text = f'{half}. Short.'") == []
 
 
 def test_a_long_mean_is_found():
@@ -322,6 +394,9 @@ PLANTED = [
     "It is the published method to the letter.",
     "They have no say in it.",
     "One feature rules the scale.",
+    "Here nothing says how it was transformed.",
+    "An edit takes the difference for a change.",
+    "Cells go VALUE of the way.",
     "Then let all quick methods try.",
     "A script takes any of them for success.",
     "Small strata are drawn to the edit.",

@@ -13,6 +13,7 @@ ALLOWED = {
     # stdlib and arrays alone
     "_slots": set(),
     "_docs": set(),
+    "_method_names": set(),
     "_check": {"numpy"},
     "_subsample": {"numpy"},
     "_types": {"torch", "_check"},
@@ -144,7 +145,7 @@ ALLOWED = {
         "_data",
     }
     | {"edits", "spaces", "baselines", "metrics", "engine", "io"},
-    "pl": {"anndata", "matplotlib", "numpy", "pandas", "scipy", "_slots", "_check", "_docs", "_data"},
+    "pl": {"anndata", "matplotlib", "numpy", "pandas", "scipy", "_slots", "_check", "_docs", "_data", "_method_names"},
     "datasets": {
         "PIL",
         "anndata",
@@ -183,7 +184,7 @@ ALLOWED = {
     # a page that runs the command line in processes of its own
     "_app": {"tornado", "yaml", "_cli", "io", "_data"},
     "_cli": {"_progress", "anndata", "click", "h5py", "matplotlib", "numpy", "pandas", "torch", "yaml", "neuronedit"}
-    | {"_slots", "_app", "_data", "_report", "engine", "io", "tl"},
+    | {"_slots", "_app", "_data", "_method_names", "_report", "engine", "io", "tl"},
     "__init__": set(),
 }
 

@@ -108,11 +108,11 @@ CASES = {
     ),
     "not transformed": (
         lambda adata: ne.pp.inverse_arcsinh(adata),
-        "nothing says how X was transformed: 'X_arcsinh_cofactor' is not in adata.var",
+        "it is not recorded how X was transformed: 'X_arcsinh_cofactor' is not in adata.var",
     ),
     "layer not transformed": (
         lambda adata: ne.pp.inverse_arcsinh(adata, layer="taken"),
-        r"nothing says how layers\['taken'\] was transformed",
+        r"it is not recorded how layers\['taken'\] was transformed",
     ),
 }
 

@@ -115,7 +115,7 @@ def test_refused(adata, arguments, error, message):
 
 
 def test_scales_are_not_put_on_each_other(adata, monkeypatch):
-    with pytest.raises(KeyError, match="nothing says how X was transformed: 'X_logicle_T'"):
+    with pytest.raises(KeyError, match="it is not recorded how X was transformed: 'X_logicle_T'"):
         ne.pp.inverse_logicle(adata)
     ne.pp.logicle(adata)
     for again in (ne.pp.logicle, ne.pp.arcsinh):

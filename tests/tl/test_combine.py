@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import anndata
 import numpy as np
@@ -106,6 +107,60 @@ def test_effects_that_do_not_add_up_disagree(caplog):
     assert record["combinations"]["agreement"].iloc[0] < 0.5
     assert "do not add up" in record["alarms"].set_index("alarm").loc["orders disagree", "text"]
     assert record["verdict"] in caplog.text
+
+
+def find_disagreement(adata, column, control, effects, **how):
+    """Return the alarm of two orders that disagree, none if there is none, and the record."""
+    both = ne.tl.combine(adata, column, control=control, effects=effects, edit="percentile", **how)
+    alarms = both.uns["combined"]["alarms"].set_index("alarm")["text"]
+    return alarms.get("orders disagree", ""), both.uns["combined"]
+
+
+@pytest.mark.parametrize("max_epochs", [2, 20])
+def test_additive_effects_are_not_said_not_to_add_up(max_epochs):
+    """500 cells. Trained too briefly the orders disagree, and the alarm says why; of 20 trained spaces at most one alarms."""
+    alarms = []
+    for rng in range(5 if max_epochs == 2 else 20):
+        adata = ne.datasets.simulate_combination(n_cells=500, rng=rng)
+        ne.tl.train(adata, max_epochs=max_epochs, rng=rng)
+        text, record = find_disagreement(adata, "condition", "basal", ["A", "B"])
+        assert (record["orders"]["reproduced"] < 0.5).all() == (max_epochs == 2)
+        assert "do not add up" not in text and record["combinations"]["agreement"].iloc[0] <= 1
+        alarms.append(text)
+    if max_epochs == 2:
+        assert all(
+            re.search(r"reproduces only \d+% of the effect of B and \d+% of the effect of A", one) for one in alarms
+        )
+    else:
+        assert sum(map(bool, alarms)) <= 1
+
+
+@pytest.mark.parametrize("rng", range(5))
+def test_large_effects_that_do_not_add_up_are_found_in_500_cells(rng):
+    adata, generator = planted(500), np.random.default_rng(rng)
+    adata.X[:, 0] += generator.normal(scale=0.1, size=adata.n_obs)
+    adata.X[:, 1] = generator.normal(size=adata.n_obs)
+    b = (adata.obs["drug"] == "b").to_numpy()
+    adata.X[b, 0] += np.where(adata.X[b, 0] > 0, 6, -6)
+    ne.tl.train(adata, max_epochs=20, rng=rng)
+    text, record = find_disagreement(adata, "drug", "none", ["a", "b"])
+    assert "do not add up" in text and (record["orders"]["reproduced"] > 0.5).all()
+
+
+def test_treatments_without_effect_disagree_by_no_more_than_chance():
+    for rng in range(5):
+        x = np.random.default_rng(rng).normal(size=(600, 3)).astype(np.float32)
+        adata = anndata.AnnData(x, obs=pd.DataFrame({"drug": ["none", "a", "b"] * 200}, index=map(str, range(600))))
+        ne.tl.train(adata, space="identity")
+        assert find_disagreement(adata, "drug", "none", ["a", "b"])[0] == ""
+
+
+def test_half_of_an_effect_is_no_evidence_against_a_sum():
+    adata = ne.datasets.simulate_combination(n_cells=500)
+    ne.tl.train(adata, space="identity")
+    text, record = find_disagreement(adata, "condition", "basal", ["A", "B"], strength=0.1)
+    assert "reproduces only" in text and "do not add up" not in text
+    assert (record["orders"]["reproduced"] < 0.3).all()
 
 
 def test_alarms_of_all_orders_come_first(caplog):

@@ -369,7 +369,7 @@ def test_what_goes_beyond_the_observed_change_is_named(cells):
     assert not cells.uns["edited"]["features"]["beyond_observed"].any()
     ne.tl.edit(cells, "group", **POPULATIONS, edit=too_far)
     assert cells.uns["edited"]["features"]["beyond_observed"].any()
-    assert "moved further than source and target show, or the other way" in cells.uns["edited"]["verdict"]
+    assert "moved further than source and target show, or in the opposite direction" in cells.uns["edited"]["verdict"]
 
 
 def test_cells_outside_the_source_are_counted_and_warned_of(cells, caplog):

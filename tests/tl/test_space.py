@@ -44,7 +44,7 @@ def test_same_as_training_first(untrained, tool, caplog):
     TOOLS[tool](before)
     with caplog.at_level(logging.INFO, "neuronedit"):
         TOOLS[tool](untrained)
-    assert "ne.tl.train makes one" in caplog.text
+    assert "holds no trained space: one is trained" in caplog.text
     assert untrained.uns["neuronedit"]["id"] == before.uns["neuronedit"]["id"]
     assert set(untrained.obsm) == set(before.obsm)
     for layer in filter(None, before.layers):

@@ -176,7 +176,7 @@ def test_progress_is_written_whole_or_not_at_all(cells, model, tmp_path, monkeyp
             before.with_block(3, ["a", "b"], None).write(path, tmp_path / "progress")
     assert Progress.read(path) == before
     file.write_text(file.read_text().replace('"of": 600', '"of": 601'))
-    with pytest.raises(ValueError, match="cannot be resumed: what it says of its progress is damaged"):
+    with pytest.raises(ValueError, match="cannot be resumed: its record of progress is damaged"):
         apply(cells, model, path)
 
 
@@ -306,7 +306,7 @@ def test_a_damaged_block_is_written_again(
     DAMAGES[damage](chunk(path, zarr_format, 2, "obsm/X_neurons_edited"))
     with caplog.at_level(logging.WARNING, "neuronedit"):
         apply(cells, model, path)
-    assert "2 blocks of" in caplog.text and "are not what was written; they are written again" in caplog.text
+    assert "2 blocks of" in caplog.text and "were changed or damaged; they are written again" in caplog.text
     assert read_files(path) == read_files(tmp_path / "right.zarr")
 
 
@@ -457,7 +457,7 @@ def test_a_full_disk_ends_in_one_error_and_loses_nothing(cells, model, tmp_path,
         [sys.executable, "-c", FULL, str(model), str(path), str(n_bytes)], capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
-    assert f"{path} cannot be written: File too large; what is there stays, and the same call goes on" in run.stdout
+    assert f"{path} cannot be written: File too large. What was written is kept; repeat the call to go on" in run.stdout
     apply(cells, model, path)
 
 

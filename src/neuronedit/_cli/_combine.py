@@ -70,14 +70,14 @@ combine_verb = Verb(
     run_combine,
     short_help="Predict cells under two treatments from cells under one.",
     help="Predict cells under every combination of two treatments from cells under one of them, in both orders. Where the two "
-    "orders disagree, the effects do not add up, and neither is to be trusted. The output holds the predicted cells alone."
+    "orders disagree, trust neither: the effects do not add up, or the edit hardly reproduces them. The output holds the predicted cells alone."
     + example("neuronedit combine drugs.h5ad --groupby drug --control none --effect A --effect B -o both.h5ad"),
     params=[
         *input_options(),
         design_option("--groupby", required=True, metavar="COLUMN", help="Column of obs with the treatments."),
         design_option("--control", required=True, metavar="VALUE", help="The cells without treatment."),
         design_option("--effect", required=True, multiple=True, metavar="VALUE", help="A treatment; give two or more."),
-        *method_options("auto", "How an effect is learnt, as in neuronedit edit.", "Column whose values are held out in turn, such as cell types or donors."),
+        *method_options("auto", "How an effect is learned, as in neuronedit edit.", "Column whose values are held out in turn, such as cell types or donors."),
         *output_options("combined", "A name that ends in .h5ad or .zarr; else what the input is."),
         SAVE_MODEL,
         *report_options(),

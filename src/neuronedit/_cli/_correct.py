@@ -122,7 +122,7 @@ correct_verb = Verb(
     params=[
         *input_options(),
         *DESIGN,
-        *method_options("", "How each batch's change is learnt.  [default: percentile if strata are named, else auto]",
+        *method_options("", "How each batch's change is learned.  [default: percentile if strata are named, else auto]",
                         "Column with cell types that controls and samples share."),
         *output_options("corrected", OUTPUT_HELP),
         SAVE_MODEL,

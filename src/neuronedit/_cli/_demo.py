@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from .._method_names import name_method
 from ._design import train_space
 from ._edit import draw_biaxial
 from ._input import FileKind
@@ -15,6 +16,7 @@ from ._screen import Outcome, Screen
 from ._verb import Settings, Verb
 
 POPULATIONS: dict[str, Any] = {"source": "control_1", "target": "control_2", "query": "sample_1"}
+SIMPLE_METHODS = ("identity", "mean_shift", "quantile")  # that the edits are compared with
 
 
 def run_demo(screen: Screen, settings: Settings) -> Outcome:
@@ -65,13 +67,12 @@ def score_methods(adata: Any, one: Any) -> list[dict[str, Any]]:
 
     arrays = (adata[adata.obs["group"] == name].X for name in POPULATIONS.values())
     source, target, before = (torch.from_numpy(x) for x in arrays)
-    simple = {"leave the cells alone": "identity", "mean shift": "mean_shift", "quantiles per marker": "quantile"}
-    maps = {label: ne.baselines.BASELINES[row](source, target) for label, row in simple.items()}
+    maps = {name_method(row): ne.baselines.BASELINES[row](source, target) for row in SIMPLE_METHODS}
     predictions = {label: cell_map(before).numpy() for label, cell_map in maps.items()}
     is_query = (adata.obs["group"] == POPULATIONS["query"]).to_numpy()
     query, truth = adata.X[is_query], adata.layers["truth"][is_query]
-    predictions["neuron editing"] = one.layers["edited"][is_query]
-    predictions["ensemble, the default"] = adata.layers["edited"][is_query]
+    predictions[name_method("neuron_editing")] = one.layers["edited"][is_query]
+    predictions[name_method("auto_edit")] = adata.layers["edited"][is_query]
     rows = []
     for name, predicted in predictions.items():
         metrics = (ne.metrics.energy_distance, ne.metrics.mean_wasserstein)
@@ -100,7 +101,7 @@ demo_verb = Verb(
     + example("neuronedit demo -o demo"),
     params=[
         cells_option("--n-cells", type=click.IntRange(min=1), metavar="N", default=5_000, help="Cells of each of the four populations."),
-        cells_option("--max-epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the cells in the training.  [default: enough for 5,000 steps]"),
+        cells_option("--max-epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the cells in the training.  [default: enough for 2,500 steps]"),
         output_option("--output", "-o", type=FILE, default=Path("demo"), metavar="FOLDER", help="Folder to write into."),
         *report_options(),
         *run_options(),

@@ -125,7 +125,7 @@ edit_verb = Verb(
     params=[
         *input_options(),
         *population_options(query="Cells to edit; may be given several times. Required: the error lists the values that are left."),
-        *method_options("auto", "How the change is learnt: auto (an ensemble weighted by cross-validation), paper, percentile, shift, affine, "
+        *method_options("auto", "How the change is learned: auto (an ensemble weighted by cross-validation), paper, percentile, shift, affine, "
                         "gaussian_ot, local or transport.", "Column whose values are held out in turn, such as cell types or donors."),
         *output_options("edited", OUTPUT_HELP),
         SAVE_MODEL,

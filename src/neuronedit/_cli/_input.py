@@ -156,8 +156,8 @@ def find_cofactors(adata: Any, cofactor: float | None, model: Any = None) -> dic
     found = {} if source is None else {name: float(value) for name, value in source.items() if value == value}
     found = {name: found[name] for name in used if name in found}
     if not found:
-        refuse("the values of FCS files look raw, and the panel has no column cofactor: give --cofactor (5 is usual for "
-               "mass cytometry, 150 for flow cytometry).")  # fmt: skip
+        refuse("the values of FCS files look raw, and the panel has no column cofactor: give --cofactor. 5 is usual for "
+               "mass cytometry, 150 for flow cytometry.")  # fmt: skip
     if missing := [name for name in used if name not in found]:
         refuse(f"the panel names no cofactor for {format_choices(missing)}: complete it, or give --cofactor for all.")
     return found

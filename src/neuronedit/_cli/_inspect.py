@@ -213,7 +213,7 @@ def _match_controls(
 
 
 def look_at_values(adata: Any, layer: str | None, problems: Problems) -> None:
-    """Note features whose values look raw, are missing, or rule the scale of all."""
+    """Note features whose values look raw, are missing, or dominate the scale of all."""
     import numpy as np
 
     from .._data.check import format_choices
@@ -233,7 +233,9 @@ def look_at_values(adata: Any, layer: str | None, problems: Problems) -> None:
             f"{len(raw)} of {len(used)} features look raw, not transformed: {format_choices(raw)}. Give --cofactor.",
         )
     if ruling := Scale.measure(layer, None, cells).find_ruling(used):
-        text = f"{format_choices(ruling)} varies far more than most features and rules their scale: is that a marker?"
+        text = (
+            f"{format_choices(ruling)} varies far more than most features and dominates their scale: is that a marker?"
+        )
         problems.add("scale", text)
 
 
@@ -252,7 +254,7 @@ inspect_verb = Verb(
     run_inspect,
     short_help="Say what is in the cells, and what a correction would lack.",
     help="Say, before any work, what is in the cells: files, panel, batches, controls of each batch and their composition; which "
-    "features look raw or rule the scale; what is missing for a correction. Nothing is written."
+    "features look raw or dominate the scale; what is missing for a correction. Nothing is written."
     + example("neuronedit inspect fcs --metadata samples.csv --panel panel.csv --batch-key batch --control-key role"),
     params=[
         *input_options(),

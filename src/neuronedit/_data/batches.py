@@ -97,7 +97,7 @@ def read_batches(
         elif stand_in in have_control:
             status, how, like = BatchStatus.LIKE_ANOTHER, f"as {stand_in}", str(stand_in)
         else:
-            raise ValueError(f"bridge: {stand_in!r}, which is to stand in for {name!r}, is no batch with a control.")
+            raise ValueError(f"bridge: {stand_in!r} cannot stand in for {name!r}, because it has no control.")
 
         # its populations
         if status is BatchStatus.BRIDGED:

@@ -69,7 +69,7 @@ class Scale:
         return {name: array for name, array in arrays.items() if array is not None}
 
     def find_ruling(self, features: Sequence[str]) -> list[str]:
-        """Name the features that vary so much more than most that they rule the scale."""
+        """Name the features that vary so much more than most that they dominate the scale."""
         if self.quantiles is None:
             return []
         spread = torch.from_numpy(np.asarray(self.quantiles, dtype=float))
@@ -89,9 +89,9 @@ class Scale:
             text = f"{name} is on another scale than the cells that {what} was trained on: {spread}."
             raise ValueError(f"{text} Were they transformed twice, or not at all?")
         if theirs is not None and ours is None:
-            logger.warning("%s was trained on arcsinh values; nothing says that %s is on that scale.", what, name)
+            logger.warning("%s was trained on arcsinh values; whether %s is on that scale is not recorded.", what, name)
         elif ours is not None and theirs is None and self.quantiles is not None:
-            logger.warning("%s has arcsinh values; nothing says that %s was trained on that scale.", name, what)
+            logger.warning("%s has arcsinh values; whether %s was trained on that scale is not recorded.", name, what)
 
     def _compare(self, cells: "Scale", features: Sequence[str]) -> tuple[float, float, str]:
         """Return how many times as far the cells' values spread, as high the highest are, and the feature that differs most.

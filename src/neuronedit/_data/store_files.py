@@ -43,7 +43,7 @@ class Progress:
         digest = stored.pop("digest", None)
         stored.pop("done", None)
         if digest != _digest_json(stored) or set(stored) != set(cls.__dataclass_fields__):
-            reason = "what it says of its progress is damaged, or of another version of neuronedit"
+            reason = "its record of progress is damaged, or of another version of neuronedit"
             raise ValueError(f"{path} cannot be resumed: {reason}. Delete it, or choose another write_to.")
         return cls(**stored)
 

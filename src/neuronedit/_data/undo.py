@@ -23,7 +23,7 @@ def writing(adata: AnnData, copy: bool = False) -> Iterator[AnnData]:
         yield adata.copy()
         return
     if adata.is_view and not adata.isbacked:  # else it would become one in the midst of the block
-        text = "adata is a view of another AnnData; it becomes one of its own, as it is written into."
+        text = "adata is a view of another AnnData; it becomes a copy, because it is written into."
         warnings.warn(text, ImplicitModificationWarning, stacklevel=4)
         adata.obs = adata.obs.copy()
     with _waiting_interrupt():

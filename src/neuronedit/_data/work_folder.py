@@ -73,7 +73,7 @@ class WorkFolder:
                 file.close()
                 raise
             file.close()  # of a writer that has just left
-        raise OSError(f"{self.lock} cannot be locked: others take it all the time.")
+        raise OSError(f"{self.lock} cannot be locked: other processes keep taking the lock.")
 
     def _is_current(self, file: IO[bytes]) -> bool:
         try:
@@ -111,7 +111,7 @@ def explain_os_errors(path: Path) -> Iterator[None]:
 
 
 def _explain(error: OSError, path: Path) -> OSError:
-    text = f"{path} cannot be written: {error.strerror}; what is there stays, and the same call goes on with it"
+    text = f"{path} cannot be written: {error.strerror}. What was written is kept; repeat the call to go on"
     return OSError(error.errno, text)
 
 

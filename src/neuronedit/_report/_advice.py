@@ -39,7 +39,7 @@ LEVEL_OF_ALARM = {
 }
 
 ADVICE = {
-    AlarmKind.SCALE: "Look at the features that are named: a time, scatter or DNA channel is no marker. Set var['used'] to False for "
+    AlarmKind.SCALE: "Look at the features that are named: time, scatter and DNA channels are no markers. Set var['used'] to False for "
     "it, or transform it as the others are, and run again.",
     AlarmKind.CONTROL: "Look at the control of that batch in the biaxial plots, marker by marker. Was the panel stained in it, and are "
     "two channels swapped? Measure the control again, or leave it out and bridge the batch.",
@@ -49,7 +49,7 @@ ADVICE = {
     "holds such cells.",
     AlarmKind.NOT_GENERAL: "Do not use the changed cells for a conclusion. Measure more controls, or name strata (cell types, donors, "
     "replicates) that tell whether the change recurs.",
-    AlarmKind.ORDERS: "Do not use either prediction. Measure the combination, at least in a few cells, and compare.",
+    AlarmKind.ORDERS: "Do not use either prediction. Where the edit hardly reproduces the effects, train the space for longer. Else measure the combination, at least in a few cells, and compare.",
     AlarmKind.LEFT_ALONE: "These cells are as they were measured. Do not analyse them together with corrected ones, or name a bridge "
     "for the batch.",
     AlarmKind.NO_ROLE: "Check that this is what was meant: cells without a role are unchanged in the new layer.",
@@ -71,7 +71,7 @@ ALWAYS = {
         "Run ne.tl.bootstrap(adata) to see how much depends on the cells that were measured.",
     ],
     Tool.COMBINE: [
-        "Compare the two orders in the biaxial plots, marker by marker: where they differ, effects do not add up.",
+        "Compare the two orders in the biaxial plots, marker by marker: where they differ, do not rely on either.",
         "Measure one predicted combination before trusting the others, and call ne.tl.synergy with it.",
     ],
     Tool.COMPARE: [
@@ -119,7 +119,7 @@ def _describe_flagged(samples: pd.DataFrame) -> str:
     flagged = samples[samples["flagged"]].sort_values("composition", ascending=False, kind="stable")
     first = flagged.iloc[0]
     differ = "sample differs" if len(flagged) == 1 else "samples differ"
-    text = f"{len(flagged)} of {len(samples)} {differ} in composition from the controls of the batch by more than these from each other"
+    text = f"{len(flagged)} of {len(samples)} {differ} in composition from the controls of the batch by more than the controls differ from each other"
     far = f"{first['sample']} ({first['batch']}), {first['composition']:.1f} times as far: {first['lacking']}"
     return f"{text}. The furthest is {far}. All are in the table of samples below."
 
@@ -165,7 +165,7 @@ def _judge_edit(result: Result) -> tuple[Statement, Statement]:
     done = f"The change from source to target was applied to {n_query:,} query cells{share}."
     ensemble = result.content.get("ensemble")
     if "model" in config:
-        text = "The change was fitted on other cells: nothing here tells how far it holds in these."
+        text = "The change was fitted on other cells: how far it holds in these is not known."
         return Statement(Level.NOTE, done), Statement(Level.NOTE, text)
     if ensemble is None or str(ensemble["fold_kind"]) == "none":
         text = "Nothing was cross-validated: how far the change holds in the query is not known from these cells."
@@ -182,7 +182,7 @@ def _judge_correction(result: Result) -> tuple[Statement, Statement]:
     if batches is None:  # it was fitted elsewhere
         n = result.labels["batch"].nunique()
         applied = f"A saved correction was applied to the cells of {n} batch{'es' * (n != 1)}."
-        text = "It was fitted on other cells: nothing here tells how far it holds in these."
+        text = "It was fitted on other cells: how far it holds in these is not known."
         return Statement(Level.NOTE, applied), Statement(Level.NOTE, text)
     reference = result.config.get("reference")
     goal = MEAN_OF_BATCHES if reference is None else f"{reference}, the reference"

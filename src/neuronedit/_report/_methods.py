@@ -138,11 +138,11 @@ def _describe_combination(result: Result) -> list[str]:
 def _describe_comparison(result: Result) -> list[str]:
     if result.scores is None:
         methods = ", ".join(map(str, result.config.get("methods", [])))
-        return [f"Methods ({methods}) learnt the change from source to target and predicted the query."]
+        return [f"Methods ({methods}) learned the change from source to target and predicted the query."]
     methods, metrics = (", ".join(map(str, result.scores[name].unique())) for name in ("method", "metric"))
-    task = "learnt the change from source to target and predicted the query"
+    task = "learned the change from source to target and predicted the query"
     if result.config.get("held_out") is not None:
-        task = f"learnt the change from source to target without one value of {result.config['held_out']}, and predicted the cells of that; each value was held out in turn"
+        task = f"learned the change from source to target without one value of {result.config['held_out']}, and predicted its cells; each value was held out in turn"
     return [f"Methods ({methods}) {task}.", f"Predictions were scored by {metrics}."]
 
 

@@ -60,12 +60,15 @@ def say_alarms(alarms: Sequence[Alarm]) -> str:
 
 
 def check_scale(ruling: Sequence[str]) -> list[Alarm]:
-    """Say which features rule the scale of all."""
+    """Say which features dominate the scale of all."""
     if not ruling:
         return []
-    verb = "varies" if len(ruling) == 1 else "vary"
-    text = f"{format_choices(ruling)} {verb} more than 20 times as much as most features: is that a marker, and transformed?"
-    return [Alarm(AlarmKind.SCALE, f"{text} Distances and the choice of edits follow it; leave it out if not.")]
+    varies, dominates = ("varies", "dominates") if len(ruling) == 1 else ("vary", "dominate")
+    text = (
+        f"{format_choices(ruling)} {varies} more than 20 times as much as most features, and {dominates} all distances."
+    )
+    how = "Set var['used'] to False for what is no marker, and transform markers alike."
+    return [Alarm(AlarmKind.SCALE, f"{text} {how}")]
 
 
 def check_roles(n_obs: int, design: Design) -> list[Alarm]:
@@ -76,7 +79,7 @@ def check_roles(n_obs: int, design: Design) -> list[Alarm]:
     n = int(n_obs - has_role.sum())
     if not n:
         return []
-    text = f"{n:,} of {n_obs:,} cells are neither source nor target nor query, and stay as they are."
+    text = f"{n:,} of {n_obs:,} cells are neither source nor target nor query. They stay as they are."
     return [Alarm(AlarmKind.NO_ROLE, text)]
 
 
@@ -96,14 +99,14 @@ def check_composition(
         for j in largest[:MAX_POPULATIONS_NAMED]
     ]
     text = (
-        f"{names[0][0].upper()}{names[0][1:]} and {names[1]} hold different cells: compositions differ by"
-        f" {matching.total_variation:.0%} ({matching.chance_variation:.0%} by chance), which makes {min(matching.explained, 1):.0%}"
+        f"{names[0][0].upper()}{names[0][1:]} and {names[1]} hold different cells. Their compositions differ by"
+        f" {matching.total_variation:.0%} ({matching.chance_variation:.0%} by chance). This accounts for {min(matching.explained, 1):.0%}"
         f" of their distance{': ' if named else ''}{'; '.join(named)}."
     )
     how = (
         "Edits were fitted within matched populations."
         if allowed_for
-        else ("This edit takes the difference for a change: name strata, or take edit='auto'.")
+        else ("This edit mistakes that difference for a change. Name strata, or take edit='auto'.")
     )
     return [Alarm(AlarmKind.COMPOSITION, f"{text} {how}", batch)]
 

@@ -155,8 +155,12 @@ def describe_failed(batch: str, failed: np.ndarray, features: Sequence[str], *, 
     """Say which stains of a control failed, and what was made of it."""
     names = ", ".join(features[j] for j in failed[:5]) + (", …" if len(failed) > 5 else "")
     text = f"The control of {batch} is unlike the samples of its batch in {names}: did the stain fail, or were channels swapped?"
-    how = "values of the most similar sample cells took their place" if is_repaired else "left alone there"
-    return Alarm(AlarmKind.CONTROL, f"{text} It was not used for that: {how}.", batch)
+    how = (
+        "replaced by those of the most similar sample cells"
+        if is_repaired
+        else "not used, and left alone in the samples"
+    )
+    return Alarm(AlarmKind.CONTROL, f"{text} Its values there were {how}.", batch)
 
 
 def find_hub(cells: Mapping[str, Tensor]) -> str:

@@ -254,7 +254,7 @@ def unpack_edits(
         if stored["scale"]:  # an edit of before the first release has none
             scale = Scale.from_uns(record.config["layer"], stored["scale"], len(space.features))
         if record.tool is Tool.EDIT and about["names"] != ["edit"]:
-            raise ValueError("it holds more or others than one edit")
+            raise ValueError("it does not hold exactly one edit")
         spaces = dict(zip(space.keys, space.spaces, strict=True))
         parts = unpack(str(stored["map"]), stored["arrays"], spaces, space.device)
         edits = {}
@@ -287,10 +287,10 @@ def _try_out(fitted: FittedEdit, space: TrainedSpace, scale: Scale) -> None:
             neurons = one.encode(cells.to(space.device))
             shapes = [(cells.shape, edited.x), (neurons.shape, edited.neurons), (neurons.shape, edited.neurons_edited)]
             if any(shape != x.shape for shape, x in shapes) or not edited.x.isfinite().all():
-                raise ValueError("the edit does not make finite cells of cells")
+                raise ValueError("the edit returns NaN or infinite values")
         neurons = space.space.encode(cells.to(space.device))
         if any(measure(neurons).shape != (3,) for measure in (fitted.support, fitted.distance)):
-            raise ValueError("its support or distance is not one number a cell")
+            raise ValueError("its support or distance is not one number for each cell")
 
 
 SINGLE_EDIT_PARAMS = ("axes", "neurons", "residual", "paired_by")  # of every edit of neurons, besides its own

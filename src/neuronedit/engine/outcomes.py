@@ -80,7 +80,7 @@ def check_own(fit: Callable[..., Map], name: str) -> Callable[..., Map]:
         if type(move) in MAPS.values():
             return move
         if not callable(move):
-            wanted = "a function of neurons that returns them moved"
+            wanted = "a function of neurons that returns the edited ones"
             raise TypeError(f"{name!r} returned {type(move).__name__}; it must return {wanted}.")
         return CheckedMap(move, name)
 

@@ -82,7 +82,7 @@ def write_verdict(summary: str, features: pd.DataFrame, edited: EditSummary, ala
         sentences.append(f"{edited.share_outside:.0%} of {edited.n_cells:,} query cells lie outside the source.")
     warnings = {
         "wrong_direction": "moved in the wrong direction in most held-out folds",
-        "beyond_observed": "moved further than source and target show, or the other way",
+        "beyond_observed": "moved further than source and target show, or in the opposite direction",
     }
     size = (features["change"] - features["observed_change"]).abs()
     for column, text in warnings.items():
@@ -106,9 +106,9 @@ def check_outside(fitted: "FittedEdit", summary: EditSummary, batch: str = "") -
     ensemble = fitted.ensemble
     if ensemble is not None and ensemble.folds:
         if ensemble.familiarity < 1:
-            text += f" They lie further out than any fold, so {1 - ensemble.familiarity:.0%} less is expected."
+            text += f" They lie further out than any held-out fold, so the expected share is {1 - ensemble.familiarity:.0%} lower."
         elif ensemble.fold_kind is FoldKind.STRATA:
-            text += " So do the folds that were left out, and the expectation is of those."
+            text += " So did the held-out folds: the expected share allows for it."
     return [Alarm(AlarmKind.OUTSIDE, text, batch)]
 
 
@@ -121,7 +121,11 @@ def check_general(fitted: "FittedEdit", batch: str = "") -> list[Alarm]:
     moved = ensemble.strength * (1 - left_alone)
     text = "Nothing shows that the change generalizes from fold to fold"
     return [
-        Alarm(AlarmKind.NOT_GENERAL, f"{text}; cells go {moved:.0%} of the way, and may be better left alone.", batch)
+        Alarm(
+            AlarmKind.NOT_GENERAL,
+            f"{text}. Cells were moved by {moved:.0%} of it, and may be better left alone.",
+            batch,
+        )
     ]
 
 
@@ -135,8 +139,7 @@ def summarize_ensemble(ensemble: Ensemble | None, strata: str | None) -> str:
     if ensemble is None:
         return ""
     if ensemble.fold_kind is FoldKind.NONE:
-        text = "Source and target are too small for cross-validation: a fixed average of edits was taken"
-        return f"{text}, and nothing says how good it is."
+        return "Source and target are too small for cross-validation. A fixed average of edits was taken; its error is not known."
     n_folds = int((ensemble.fold_weights >= MIN_FOLD_WEIGHT).sum())
     folds = f"{n_folds} strata of {strata!r}"
     if ensemble.fold_kind is FoldKind.DERIVED:
@@ -145,9 +148,9 @@ def summarize_ensemble(ensemble: Ensemble | None, strata: str | None) -> str:
     interval = f"{ensemble.expected_low:.2f} to {min(ensemble.expected_high, 1):.2f} in 4 of 5 cases"
     text = f"Cross-validated over {folds}: expected to close {ensemble.expected:.2f} of the distance to the truth ({interval})"
     if ensemble.coverage < MIN_COVERAGE:
-        text += f"; only {ensemble.coverage:.0%} of the query resembles them, and the edit goes {ensemble.strength:.0%} of the way"
+        text += f". Only {ensemble.coverage:.0%} of the query resembles them, so {ensemble.strength:.0%} of the edit was applied"
     if ensemble.fold_kind is FoldKind.DERIVED:
-        text += ". No label tells whether other cells than the source respond alike"
+        text += ". Without labels it is not known whether cells unlike the source respond alike"
     return f"{text}."
 
 

@@ -161,7 +161,7 @@ class EditStore:
         written = self.progress.blocks
         damaged = [i for i, (_, after) in enumerate(written) if self.files.digest(self._name_files(i)) != after]
         if damaged:
-            text = "%d blocks of %s are not what was written; they are written again."
+            text = "%d blocks of %s were changed or damaged; they are written again."
             logger.warning(text, len(damaged), self.path)
         return [*damaged, *range(len(written), -(-self.progress.of // self.progress.n_rows))]
 

@@ -76,7 +76,7 @@ class Ensemble:
         Mean of the truth less mean of the prediction, ``(n_folds, n_features)``, and whether it moved the mean away from the
         truth in most folds, ``(n_features,)``.
     coverage
-        Share of the source cells most like the query that are in a fold. Nothing says how others move: a quarter as far.
+        Share of the source cells most like the query that are in a fold. How others move is not known: a quarter as far.
     familiarity
         1 where some fold is at least as novel as the query, else the ratio of the two: ``expected`` was multiplied by it.
     """

@@ -82,7 +82,7 @@ def write_fcs(
     Raises
     ------
     KeyError, ValueError
-        When nothing says which files the cells are from; cells were removed, or are there twice; a value is NaN or infinite;
+        When it is not recorded which files the cells are from; cells were removed, or are there twice; a value is NaN or infinite;
         channels were left out and their file is not there any more. Nothing is written then.
     OSError
         When files exist, or the folder cannot be written.

@@ -15,6 +15,7 @@ from .. import _slots
 from .._check import Count
 from .._data.check import format_choices, to_list
 from .._data.record import Record
+from .._method_names import name_method
 from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, vivid, zero_line
 from ._rows import (
     ESTIMATE_AREA,
@@ -36,28 +37,6 @@ ALWAYS_DRAWN = ("identity",)  # what others are measured by
 SCALED_COLUMNS = ["scaled", "scaled_low", "scaled_high"]
 METHOD_COLOR = OKABE_ITO[0]
 METHOD_PANELS_IN_A_ROW = 4
-METHOD_NAMES = {
-    "identity": "cells left alone",
-    "mean_shift": "mean shift",
-    "quantile": "quantiles",
-    "gaussian_ot": "Gaussian transport",
-    "ot": "optimal transport",
-    "combat": "ComBat",
-    "mnn": "MNN",
-    "cca": "CCA",
-    "pca_edit": "percentiles of components",
-    "constant_shift": "shift of neurons",
-    "neuron_editing": "neuron editing",
-    "auto_edit": "ensemble (default)",
-    "mmd_autoencoder": "MMD autoencoder",
-    "gan": "GAN",
-    "resnet_gan": "ResNet GAN",
-    "cyclegan": "CycleGAN",
-    "cytonorm": "CytoNorm",
-    "cytovi": "CytoVI",
-    "scgen": "scGen",
-}
-"""What people call the rows of `neuronedit.baselines.BASELINES`; other methods have their own names."""
 METRIC_NAMES = {
     "energy_distance": ("energy distance", ""),
     "mean_wasserstein": ("Wasserstein distance, mean of features", ""),
@@ -85,21 +64,6 @@ METRIC_NAMES = {
 MAX_LETTERS_IN_METRIC = 22  # in a line, of a panel of compare
 SCORE_LIMITS = (-1.0, 2.0)  # what an axis shows at most: cells left alone, 0, to ideal, 1, is the middle third of it
 
-CANDIDATE_NAMES = {
-    "affine": "shift and scale",
-    "quantile_balanced": "quantiles, strata balanced",
-    "shift_by_strata": "mean shift per stratum",
-    "quantile_by_strata": "quantiles per stratum",
-    "gaussian_ot_neurons": "Gaussian transport of neurons",
-    "transport_neurons": "optimal transport of neurons",
-    "constant_shift_by_strata": "shift of neurons per stratum",
-    "neurons_by_strata": "neuron editing per stratum",
-    "gaussian_ot_by_strata": "Gaussian transport per stratum",
-    "mean_shift_offset": "mean shift, half-way to source",
-    "quantile_offset": "quantiles, half-way to source",
-    "neuron_editing_offset": "neuron editing, half-way to source",
-}
-"""What people call the rows of `neuronedit.ensemble.CANDIDATES` that are not in `METHOD_NAMES`; others have their own names."""
 CANDIDATE_COLOR, ENSEMBLE_COLOR = OKABE_ITO[:2]
 CLOSED_LIMITS = (-1.0, 1.2)  # shown at most: harm as large as the gap, and a little beyond the ideal, 1
 MIN_WEIGHT_TO_COUNT = 0.01  # of a fold that is counted
@@ -232,7 +196,7 @@ def compare(
         raise ValueError(f"metrics={unknown} are not in the table; it has {format_choices(scored)}.")
     hidden = [method for method in methods[most:] if method not in ALWAYS_DRAWN]
     methods = [method for method in methods if method not in hidden]
-    names = [METHOD_NAMES.get(method, str(method)) for method in methods]
+    names = [name_method(method) for method in methods]
 
     # draw
     titles = [textwrap.fill(_name_metric(metric)[0], MAX_LETTERS_IN_METRIC) for metric in metrics]
@@ -348,8 +312,7 @@ def cross_validation(
         edit = record.config["edit"]
         raise ValueError(f"uns[{key!r}] was edited with edit={edit!r}; only edit='auto' cross-validates.")
     ensemble = record.content["ensemble"]
-    known = METHOD_NAMES | CANDIDATE_NAMES
-    names = np.array([known.get(str(name), str(name)) for name in ensemble["candidates"]])
+    names = np.array([name_method(name) for name in ensemble["candidates"]])
     weights = np.asarray(ensemble["weights"]) * ensemble["strength"]  # (n_candidates,)
     scores, fold_weights = np.asarray(ensemble["scores"]), np.asarray(ensemble["fold_weights"])
     has_folds = str(ensemble["fold_kind"]) in FOLDS_IN_WORDS

@@ -124,8 +124,8 @@ def inverse_arcsinh(
     column = _slots.cofactor(layer)
     if cofactor is None and column not in adata.var:
         raise KeyError(
-            f"nothing says how {describe_layer(layer)} was transformed: {column!r} is not in adata.var. anndata.concat drops it"
-            " without merge='same'; give cofactor=5, say."
+            f"it is not recorded how {describe_layer(layer)} was transformed: {column!r} is not in adata.var. anndata.concat drops it"
+            " without merge='same'. Give cofactor=, for example cofactor=5."
         )
     cofactors = adata.var[column].to_numpy(dtype=float) if cofactor is None else _cofactors(adata, cofactor)
     check_output(adata, cells, layer, key_added)

@@ -115,7 +115,9 @@ def inverse_logicle(
     adata = open_adata(adata, copy=copy)
     cells, columns = read_cells(adata, layer), _slots.logicle_parameters(layer)
     if missing := [column for column in columns.values() if column not in adata.var]:
-        raise KeyError(f"nothing says how {describe_layer(layer)} was transformed: {missing[0]!r} is not in adata.var.")
+        raise KeyError(
+            f"it is not recorded how {describe_layer(layer)} was transformed: {missing[0]!r} is not in adata.var."
+        )
     parameters = {name: adata.var[column].to_numpy(dtype=float) for name, column in columns.items()}
     return _write_transformed(adata, cells, parameters, from_logicle, layer, key_added, copy)
 

@@ -23,9 +23,10 @@ from .._progress import shows_progress, tell, track
 from .._subsample import subsample
 from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
 from ..engine.apply import EditedLayers, apply_edit, count_kept
-from ..engine.fit import Edit
+from ..engine.fit import Edit, FittedEdit
+from ..engine.outcomes import EDIT_FAILED, check_values
 from ..engine.report import feature_table, find_alarms, write_verdict
-from ..metrics import energy_distance
+from ..metrics import e_test, energy_distance, gap_closed
 from ._edit import EditName
 from ._space import find_space, training_planned
 
@@ -33,6 +34,13 @@ logger = logging.getLogger(__name__)
 
 MIN_AGREEMENT = 0.5  # below it is a warning: the orders are half as far from each other as from the control
 MAX_CELLS_FOR_AGREEMENT = 2_000  # between which distances are measured: all pairs of them take a second
+MAX_CELLS_REPRODUCED = (
+    500  # of source and of target, of which the share of an effect that is reproduced is known to 0.1
+)
+MIN_REPRODUCED = (
+    0.5  # of an effect in the control: below it were all additive effects whose orders disagreed (simulated)
+)
+N_PERMUTATIONS = 99  # all of them with a smaller distance is what counts as more than chance
 
 
 @shows_progress
@@ -58,8 +66,8 @@ def combine(
     """Predict cells under every combination of two treatments from cells under one of them.
 
     Each combination is predicted in two orders: what A does to the control is done to the cells that took B, and what B does
-    to those that took A (Amodio et al. 2018, arXiv:1805.12198, section 4.3 and Figure 4c-d). If effects add up, the two agree;
-    where they do not, neither is to be trusted.
+    to those that took A (Amodio et al. 2018, arXiv:1805.12198, section 4.3 and Figure 4c-d). If effects add up, and
+    the edit reproduces each of them, the two agree; where they do not, neither is to be trusted.
 
     Examples
     --------
@@ -106,6 +114,7 @@ def combine(
         ``orders``
             A DataFrame: for each combination in each order what it is predicted ``from``, the ``effect``, the number of cells,
             the share of them ``outside`` the control, the ``expected`` share of the distance closed, and the ``verdict``.
+            ``reproduced`` is the share of the effect that the edit reproduces in the control itself: 1 is as close as a replicate.
         ``alarms``, ``verdict``
             A DataFrame, one row an alarm: its kind (``alarm``) and the ``text``, as of :func:`neuronedit.tl.edit`, with the order
             that it is about; and two orders that disagree ("orders disagree"). The verdict begins with them, and is also logged.
@@ -134,7 +143,7 @@ def combine(
             for order, design in track(designs.items(), "combining", "order"):
                 predictions[order], reports[order], found = _predict_order(method, space, design, output, order)
                 alarms += found
-        agreements, sentences, disagreements = _compare_orders(effects, predictions, space, rows[control])
+        agreements, sentences, disagreements = _compare_orders(effects, predictions, reports, space, rows[control])
         alarms += disagreements
         alarms = sort_alarms(alarms)
         verdict = " ".join([say_alarms(alarms), *sentences]).strip()
@@ -201,6 +210,7 @@ def _predict_order(
     summary = apply_edit(fitted, space.cells, design.query, edited, space.device, output, into=into)
     features = feature_table(space.features, fitted, summary)
     row: dict[str, Any] = {"n_cells": n_cells, "outside": summary.share_outside}
+    row["reproduced"] = _measure_reproduced(fitted, space, design, output.strength)
     row["expected"] = np.nan if fitted.ensemble is None else fitted.ensemble.expected
     alarms = find_alarms(fitted, summary)
     row["verdict"] = write_verdict(fitted.summary, features, summary, alarms)
@@ -208,7 +218,11 @@ def _predict_order(
 
 
 def _compare_orders(
-    effects: Sequence[Any], predictions: Mapping[Any, EditedLayers], space: TrainedSpace, control: np.ndarray
+    effects: Sequence[Any],
+    predictions: Mapping[Any, EditedLayers],
+    reports: Mapping[Any, Mapping[str, Any]],
+    space: TrainedSpace,
+    control: np.ndarray,
 ) -> tuple[dict[str, float], list[str], list[Alarm]]:
     """Return how well the two orders of each combination agree, by its name; in words where they do, else as an alarm."""
     untreated = space.cells[control[subsample(len(control), MAX_CELLS_FOR_AGREEMENT)]].numpy()
@@ -216,20 +230,46 @@ def _compare_orders(
     for a, b in itertools.combinations(effects, 2):
         one, other = (space.cells.pick(predictions[order].layers[0]) for order in ((a, b), (b, a)))
         name, agreement = name_combination(a, b), _measure_agreement(one, other, untreated)
-        agreements[name], text = agreement, f"{name}: the two orders agree to {agreement:.2f}"
+        agreements[name], text = agreement, f"{name}: the two orders agree to {agreement:.2f}."
         if agreement >= MIN_AGREEMENT:
-            sentences.append(f"{text}.")
+            sentences.append(text)
+        elif _differ_by_chance(one, other):
+            sentences.append(f"{text} They do not differ by more than chance.")
         else:
-            text += "; the effects do not add up, and neither order is to be trusted"
-            alarms.append(Alarm(AlarmKind.ORDERS, f"{text}."))
+            reproduced = {b: reports[a, b]["reproduced"], a: reports[b, a]["reproduced"]}
+            alarms.append(Alarm(AlarmKind.ORDERS, f"{text} {_explain_disagreement(reproduced)}"))
     return agreements, sentences, alarms
+
+
+def _explain_disagreement(reproduced: Mapping[Any, float]) -> str:
+    """Say why two orders disagree: effects that the edit hardly reproduces tell nothing of how they add up."""
+    little = [f"{share:.0%} of the effect of {name}" for name, share in reproduced.items() if share < MIN_REPRODUCED]
+    if not little:
+        return "The effects do not add up: trust neither order."
+    share = f"In the control itself, the edit reproduces only {' and '.join(little)}."
+    return f"{share} That is too little to tell whether the effects add up. Train the space for longer, or take another edit."
 
 
 def _measure_agreement(one: np.ndarray, other: np.ndarray, control: np.ndarray) -> float:
     """Return how close the two orders are to each other, 1 at best, beside how far they are from the control."""
     one, other = (cells[subsample(len(cells), MAX_CELLS_FOR_AGREEMENT)] for cells in (one, other))
     from_control = energy_distance(control, np.concatenate([one, other]))
-    return float(1 - energy_distance(one, other) / max(from_control, 1e-12))
+    return min(float(1 - energy_distance(one, other) / max(from_control, 1e-12)), 1.0)
+
+
+def _differ_by_chance(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether some random division of the cells of both orders lies as far apart as the two do."""
+    test = e_test(one, other, n_permutations=N_PERMUTATIONS, max_cells=MAX_CELLS_FOR_AGREEMENT)
+    return test.p_value > 1 / (1 + N_PERMUTATIONS)
+
+
+def _measure_reproduced(fitted: FittedEdit, space: TrainedSpace, design: Design, strength: float) -> float:
+    """Return the share of the distance from the control to the treated cells that the edit closes, applied to the control."""
+    rows = [of_role[subsample(len(of_role), MAX_CELLS_REPRODUCED)] for of_role in (design.source, design.target)]
+    source, target = space.read_cells(*rows)
+    moved = torch.stack([cell_map(source) for cell_map in fitted.scaled(strength)]).mean(0)
+    check_values(moved, "values after the effect on the control", EDIT_FAILED, fitted.features)
+    return gap_closed(energy_distance, *(x.cpu().numpy() for x in (source, target, moved)), n_splits=20)
 
 
 def _stack_predictions(

@@ -60,7 +60,7 @@ def compare(
 ) -> pd.DataFrame:
     """Let methods learn the change from source to target, apply it to the query, and score what they predict.
 
-    No method sees the truth: spaces are trained on source, target and query alone. Without a truth nothing says whether
+    No method sees the truth: spaces are trained on source, target and query alone. Without a truth it is not known whether
     the change generalizes; what is reported then is how faithfully each method applies the change from source to target.
 
     Examples

@@ -377,13 +377,15 @@ def _summarize_batches(
     flagged = samples[samples["flagged"]].sort_values("composition", ascending=False, kind="stable")
     if len(flagged):
         sentences.append(
-            f"{len(flagged)} of {len(samples)} samples differ in composition from the controls of their batch by more than these"
-            " differ from each other: there the correction extrapolates."
+            f"{len(flagged)} of {len(samples)} samples differ in composition from the controls of their batch by more than the"
+            " controls differ from each other. There the correction extrapolates."
         )
     for _, row in flagged.head(MAX_SAMPLES_NAMED).iterrows():
         sentences.append(f"{row['sample']} ({row['batch']}, {row['composition']:.1f} times as far): {row['lacking']}.")
     if samples["composition"].isna().any():
-        text = "Whether samples and controls agree in composition is not known: sample_key names no three controls."
+        text = (
+            "Whether samples and controls agree in composition is not known: that takes sample_key with three controls."
+        )
         sentences.append(text)
     for batch, row in scores.iterrows():
         sentences.append(f"Of the distance of held-out controls of {batch}, {row['closed']:.2f} was closed.")

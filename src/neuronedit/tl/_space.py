@@ -43,7 +43,7 @@ def training_planned(
         return
     [key] = space.keys
     adata = adata.copy() if copy else adata
-    logger.info("uns[%r] holds no trained space: ne.tl.train makes one, with its defaults.", key)
+    logger.info("uns[%r] holds no trained space: one is trained, with the defaults of ne.tl.train.", key)
     train(adata, layer=space.layer, rng=rng, accelerator=accelerator, key_added=key, progress_bar=progress_bar)
     try:
         if adata.uns[key]["history"].get("interrupted"):

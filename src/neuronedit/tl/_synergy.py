@@ -128,7 +128,7 @@ def synergy(
         raise ValueError(f"effects must be two values; they are {effects!r}.")
     if isinstance(edit, str) and edit in SHRINKING_EDITS:
         why = "shrinks effects, which would look like departures"
-        raise ValueError(f"edit={edit!r} {why}; name one edit, 'percentile'.")
+        raise ValueError(f"edit={edit!r} {why}; name one edit, such as 'percentile'.")
     if margin < 0 or not 0 < fdr < 1:
         raise ValueError(f"margin must be at least 0 and fdr between 0 and 1; they are {margin!r} and {fdr!r}.")
     if not isinstance(key, str):
@@ -137,7 +137,7 @@ def synergy(
     space = TrainedSpace.read(adata, key, layer, accelerator)
     rows = read_treatments(adata, groupby, control, effects)
     if measured in rows:
-        raise ValueError(f"measured={measured!r} is among control and effects, too.")
+        raise ValueError(f"measured={measured!r} is also the control or one of the effects.")
     rows[measured] = np.flatnonzero(select_cells(adata, groupby, [measured], "measured"))
     if len(rows[measured]) < MIN_CELLS:
         raise ValueError(f"{measured!r} has {len(rows[measured])} cell; a mean and its error need at least 2.")
@@ -191,5 +191,7 @@ def _summarize_departures(features: pd.DataFrame, generalizes: pd.DataFrame, mar
     else:
         sentences.append(f"No feature departs from the prediction {limit}.")
     if names and (generalizes["verdict"] == Generalization.FAILS).any():
-        sentences.append("As an effect as a whole does not generalize, these are no interactions of single features.")
+        sentences.append(
+            "One effect as a whole does not generalize, so these are no evidence for interactions of single features."
+        )
     return " ".join(sentences)

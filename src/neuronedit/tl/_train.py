@@ -154,7 +154,7 @@ def train(
         text = "The largest value is %.4g: are these raw counts or intensities? Transform them first, for example with"
         logger.warning(text + " ne.pp.arcsinh (cytometry) or scanpy.pp.log1p (counts).", highest)
     if ruling := Scale.measure(layer, None, cells).find_ruling(features):
-        text = "%s varies more than 20 times as much as most features and would rule their scale: it is scaled by itself. %s"
+        text = "%s varies more than 20 times as much as most features and would dominate their scale, so it is scaled by itself. %s"
         logger.warning(
             text, format_choices(ruling), "Time, scatter and DNA are no markers: set var['used'] to False for them."
         )

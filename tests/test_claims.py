@@ -1,0 +1,186 @@
+"""What README and docs say in numbers and names, against the CSV files of the benchmarks, pyproject.toml and the code.
+
+A claim is a row of `CLAIMS`: the page, its words, and a function of the results that returns whether they are true. More are
+checked in `test_benchmarks.py`, which reads the table of the README and the overview.
+"""
+
+import importlib
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import neuronedit as ne
+from neuronedit._cli import VERBS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "guide").glob("*.md"))]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+BATCHES, PERTURBATIONS, SCALING = "docs/comparison_batches.md", "docs/comparison_perturbations.md", "docs/scaling.md"
+
+
+@pytest.fixture(scope="module")
+def read():
+    """Return the results of a benchmark by its name, and its module."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    before = set(sys.modules)
+    yield lambda name: importlib.import_module(name).read()
+    sys.path.remove(str(ROOT / "benchmarks"))
+    for name in {path.stem for path in (ROOT / "benchmarks").glob("*.py")} & (set(sys.modules) - before):
+        del sys.modules[name]
+
+
+def read_page(name):
+    """Return a page on one line."""
+    return " ".join((ROOT / name).read_text().split())
+
+
+def count(results, *columns):
+    """Return how many values each column has."""
+    return tuple(results[column].nunique() for column in columns)
+
+
+def paper(results, table):
+    """Return the mean energy distance closed: methods by data sets."""
+    return results[results["table"] == table].pivot_table("energy_distance", "method", "data")
+
+
+def rank(scores):
+    """Return names, the highest score first."""
+    return list(scores.sort_values(ascending=False).index)
+
+
+def leaves_least(results, column):
+    return results.groupby("method")[column].mean().idxmin()
+
+
+def open_problems(results, data):
+    scale = importlib.import_module("openproblems_cytometry").scale
+    return rank(scale(results[results["data"] == data])["mean"])[0]
+
+
+def composition(results, data, variation):
+    """Return the mean share closed of each method where compositions differ so much."""
+    own = results[(results["data"] == data) & (results["variation"] == variation)]
+    return own.groupby("method")["closed"].mean().dropna()
+
+
+def lower_than_alone(results, genes):
+    """Return in how many tasks each method leaves less than the cells left alone."""
+    left = results[results["genes"] == genes].pivot_table("edistance", ["context", "perturbation"], "method")
+    alone = left.filter(like="alone").iloc[:, 0]
+    return left.drop(columns=alone.name).lt(alone, axis=0).sum()
+
+
+def faces(results, column, task="five people"):
+    return results[results["task"] == task].groupby("method")[column].mean()
+
+
+def growth(page):
+    """Return the power of the number of batches by which the seconds of its table grow, as `benchmarks/cohort.py` does."""
+    rows = re.findall(r"^\| (\d+) \| [\d,]+ \| (\d+) \|", (ROOT / page).read_text(), flags=re.MULTILINE)
+    return np.polyfit(*np.log(np.array(rows, dtype=float)).T, 1)[0]
+
+
+WORST = 0.45
+ALL_ALIKE = ["combat", "mean shift", "neuron editing", "quantiles"]
+TO_DO_HARM = ["gan", "cyclegan"]
+
+CLAIMS = [
+    # batches
+    (BATCHES, "Table: eleven methods", "cytonorm_r", lambda t: count(t, "method") == (11,)),
+    (BATCHES, "Optimal transport of neurons comes closest in one energy distance, and is behind the default in the markers by themselves.", "cytonorm_r",
+     lambda t: [leaves_least(t, name) for name in t if name.startswith("energy")].count("transport in the neurons") == 1
+     and t.set_index("method").loc["transport in the neurons", "emd"] > t.set_index("method").loc["default", "emd"]),
+    (BATCHES, "Quantiles per marker are what CytoNorm does without clusters, and score as it does.", "cytonorm_r",
+     lambda t: abs(t.set_index("method")["emd"].loc[["quantiles per marker", "R's CytoNorm"]].diff().iloc[1]) < 0.002),
+    (BATCHES, "Tables: nine methods, two studies", "openproblems_cytometry", lambda t: count(t, "method", "data") == (9, 2)),
+    (BATCHES, "The default is first on imubac_krieg; harmony is first on cytonorm_volunteers", "openproblems_cytometry",
+     lambda t: [open_problems(t, data) for data in ("imubac_krieg", "cytonorm_volunteers")] == ["default", "harmony"]),
+    (BATCHES, "is first in energy distance on replicates, and third on patients, behind CCA and the residual GAN.", "paper",
+     lambda t: rank(paper(t, 2)["cytonorm_volunteers"])[0] == "auto_edit"
+     and rank(paper(t, 2)["imubac_krieg"])[:3] == ["cca", "resnet_gan", "auto_edit"]),
+    (BATCHES, "**GAN and CycleGAN do harm**, CycleGAN hardly on replicates.", "paper",
+     lambda t: (paper(t, 2).loc[TO_DO_HARM] < 0).all(axis=None) and paper(t, 2).loc["cyclegan", "cytonorm_volunteers"] > -0.05),
+    (BATCHES, "closes half as much of the energy distance as neuron editing.", "paper",
+     lambda t: paper(t, 2).loc["combat", "imubac_krieg"] / paper(t, 2).loc["neuron_editing", "imubac_krieg"] == pytest.approx(0.5, abs=0.05)),
+    (BATCHES, "Tables: nine methods, three data sets", "composition", lambda t: count(t, "method", "data") == (9, 3)),
+    (BATCHES, "Methods that fit all cells alike do harm on two of three data sets where compositions differ most.", "composition",
+     lambda t: sum((composition(t, data, WORST)[ALL_ALIKE] < 0).all() for data in t["data"].unique()) == 2),
+    (BATCHES, "once in nine tasks of bodenmiller_4stim.", "composition",
+     lambda t: [*t[(t["data"] == "bodenmiller_4stim") & (t["method"] == "default") & (t["variation"] == WORST)]["closed"].lt(0).agg(["sum", "size"])] == [1, 9]),
+    (BATCHES, "It is ahead of the default on kang_counts (600 cells) at the two largest differences", "composition",
+     lambda t: [composition(t, "kang_counts", far)["mnn"] > composition(t, "kang_counts", far)["default"] for far in (0.0, 0.15, 0.3, WORST)][2:] == [True, True]),
+    (BATCHES, "on kang_counts quantiles, neuron editing, the mean shift and ComBat are ahead of it.", "composition",
+     lambda t: (composition(t, "kang_counts", 0.0)[ALL_ALIKE] > composition(t, "kang_counts", 0.0)["default"]).all()),
+    # perturbations
+    (PERTURBATIONS, "Tables: eight methods, on all genes and on 100", "scperturbench", lambda t: count(t, "method", "genes") == (8, 2)),
+    (PERTURBATIONS, "**On all genes MNN has the lowest divergence, on 100 genes neuron editing.**", "scperturbench",
+     lambda t: [leaves_least(t[t["genes"] == genes], "sym_kldiv") for genes in ("all", "top 100")] == ["MNN", "neuron editing"]),
+    (PERTURBATIONS, "**Every method but one lowers the energy distance in all five types.** The mean of the training cells does so in one of five, on all genes.",
+     "scperturbench", lambda t: sorted(lower_than_alone(t, "all"))[:2] == [1, 5] and lower_than_alone(t, "all").idxmin().startswith("mean of training")),
+    (PERTURBATIONS, "five combinations in both orders", "combinations", lambda t: count(t, "truth") == (5,) and len(t) == 10 * count(t, "method")[0]),
+    (PERTURBATIONS, "The better of the two single genes, chosen by the truth, leaves least.", "combinations",
+     lambda t: leaves_least(t[~t["method"].str.startswith("two halves")], "energy_distance") == "better single"),
+    (PERTURBATIONS, "cells of MAPK1 alone are nearer to the truth than any prediction.", "combinations",
+     lambda t: t[(t["query"] == "MAPK1") & ~t["method"].isin(["two halves of the truth", "better single"])].set_index("method")["energy_distance"].idxmin() == "leave alone"),
+    (PERTURBATIONS, "recall is high, and precision about 0.", "norman",
+     lambda t: t[t["method"].isin(["default", "neuron editing", "quantiles per gene"])]["recall"].min() > 0.9
+     and t[t["method"].isin(["default", "neuron editing", "quantiles per gene"])].groupby("method")["precision"].mean().max() < 0.05),
+    (PERTURBATIONS, "Tables: eighteen methods, four data sets", "paper", lambda t: count(t[t["table"] == 3], "method", "data") == (18, 4)),
+    (PERTURBATIONS, "Neuron editing is nowhere first.", "paper", lambda t: "neuron_editing" not in set(paper(t, 3).idxmax())),
+    (PERTURBATIONS, "no method but those that do nothing avoids harm.", "paper",
+     lambda t: set(paper(t, 3).query("sachs_icam2_inhibitors >= 0").index) == {"identity", "mmd_autoencoder"}),
+    (PERTURBATIONS, "CCA and the constant shift lead the single methods on bodenmiller_4stim; shift and scale, ComBat and CCA lead on kang_counts.", "paper",
+     lambda t: rank(paper(t, 3)["bodenmiller_4stim"].drop("auto_edit"))[:2] == ["cca", "constant_shift"]
+     and set(rank(paper(t, 3)["kang_counts"].drop("auto_edit"))[:3]) == {"affine", "combat", "cca"}),
+    (PERTURBATIONS, "GAN and CycleGAN do harm on every set.", "paper", lambda t: (paper(t, 3).loc[TO_DO_HARM] < 0).all(axis=None)),
+    (PERTURBATIONS, "Tables: three tasks", "faces", lambda t: count(t, "task") == (3,)),
+    (PERTURBATIONS, "neuron editing is closer to the truth than doing nothing, and the constant shift is better still.", "faces",
+     lambda t: faces(t, "eyes")["constant shift"] < faces(t, "eyes")["neuron editing"] < faces(t, "eyes")["leave alone"]),
+    (PERTURBATIONS, "neuron editing has the lowest Fréchet distance of all in the first task.", "faces",
+     lambda t: faces(t, "fd").drop("another photograph with sunglasses").idxmin() == "neuron editing, within poses"),
+    (PERTURBATIONS, "**PCA editing, decoded without the residual, is closest in the eyes by being blurred**: its Fréchet distance is high.", "faces",
+     lambda t: faces(t, "eyes").drop("another photograph with sunglasses").idxmin() == "PCA editing, decoded"
+     and faces(t, "fd")["PCA editing, decoded"] > faces(t, "fd")["leave alone"]),
+    (PERTURBATIONS, "Quantiles per pixel are worse than doing nothing on images of full size.", "faces",
+     lambda t: faces(t, "eyes")["quantiles per pixel"] > faces(t, "eyes")["leave alone"]),
+    (PERTURBATIONS, "72 settings were tried on each task: three priors, six shrinkages towards them, four strengths of cells that resemble no fold.", "prior",
+     lambda t: count(t, "prior", "shrinkage", "untested") == (3, 6, 4) and 3 * 6 * 4 == 72),
+    (PERTURBATIONS, "**Data.** The 58 tasks of the", "holdout", lambda t: len(t.drop_duplicates(["family", "task"])) == 58),
+    # time
+    (SCALING, "are closed forms, and take a tenth of a second for 10,000 cells.", "speed",
+     lambda t: t[(t["data"] == "35 markers") & (t["n_cells"] == 10_000) & t["memory"].notna() & (t["what"] != "train and edit")]["seconds"].median() < 0.1),
+    (SCALING, "to the power of 1.04.", None, lambda _: growth(SCALING) == pytest.approx(1.04, abs=0.005)),
+    (SCALING, "Training takes a fixed number of steps: 2,500 by default", None, lambda _: ne.spaces.Training().n_steps == 2_500),
+    ("docs/guide/faq.md", "Training takes 2,500 steps by default", None, lambda _: ne.spaces.Training().n_steps == 2_500),
+    ("src/neuronedit/_cli/_options.py", "[default: enough for 2,500 steps]", None, lambda _: ne.spaces.Training().n_steps == 2_500),
+    ("src/neuronedit/_cli/_demo.py", "[default: enough for 2,500 steps]", None, lambda _: ne.spaces.Training().n_steps == 2_500),
+    ("docs/guide/images.md", "evaluates 17 candidates on every fold", None, lambda _: len(ne.ensemble.CANDIDATES) == 17),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("page", "words", "benchmark", "holds"), CLAIMS, ids=[claim[1][:50] for claim in CLAIMS])
+def test_a_claim_stands_on_its_page_and_holds(page, words, benchmark, holds, read):
+    assert words in read_page(page)
+    assert holds(read(benchmark) if benchmark else None)
+
+
+def test_extras_on_the_pages_exist():
+    texts = [*PAGES, *sorted((ROOT / "src").rglob("*.py")), *sorted((ROOT / "tutorials").glob("*.md"))]
+    named = {extra for path in texts for extra in re.findall(r"(?:neuronedit|'\.)\[([\w,]+)\]'", path.read_text())}
+    assert len(named) > 4 and {one for extra in named for one in extra.split(",")} <= set(
+        PYPROJECT["optional-dependencies"]
+    )
+
+
+def test_commands_on_the_pages_exist():
+    [command] = PYPROJECT["scripts"]
+    code = {path.name: re.findall(r"^```bash\n(.*?)^```", path.read_text(), flags=re.M | re.S) for path in PAGES}
+    named = {
+        (name, verb) for name, own in code.items() for verb in re.findall(rf"^{command} (\w+)", "\n".join(own), re.M)
+    }
+    assert len(named) > 5 and {verb for _, verb in named} <= {verb.name for verb in VERBS}
