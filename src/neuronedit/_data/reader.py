@@ -25,6 +25,7 @@ from .check import check_row_pointers, check_sparse, describe_layer, format_choi
 # reading: rows of a file
 ROWS_PER_SPAN = 1024  # that are read together, even if not all are wanted: a read costs more than they do
 MAX_ROWS_PER_READ = 65_536  # that are read at once: 9 MB of 35 features
+MAX_VALUES_PER_READ = 2**23  # of cells that are kept: a file's rows are there twice meanwhile
 SAMPLE_RUNS, SAMPLE_ROWS = 16, 128  # runs of rows, and rows in each, that a sample of a file holds
 
 # checking
@@ -87,9 +88,9 @@ class CellReader:
         return CellReader(self._read_far(rows), self.order)
 
     def read(self, indices: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
-        """Return the cells of each index, all read in one go through the matrix, at most 128 MiB at a time."""
+        """Return the cells of each index, all read in one go through the matrix, at most 32 MiB at a time."""
         rows, width = np.concatenate(indices), self.shape[1]
-        order, n_rows = np.argsort(rows, kind="stable"), max(1, 2**25 // width)
+        order, n_rows = np.argsort(rows, kind="stable"), max(1, MAX_VALUES_PER_READ // width)
         cells = torch.empty(len(rows), width, device=device)
         for start in range(0, len(order), n_rows):
             part = order[start : start + n_rows]

@@ -18,6 +18,7 @@ from .._data.output import Output
 from .._data.reader import CellReader, ReadsCells
 from .._data.record import Record, Tool
 from .._data.space import TrainedSpace
+from .._memory import give_back
 from .._progress import Bar, shows_progress, tell
 from .._subsample import subsample
 from ..engine.alarms import Alarm, AlarmKind, check_scale, say_alarms, sort_alarms, tabulate_alarms
@@ -190,9 +191,11 @@ def correct(
         # compute: fit the edit of each batch in turn
         with torch.no_grad():
             checked = check_controls(space, corrections)
+            give_back()  # the controls of all batches were read
             bar = Bar("correcting", "fit")
             with bar.bar:
                 corrections, fitted = _fit_all(corrections, checked, method, space, output, reference, bar)
+        give_back()
         by_batch = {one.batch: fitted[one.like] for one in corrections if one.like in fitted}
         by_cell = EditsByCell.of(by_batch, {one.batch: one.cells for one in corrections}, space)
 
