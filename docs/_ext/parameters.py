@@ -32,7 +32,7 @@ GROUPS = {
     """,
     "Drawing": "kind by_group difference arrows palette point_size alpha n_labels above_zero limits ax show return_fig",
     "Output": "key_added write_to copy as_layers",
-    "Computation": "rng accelerator precision progress_bar",
+    "Computation": "rng accelerator precision cuda_graph progress_bar",
 }
 """In this order on the page."""
 
