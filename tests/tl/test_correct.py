@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import neuronedit as ne
+from neuronedit._data.batches import read_batches
 
 SHIFTS = {"b1": [2.0, 0, 0, 0], "b2": [0, -3.0, 0, 0], "b3": [0, 0, 1.0, 0], "b4": [0, 0, 0, 2.0]}
 HOW = {"control_key": "role", "edit": "shift"}
@@ -200,6 +201,15 @@ def test_by_default_it_is_fitted_within_strata_if_they_are_named(trained):
     for strata, edit in ((None, "auto"), ("cell_type", "percentile")):
         ne.tl.correct(trained, "batch", control_key="role", reference="batch_2", strata=strata)
         assert json.loads(trained.uns["corrected"]["config"])["edit"] == edit
+
+
+def test_memory_does_not_grow_with_batches_times_controls(trained):
+    """Each batch's edit aims at the controls of all: their rows and labels are there once."""
+    asked = {"control": None, "bridge": {}, "held_out_controls": None, "strata": "cell_type"}
+    corrections, _ = read_batches(trained, "batch", control_key="role", reference=None, **asked)
+    first, *others = [one.design for one in corrections]
+    assert others and all(one.target is first.target for one in others)
+    assert all(one.strata_labels[1] is first.strata_labels[1] for one in others)
 
 
 def test_order_of_rows_and_categories_does_not_matter():

@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .check import Selector, format_choices, get_labels, select_cells, to_list
-from .design import MIN_CELLS, Design, check_size
+from .design import MIN_CELLS, Design, TargetLabels, check_size
 
 MEAN_OF_BATCHES = "the mean of the batches"  # how the reference is called where it is no batch
 DEFAULT_CONTROL = "control"  # how controls are marked, unless the caller says otherwise
@@ -79,6 +79,7 @@ def read_batches(
     # what is done to each batch
     goal = np.flatnonzero(used) if reference is None else rows[reference][used[rows[reference]]]
     goal_samples = None if samples is None else set(samples[goal])
+    goal_labels = TargetLabels(adata, strata, goal, "strata")
     goal_name = MEAN_OF_BATCHES if reference is None else str(reference)
     have_control = [name for name in names if name == reference or name not in bridge and n_controls[name] >= MIN_CELLS]
     is_known = labels.isin(have_control).to_numpy()
@@ -103,9 +104,10 @@ def read_batches(
         if status is BatchStatus.BRIDGED:
             design = _read_bridge(adata, name, bridge[name], cells, is_known, strata)
         else:
+            source, query = cells[used[cells]], cells[~used[cells]]
             own_strata = strata if status is BatchStatus.CORRECTED else None
-            is_used = used[cells]
-            design = Design.of(adata, source=cells[is_used], target=goal, query=cells[~is_used], strata=own_strata)
+            labels_of_both = goal_labels.beside(source) if own_strata else None
+            design = Design(source, goal, query, own_strata, labels_of_both)
             if samples is not None and set(samples[design.source]) == goal_samples:
                 design = replace(design, composition="same")  # the same samples hold the same kinds of cells
         if status is BatchStatus.CORRECTED:

@@ -61,8 +61,8 @@ class Design:
         paired_by: str | None = None,
     ) -> Self:
         """Return the design of populations that are known by their row numbers, with the labels of their cells."""
-        strata_labels = _read_labels(adata, strata, source, target, "strata")
-        pairing_labels = _read_labels(adata, paired_by, source, target, "paired_by")
+        strata_labels = TargetLabels(adata, strata, target, "strata").beside(source)
+        pairing_labels = TargetLabels(adata, paired_by, target, "paired_by").beside(source)
         return cls(source, target, query, strata, strata_labels, pairing_labels)
 
     @property
@@ -138,22 +138,36 @@ def check_size(name: str, n_cells: int, *, warn: bool = True) -> None:
         logger.warning(text, name, n_cells)
 
 
-def _read_labels(
-    adata: AnnData, column: str | None, source: np.ndarray, target: np.ndarray, argument: str
-) -> Labels | None:
-    """Return the labels of the source's and the target's cells in a column; other cells need none."""
-    if column is None:
-        return None
-    labels = get_column(adata, column, argument)
-    for role, rows in (("source", source), ("target", target)):
-        if n := int(labels.iloc[rows].isna().sum()):
-            raise ValueError(f"obs[{column!r}] is missing (NaN) for {n} cells of the {role}; label or drop them first.")
-    before, after = (labels.iloc[rows].astype(str).to_numpy() for rows in (source, target))
-    if not set(before) & set(after):
-        source_has, target_has = format_choices(sorted(set(before))), format_choices(sorted(set(after)))
-        text = f"no value of obs[{column!r}] is in both source and target ({argument})"
-        raise ValueError(f"{text}: the source has {source_has}, the target {target_has}.")
-    return before, after
+class TargetLabels:
+    """The labels of a target's cells in a column of obs, read once for any number of sources; other cells need none."""
+
+    def __init__(self, adata: AnnData, column: str | None, target: np.ndarray, argument: str) -> None:
+        self.column, self.argument = column, argument
+        if column is not None:
+            self.labels = get_column(adata, column, argument)
+            self.after = self._read(target, "target")
+            self.names = sorted(set(self.after))
+
+    def beside(self, source: np.ndarray) -> Labels | None:
+        """Return the labels of a source's cells and those of the target's, once they have some in common."""
+        if self.column is None:
+            return None
+        before = self._read(source, "source")
+        names = sorted(set(before))
+        if not set(names) & set(self.names):
+            text = f"no value of obs[{self.column!r}] is in both source and target ({self.argument})"
+            has = f"the source has {format_choices(names)}, the target {format_choices(self.names)}"
+            raise ValueError(f"{text}: {has}.")
+        return before, self.after
+
+    def _read(self, rows: np.ndarray, role: str) -> np.ndarray:
+        """Return the labels of these cells, none of which is missing."""
+        own = self.labels.iloc[rows]
+        if n := int(own.isna().sum()):
+            text = f"obs[{self.column!r}] is missing (NaN) for {n} cells of the {role}"
+            raise ValueError(f"{text}; label or drop them first.")
+        labels: np.ndarray = own.astype(str).to_numpy()
+        return labels
 
 
 def _suggest_queries(adata: AnnData, groupby: str | None, masks: Mapping[str, np.ndarray]) -> str:
