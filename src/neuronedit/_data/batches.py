@@ -120,7 +120,9 @@ def _split_rows(labels: "pd.Series[Any]") -> dict[Any, np.ndarray]:
     """Return the row numbers of the cells of each label, in ascending order: memory does not grow with the number of labels."""
     codes, names = pd.factorize(labels)
     ends = np.bincount(codes, minlength=len(names)).cumsum()
-    return dict(zip(labels.unique(), np.split(np.argsort(codes, kind="stable"), ends[:-1]), strict=True))
+    rows = np.argsort(codes, kind="stable")
+    rows = rows.astype(np.int32 if len(rows) < 2**31 else np.int64, copy=False)  # all batches' rows are kept
+    return dict(zip(labels.unique(), np.split(rows, ends[:-1]), strict=True))
 
 
 def read_controls(

@@ -201,9 +201,7 @@ def _set_up(
 ) -> None:
     """Write a store with all but the edited cells, and move it to its place."""
     # what is known
-    obs, var = adata.obs.copy(), adata.var.copy()
-    for slot in (_slots.support, _slots.distance):
-        obs[slot(output.key)] = np.full(adata.n_obs, np.nan, dtype=np.float32)
+    var = adata.var.copy()
     for layer in output.layers:
         for column, name in zip(_slots.scale(space.layer), _slots.scale(layer), strict=True):
             if column in var:
@@ -213,7 +211,9 @@ def _set_up(
     drop_consolidated(folder.setup)
     group = zarr.open_group(folder.setup, mode="r+", use_consolidated=False)
     n_rows = min(_rows_per_block(by_cell), adata.n_obs)
-    write_elem(group, "obs", obs, dataset_kwargs={"chunks": (n_rows,)})  # whole, its names would fill the memory
+    write_elem(group, "obs", adata.obs, dataset_kwargs={"chunks": (n_rows,)})  # whole, its names would fill the memory
+    new = [slot(output.key) for slot in (_slots.support, _slots.distance)]
+    group["obs"].attrs["column-order"] = [*adata.obs.columns.drop(new, errors="ignore"), *new]
 
     # room for the cells
     kinds: list[tuple[Any, tuple[int, ...]]] = [(space.cells.dtype, (adata.n_vars,))] * len(output.layers)
