@@ -34,8 +34,14 @@ class Cells:
     def time_cross_validate(self, n):
         ne.tl.edit(self.adata, "group", **POPULATIONS)
 
+    def time_correct(self, n):
+        ne.tl.correct(self.adata, "batch", control_key="role", edit="percentile", progress_bar=False)
+
     def peakmem_edit(self, n):
         ne.tl.edit(self.adata, "group", **POPULATIONS, edit="percentile")
+
+    def peakmem_cross_validate(self, n):
+        ne.tl.edit(self.adata, "group", **POPULATIONS)
 
 
 class Store:
