@@ -21,9 +21,20 @@ from .._data.check import (
     select_cells,
     to_list,
 )
-from ._figure import DOT, LETTERS_OF_PANEL_TITLE, ROLES, describe_units, finish, get_values, ink, legend_beside, panels
+from ._figure import (
+    DOT,
+    LETTERS_OF_PANEL_TITLE,
+    ROLES,
+    describe_units,
+    finish,
+    get_role_colors,
+    get_values,
+    ink,
+    legend_beside,
+    panels,
+)
 from ._record import EditedPopulations, check_same_space, describe_selection
-from ._rows import INTERVAL
+from ._rows import interval_bar
 
 CURVE_STYLES: dict[str, dict[str, Any]] = {
     "source": {"linewidth": 2.5, "alpha": 0.8},
@@ -124,11 +135,11 @@ def densities(
         )
 
     # draw
-    styles = {role: {"color": ROLES.get(role, ink(0))} | CURVE_STYLES[role] for role in roles}
+    styles = {role: {"color": get_role_colors().get(role, ink(0))} | CURVE_STYLES[role] for role in roles}
     errors = populations.get_mean_errors(features)
     in_legend = {names[role]: style for role, style in styles.items()} | {"mean": MEAN_STYLE | {"color": ink(0.4)}}
     if np.isfinite(errors).any():
-        in_legend["± standard error"] = INTERVAL | {"color": ROLES["edited"]}
+        in_legend["± standard error"] = interval_bar(styles["edited"]["color"])
     size = (1.8, 1.5 + 0.08 * len(roles))  # with room for the means
     axes = panels(len(features), ax, n_columns=DENSITIES_IN_A_ROW, size=size, room=0.8, names=in_legend)
     for i, (feature, panel) in enumerate(zip(features, axes, strict=True)):
@@ -167,7 +178,7 @@ def _draw_feature(panel: Axes, cells: dict[str, np.ndarray], styles: dict[str, d
     for i, (role, style) in enumerate(styles.items()):
         mean, y = cells[role].mean(), 1 - MEAN_STEP * (i + 0.5)
         if role == "edited" and np.isfinite(error):
-            panel.plot([mean - error, mean + error], [y, y], color=style["color"], transform=place, **INTERVAL)
+            panel.plot([mean - error, mean + error], [y, y], transform=place, **interval_bar(style["color"]))
         panel.scatter(mean, y, s=MEAN_SIZE**2, color=style["color"], transform=place, linewidths=0, zorder=5)
     if is_piled:
         _draw_pile(panel, cells, styles)
@@ -263,7 +274,7 @@ def neurons(
     n, columns = len(neurons), NEURONS_IN_A_ROW
     axes = panels(n, ax, n_columns=columns, size=(1.9, 1.8), room=0.9, names=names.values())
     for i, (neuron, panel) in enumerate(zip(neurons, axes, strict=True)):
-        for role, color in ROLES.items():
+        for role, color in get_role_colors().items():
             panel.plot(curves[role][i], color=color, label=names[role], **NEURON_STYLES[role])
         panel.set_title(f"neuron {neuron}", fontsize="medium")
         panel.set(xlim=(-2, 102), xticks=[0, 25, 50, 75, 100])
