@@ -6,10 +6,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from anndata import read_h5ad
+from matplotlib.colors import to_hex
 
 import neuronedit as ne
 from neuronedit._data.record import Record, Tool
-from neuronedit.pl._figure import ink
+from neuronedit.pl._figure import ink, vivid
+from neuronedit.pl._rows import INTERVAL_ALPHA
+from neuronedit.pl._scores import CANDIDATE_COLOR
 
 CANDIDATES = ["identity", "mean_shift", "quantile", "transport", "neuron_editing"]
 NAMES = ["cells left alone", "mean shift", "quantiles", "transport", "neuron editing"]
@@ -121,6 +124,35 @@ def test_what_lies_beyond_is_a_triangle_and_a_mean_has_its_number(adata):
     assert ne.pl.cross_validation(adata)[0].get_xlim()[0] == pytest.approx(
         0, abs=0.2
     )  # no axis is wider than it must be
+
+
+def markers(ax, y):
+    """Where the marks of a row are, and whether each is a triangle."""
+    found = []
+    for points in ax.collections:
+        is_triangle = len(points.get_paths()[0].vertices) == 4
+        found += [(float(x), is_triangle) for x, row in points.get_offsets() if y <= row < y + 0.5]
+    return found
+
+
+def test_recorded_scores_at_the_lowest_are_triangles(adata):
+    change_record(adata, scores=np.maximum(SCORES - 3 * (SCORES < 0), -1))  # as the ensemble records them
+    change_record(adata, scores=np.vstack([adata.uns["edited"]["ensemble"]["scores"][:4], [-1, -1, -1]]))
+    scores, _ = ne.pl.cross_validation(adata)
+    rows = {name: y for y, name in labels(scores).items()}
+    assert markers(scores, rows["neuron editing"]) == [(-1, True)] * 4
+    assert markers(scores, rows["quantiles"])[0] == (-1, True)
+    assert all(x > -1 and not is_triangle for x, is_triangle in markers(scores, rows["quantiles"])[1:])
+    assert not any(is_triangle for _, is_triangle in markers(scores, rows["mean shift"]))
+    assert [text.get_text() for text in scores.texts] == ["≤ −1"]
+
+
+def test_colours_on_a_dark_ground(adata):
+    with plt.style.context("dark_background"):
+        scores, weights = ne.pl.cross_validation(adata)
+        strong = vivid(CANDIDATE_COLOR)
+    assert strong != CANDIDATE_COLOR.lower() and {to_hex(bar.get_facecolor()) for bar in weights.patches} == {strong}
+    assert strong in {line.get_color() for line in scores.lines if line.get_alpha() == INTERVAL_ALPHA[True]}
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import neuronedit as ne
+from neuronedit.pl._curves import ALPHA_OF_WIDE
 from neuronedit.pl._figure import ROLES
 
 POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
@@ -33,6 +34,14 @@ def test_the_curves_are_percentiles_of_the_named_cells(adata):
             np.testing.assert_allclose(line.get_xdata(), np.arange(101))
             np.testing.assert_allclose(line.get_ydata(), y, atol=1e-5)
             assert line.get_color() == color
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_source_and_target_are_paler_than_the_query(adata, style):
+    with plt.style.context(style):
+        lines = ne.pl.neurons(adata, neurons=[0]).lines
+    expected = ALPHA_OF_WIDE[style == "dark_background"]
+    assert [line.get_alpha() for line in lines] == [expected, expected, None, None]
 
 
 def test_those_that_moved_most_are_drawn(adata):

@@ -8,6 +8,8 @@ from matplotlib.colors import to_hex
 
 import neuronedit as ne
 from neuronedit.pl._combination import TREATMENTS
+from neuronedit.pl._figure import vivid
+from neuronedit.pl._rows import INTERVAL_ALPHA
 
 
 @pytest.fixture
@@ -46,8 +48,17 @@ def test_combinations_stand_in_their_order_with_what_they_are_made_of(table):
     control, *intervals = (line.get_xdata() for line in ax.lines)
     assert control[0] == 0.35
     np.testing.assert_allclose(intervals, table[["low", "high"]])
-    assert legend(ax) == ["predicted", "95 % interval", "first alone", "second alone", "control"]
+    assert legend(ax) == ["predicted", "95 % interval", "first in name, alone", "second in name, alone", "control"]
     assert labels(ne.pl.rank_combinations(table, most=2)) == ["A+B", "A+C", "1 more"]
+
+
+def test_colours_on_a_dark_ground(table):
+    with plt.style.context("dark_background"):
+        ax = ne.pl.rank_combinations(table)
+        strong = vivid(TREATMENTS["both"])
+    assert strong != TREATMENTS["both"] and len(dots(ax)[strong.upper()]) == 3
+    _, *intervals = ax.lines
+    assert {(line.get_color(), line.get_alpha()) for line in intervals} == {(strong, INTERVAL_ALPHA[True])}
 
 
 def kill(cells):

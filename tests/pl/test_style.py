@@ -8,6 +8,7 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 
 import neuronedit as ne
+from neuronedit.pl._figure import ROLES, get_role_colors
 
 POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 
@@ -70,6 +71,17 @@ def adata():
     ne.tl.train(adata, widths=(24, 6), max_epochs=2)
     ne.tl.edit(adata, "group", **POPULATIONS, strata="cell_type")
     return adata
+
+
+def test_roles_stand_out_from_a_dark_ground():
+    assert get_role_colors() == ROLES
+    with plt.style.context("dark_background"):
+        colors = get_role_colors()
+    assert len({*colors.values()}) == len(ROLES)
+    for role, color in colors.items():
+        red, green, blue = (x / 12.92 if x <= 0.04 else ((x + 0.055) / 1.055) ** 2.4 for x in to_rgb(color))
+        contrast = (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05) / 0.05  # with black, as WCAG defines it
+        assert contrast > 4.5, role
 
 
 @pytest.mark.parametrize("name", PLOTS)

@@ -8,7 +8,8 @@ from anndata import read_h5ad
 from matplotlib.colors import to_hex
 
 import neuronedit as ne
-from neuronedit.pl._combination import DEPARTING_COLOR, TREATMENT_STYLES
+from neuronedit.pl._combination import ASIDE, DEPARTING_COLOR, TREATMENT_STYLES
+from neuronedit.pl._figure import vivid
 
 DESIGN = {"control": "basal", "effects": ["A", "B"]}
 
@@ -88,10 +89,23 @@ def test_effects_of_the_same_features(adata):
     differences, effects = ne.pl.synergy(adata, most=6)
     table = adata.uns["synergy"]["features"].loc[labels(differences)[:6]]
     for role, style in TREATMENT_STYLES.items():
+        places = dots(effects)[style["color"].upper()][:, 1]
+        np.testing.assert_allclose(places, np.arange(6) + ASIDE[role])
         np.testing.assert_allclose(dots(effects)[style["color"].upper()][:, 0], table[f"effect_{role}"] / table["sd"])
     assert effects.get_xlabel() == "effect alone\n(standard deviations)"
-    names = ["departs (FDR 5 %)", "does not depart", "± 0.1 sd, the margin", "A alone", "B alone"]
-    assert legend(effects) == names
+    groups = ["departs (FDR 5 %)", "does not depart"]
+    others = ["95 % interval", "margin: ± 0.1\nstandard deviations", "A alone", "B alone"]
+    assert legend(effects) == groups + others
+    assert legend(ne.pl.synergy(adata, most=2)[1]) == groups[:1] + others  # what is not drawn is not explained
+    adata.uns["synergy"]["features"]["departs"] = False
+    assert legend(ne.pl.synergy(adata)[1]) == groups[1:] + others
+
+
+def test_colours_on_a_dark_ground(adata):
+    with plt.style.context("dark_background"):
+        differences, _ = ne.pl.synergy(adata, most=6)
+        strong = vivid(DEPARTING_COLOR)
+    assert strong != DEPARTING_COLOR and len(dots(differences)[strong.upper()]) == 2
 
 
 def test_all_features_fit_and_nothing_is_hidden(adata):

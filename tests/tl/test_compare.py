@@ -13,7 +13,7 @@ import neuronedit as ne
 from neuronedit.baselines import BASELINES, QUICK
 from neuronedit.metrics import AGREEMENTS, CHANGES, CHECKS, METRICS
 from neuronedit.spaces import Autoencoder
-from neuronedit.tl._scores import SCORES
+from neuronedit.tl._scores import BOUNDS, RATIO, SCORES, UNBOUNDED, add_means, find_limits, keep_within
 
 POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 TRUTH = POPULATIONS | {"truth": "truth"}
@@ -142,9 +142,8 @@ def test_held_out_is_each_stratum_as_query_and_truth(cells):
     for key, rows in table[table["held_out"] != "all"].groupby(["method", "metric"], observed=True):
         values, row = rows["value"], means.loc[key]
         half = stats.t.ppf(0.975, len(types) - 1) * values.std() / np.sqrt(len(types))
-        np.testing.assert_allclose(
-            row[["value", "low", "high"]].astype(float), [values.mean(), values.mean() - half, values.mean() + half]
-        )
+        ends = np.clip([values.mean() - half, values.mean() + half], *BOUNDS.get(key[1], UNBOUNDED))
+        np.testing.assert_allclose(row[["value", "low", "high"]].astype(float), [values.mean(), *ends])
 
 
 def test_predictions_of_all_strata_are_kept(cells):
@@ -303,6 +302,66 @@ def test_predictions_are_kept_as_layers(with_truth):
     with_truth.layers["mine_identity"] = with_truth.X
     with pytest.raises(ValueError, match=r"layers\['mine_identity'\] exists"):
         ne.tl.compare(with_truth, "group", **TRUTH, methods=FAST, key_added="mine")
+
+
+ENDS = {
+    "a correlation": ("mean_correlation", False, 0.98, (0.9, 1.03), (0.9, 1.0)),
+    "an opposite correlation": ("delta_correlation", False, -0.9, (-1.2, -0.6), (-1.0, -0.6)),
+    "a rank correlation": ("de_fold_change", False, 0.0, (-1.5, 1.5), (-1.0, 1.0)),
+    "a share of features": ("de_recall", False, 0.95, (-0.1, 1.05), (0.0, 1.0)),
+    "features not harmed": ("unharmed", False, 1.0, (0.97, 1.02), (0.97, 1.0)),
+    "explained variance": ("r2", False, 0.9, (-3.0, 1.1), (-3.0, 1.0)),
+    "a ratio": ("variance_ratio", False, 0.1, (-0.1, 7.0), (0.0, 7.0)),
+    "rounding": ("mean_correlation", False, 1 + 1e-12, (0.9, 1.1), (0.9, 1 + 1e-12)),
+    "a distance": ("energy_distance", True, 0.9, (-2.0, 1.1), (-2.0, 1.1)),
+    "the caller's distance": ("mean_correlation", True, 0.9, (-2.0, 1.1), (-2.0, 1.1)),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_intervals_end_where_no_score_can_be(case):
+    metric, is_distance, value, ends, expected = ENDS[case]
+    np.testing.assert_array_equal(keep_within(ends, value, find_limits(metric, is_distance)), expected)
+
+
+def test_every_metric_that_is_no_distance_has_bounds():
+    assert set(BOUNDS) == {*AGREEMENTS, *CHANGES, *CHECKS}
+    assert all(low < 1 <= high for low, high in BOUNDS.values())
+
+
+@pytest.mark.parametrize("n_cells", [6, 20])
+def test_no_interval_of_few_cells_leaves_the_bounds(with_truth, n_cells):
+    rng = np.random.default_rng(0)
+    rows = [rng.choice(np.flatnonzero(with_truth.obs["group"] == name), n_cells) for name in TRUTH.values()]
+    few = with_truth[np.concatenate(rows)].copy()
+    few.obs_names_make_unique()
+    table = ne.tl.compare(few, "group", **TRUTH, methods=FAST, metrics=list(BOUNDS), n_bootstrap=30)
+    known = table.dropna(subset=["low", "high"])
+    bounds = np.array([BOUNDS[metric] for metric in known["metric"]])
+    assert (known["low"] >= bounds[:, 0] - 1e-9).all() and (known["high"] <= bounds[:, 1] + 1e-9).all()
+    assert (known["low"] <= known["value"]).all() and (known["value"] <= known["high"]).all()
+    at_end = known[np.isclose(known["high"], bounds[:, 1]) | np.isclose(known["low"], bounds[:, 0])]
+    assert len(at_end)  # or the test would not test
+    scaled = known.dropna(subset=["scaled_high"])
+    best = (1 - scaled["baseline"]) / (scaled["replicate"] - scaled["baseline"])
+    assert len(scaled) and (scaled["scaled_high"] <= best + 1e-9).all()
+
+
+def test_intervals_over_strata_stay_within_the_bounds():
+    rows = {"method": "a", "seed": 0, "baseline": 0.0, "distance": np.nan, "seconds": 1.0, "error": ""}
+    scores = {"mean_correlation": [0.2, 0.99, 0.98], "variance_ratio": [0.0, 0.1, 3.0], "mine": [0.2, 0.99, 0.98]}
+    table = pd.DataFrame(
+        [
+            rows | {"metric": name, "value": value, "replicate": 0.8}
+            for name, values in scores.items()
+            for value in values
+        ]
+    )
+    table.loc[table["metric"] == "mine", "distance"] = 0.5  # a function of the caller's is a distance
+    means = add_means(table).dropna(subset=["low"]).set_index("metric")
+    assert means.loc["mean_correlation", ["high", "scaled_high"]].tolist() == pytest.approx([1, 1 / 0.8])
+    assert means.loc["variance_ratio", "low"] == RATIO[0] and means.loc["variance_ratio", "high"] > 1
+    assert means.loc["mine", "high"] > 1 and means.loc["mine", "scaled_high"] > 1 / 0.8
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():

@@ -28,14 +28,17 @@ from ._figure import (
     ink,
     legend_beside,
     panels,
+    vivid,
     zero_line,
 )
-from ._rows import INTERVAL, check_table, draw_estimate, format_number, format_percent, frame_rows
+from ._rows import check_table, draw_estimate, format_number, format_percent, frame_rows, interval_bar
 
 TREATMENTS = {"control": "#B0B0B0", "a": OKABE_ITO[4], "b": OKABE_ITO[5], "both": ROLES["edited"]}
 """Light colours for what was measured alone, a dark one for what is to be compared."""
 
-DEPARTING_COLOR, STAYING_COLOR = TREATMENTS["both"], "0.55"
+DEPARTING_COLOR = TREATMENTS["both"]
+INTERVAL_WIDTH, MARGIN_SHADE = 1.6, 0.85  # of synergy
+ASIDE = {"a": -0.14, "b": 0.14}  # of the row: neither effect hides the other
 TREATMENT_STYLES: dict[str, dict[str, Any]] = {
     "a": {"marker": "^", "color": TREATMENTS["a"]},
     "b": {"marker": "v", "color": TREATMENTS["b"]},
@@ -120,7 +123,7 @@ def combination(
     of_predicted = get_values(predicted, None, is_predicted.to_numpy(), (x, y))
     both = f"{two[0]}+{two[1]} (predicted)" if measured is None else measured
     names = [f"{alone[0]} (control)", *two, both]
-    colors = dict(zip(map(str, names), TREATMENTS.values(), strict=True))
+    colors = dict(zip(map(str, names), map(vivid, TREATMENTS.values()), strict=True))
 
     # draw
     populations = []
@@ -199,16 +202,21 @@ def synergy(
     rows, n_hidden = _choose_features(record.content["features"], most)
     margin, fdr, effects = record.config["margin"], format_percent(record.config["fdr"]), record.config["effects"]
     places, departs = np.arange(len(rows)), rows["departs"]
-    line: dict[str, Any] = {"marker": "o", "markeredgewidth": 1.4, "linewidth": 1.6, "markersize": 5.5}
-    styles: dict[str, Any] = {f"departs (FDR {fdr})": line | {"color": DEPARTING_COLOR}}
-    styles["does not depart"] = line | {"color": STAYING_COLOR, "markerfacecolor": ink(1)}
-    styles[f"± {margin:g} sd, the margin"] = Patch(facecolor=ink(0.9))
+    strong, pale = vivid(DEPARTING_COLOR), ink(0.5)
+    groups = {f"departs (FDR {fdr})": (departs, strong, strong), "does not depart": (~departs, pale, ink(1))}
+    styles: dict[str, Any] = {}
+    for name, (which, color, fill) in groups.items():
+        if which.any():
+            styles[name] = DOT | {"color": color, "markerfacecolor": fill, "markeredgewidth": 1.4, "markersize": 5.5}
+    styles["95 % interval"] = {"color": ink(0.4), "linewidth": INTERVAL_WIDTH}
+    styles[f"margin: ± {margin:g}\nstandard deviations"] = Patch(facecolor=ink(MARGIN_SHADE))
     for role, effect in zip("ab", effects, strict=True):
         styles[f"{effect} alone"] = TREATMENT_STYLES[role] | {"linestyle": "", "markeredgewidth": 0}
 
     # frame
     size = (2.3, 0.26 * (len(rows) + (n_hidden > 0)) + 0.7)
-    beside = [f"{name}{max(styles, key=len)}" for name in rows.index]  # on the left, and on the right
+    longest = max("\n".join(styles).split("\n"), key=len)
+    beside = [f"{name}{longest}" for name in rows.index]  # on the left, and on the right
     left, right = axes = panels(2, ax, size=size, room=1.2, names=beside, sharey=True, width_ratios=(1.4, 1))
     frame_rows(axes, places, rows.index, n_hidden)
     left.set_xlabel("measured − predicted\n(standard deviations)")
@@ -217,13 +225,13 @@ def synergy(
     legend_beside(axes, styles)
 
     # draw
-    left.axvspan(-margin, margin, color=ink(0.9), linewidth=0, zorder=0)
-    for which, color, fill in ((~departs, STAYING_COLOR, ink(1)), (departs, DEPARTING_COLOR, DEPARTING_COLOR)):
+    left.axvspan(-margin, margin, color=ink(MARGIN_SHADE), linewidth=0, zorder=0)
+    for which, color, fill in groups.values():
         own, y = rows[which], places[which]
-        left.hlines(y, own["low"], own["high"], color=color, linewidth=1.6, zorder=2)
+        left.hlines(y, own["low"], own["high"], color=color, linewidth=INTERVAL_WIDTH, zorder=2)
         left.scatter(own["difference"], y, s=30, facecolors=fill, edgecolors=color, linewidths=1.4, zorder=3)
     for role, style in TREATMENT_STYLES.items():
-        right.scatter(rows[f"effect_{role}"], places, s=30, alpha=0.9, linewidths=0, zorder=3, **style)
+        right.scatter(rows[f"effect_{role}"], places + ASIDE[role], s=30, linewidths=0, zorder=3, **style)
     left.axvline(0, zorder=1, **zero_line())
     right.axvline(0, zorder=1, **zero_line())
     return finish(axes, show=show, return_fig=return_fig)
@@ -260,7 +268,7 @@ def rank_combinations(
     """Draw how predicted combinations of two treatments rank.
 
     A row for each combination, the best one first: its predicted score with 95 % interval and, below, the scores of its two
-    treatments alone.
+    treatments alone, in the order of its name.
 
     Examples
     --------
@@ -285,14 +293,16 @@ def rank_combinations(
 
     # draw
     size = (2.8, 0.32 * (len(rows) + (n_hidden > 0)) + 0.8)
-    (panel,) = panels(1, ax, size=size, room=2.6, names=rows.index)
+    (panel,) = panels(1, ax, size=size, room=2.8, names=rows.index)
     panel.axvline(rows["control"].iloc[0], zorder=1, **ideal_line())
-    places, color = range(len(rows)), TREATMENTS["both"]
+    places, color = range(len(rows)), vivid(TREATMENTS["both"])
     for y, (_, row) in zip(places, rows.iterrows(), strict=True):
         draw_estimate(panel, y, row["predicted"], (row["low"], row["high"]), color)
-    styles: dict[str, Any] = {"predicted": DOT | {"color": color}, "95 % interval": INTERVAL | {"color": color}}
+    styles: dict[str, Any] = {"predicted": DOT | {"color": color}, "95 % interval": interval_bar(color)}
     hollow: dict[str, Any] = {"linestyle": "", "markerfacecolor": ink(1), "markeredgewidth": 1.2, "markersize": 5}
-    for (role, style), name in zip(TREATMENT_STYLES.items(), ("first alone", "second alone"), strict=True):
+    for (role, style), name in zip(
+        TREATMENT_STYLES.items(), ("first in name, alone", "second in name, alone"), strict=True
+    ):
         edges: dict[str, Any] = {"marker": style["marker"], "facecolors": ink(1), "edgecolors": style["color"]}
         panel.scatter(rows[f"score_{role}"], [y + 0.3 for y in places], s=20, linewidths=1.2, zorder=3, **edges)
         styles[name] = hollow | style

@@ -21,23 +21,36 @@ from .._data.check import (
     select_cells,
     to_list,
 )
-from ._figure import DOT, LETTERS_OF_PANEL_TITLE, ROLES, describe_units, finish, get_values, ink, legend_beside, panels
+from ._figure import (
+    DOT,
+    LETTERS_OF_PANEL_TITLE,
+    ROLES,
+    describe_units,
+    finish,
+    get_role_colors,
+    get_values,
+    ink,
+    is_dark,
+    legend_beside,
+    panels,
+)
 from ._record import EditedPopulations, check_same_space, describe_selection
-from ._rows import INTERVAL
+from ._rows import interval_bar
 
 CURVE_STYLES: dict[str, dict[str, Any]] = {
-    "source": {"linewidth": 2.5, "alpha": 0.8},
-    "target": {"linewidth": 2.5, "alpha": 0.8},
+    "source": {"linewidth": 2.5},
+    "target": {"linewidth": 2.5},
     "truth": {"linewidth": 1.4, "linestyle": (0, (3, 1.5))},
     "query": {"linewidth": 1.6},
     "edited": {"linewidth": 1.6},
 }
 NEURON_STYLES: dict[str, dict[str, Any]] = {
-    "source": {"linewidth": 4.0, "alpha": 0.8},
-    "target": {"linewidth": 4.0, "alpha": 0.8},
+    "source": {"linewidth": 4.0},
+    "target": {"linewidth": 4.0},
     "query": {"linewidth": 1.6},
     "edited": {"linewidth": 1.6},
-}  # wide and pale below, narrow and dark above: where two lie on each other, both are seen
+}  # wide and pale below, narrow and strong above: where two lie on each other, both are seen
+ALPHA_OF_WIDE = {False: 0.8, True: 0.5}  # of source and target, on a light and on a dark ground
 
 MEAN_SIZE = 4.0  # of a mean's dot, in points
 MEAN_STEP, MEAN_GAP = 0.065, 0.03  # between means, and below the lowest one, as shares of the panel
@@ -124,11 +137,11 @@ def densities(
         )
 
     # draw
-    styles = {role: {"color": ROLES.get(role, ink(0))} | CURVE_STYLES[role] for role in roles}
+    styles = {role: _get_style(role, CURVE_STYLES) for role in roles}
     errors = populations.get_mean_errors(features)
     in_legend = {names[role]: style for role, style in styles.items()} | {"mean": MEAN_STYLE | {"color": ink(0.4)}}
     if np.isfinite(errors).any():
-        in_legend["± standard error"] = INTERVAL | {"color": ROLES["edited"]}
+        in_legend["± standard error"] = interval_bar(styles["edited"]["color"])
     size = (1.8, 1.5 + 0.08 * len(roles))  # with room for the means
     axes = panels(len(features), ax, n_columns=DENSITIES_IN_A_ROW, size=size, room=0.8, names=in_legend)
     for i, (feature, panel) in enumerate(zip(features, axes, strict=True)):
@@ -141,6 +154,12 @@ def densities(
     axes[0].set_ylabel("density", labelpad=26 if axes[0].child_axes else None)  # beside the axis of the zeros
     legend_beside(axes, in_legend, DENSITIES_IN_A_ROW)
     return finish(axes, show=show, return_fig=return_fig)
+
+
+def _get_style(role: str, styles: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the style of the curve of a role, with its colour."""
+    alpha = {"alpha": ALPHA_OF_WIDE[is_dark()]} if role in ("source", "target") else {}
+    return styles[role] | alpha | {"color": get_role_colors().get(role, ink(0))}
 
 
 def _draw_feature(panel: Axes, cells: dict[str, np.ndarray], styles: dict[str, dict[str, Any]], error: float) -> None:
@@ -167,7 +186,7 @@ def _draw_feature(panel: Axes, cells: dict[str, np.ndarray], styles: dict[str, d
     for i, (role, style) in enumerate(styles.items()):
         mean, y = cells[role].mean(), 1 - MEAN_STEP * (i + 0.5)
         if role == "edited" and np.isfinite(error):
-            panel.plot([mean - error, mean + error], [y, y], color=style["color"], transform=place, **INTERVAL)
+            panel.plot([mean - error, mean + error], [y, y], transform=place, **interval_bar(style["color"]))
         panel.scatter(mean, y, s=MEAN_SIZE**2, color=style["color"], transform=place, linewidths=0, zorder=5)
     if is_piled:
         _draw_pile(panel, cells, styles)
@@ -263,8 +282,8 @@ def neurons(
     n, columns = len(neurons), NEURONS_IN_A_ROW
     axes = panels(n, ax, n_columns=columns, size=(1.9, 1.8), room=0.9, names=names.values())
     for i, (neuron, panel) in enumerate(zip(neurons, axes, strict=True)):
-        for role, color in ROLES.items():
-            panel.plot(curves[role][i], color=color, label=names[role], **NEURON_STYLES[role])
+        for role in ROLES:
+            panel.plot(curves[role][i], label=names[role], **_get_style(role, NEURON_STYLES))
         panel.set_title(f"neuron {neuron}", fontsize="medium")
         panel.set(xlim=(-2, 102), xticks=[0, 25, 50, 75, 100])
         if ax is not None or i + columns >= n:

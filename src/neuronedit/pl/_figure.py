@@ -26,18 +26,29 @@ LETTERS_OF_PANEL_TITLE = 20  # in a line, of a panel that is 2 inches wide
 INCHES_PER_LETTER = 0.075  # mean width of a letter in matplotlib's font at its usual size
 
 
+def is_dark() -> bool:
+    """Return whether the ground is dark, as text is light."""
+    return sum(to_rgb(plt.rcParams["text.color"])) >= 1.5
+
+
 def ink(shade: float) -> str:
     """Return a grey from the colour of text, 0, to white, 1; where text is light, as in a dark style, to black."""
     red, green, blue = to_rgb(plt.rcParams["text.color"])
-    ground = float(red + green + blue < 1.5)
+    ground = float(not is_dark())
     return to_hex((red + shade * (ground - red), green + shade * (ground - green), blue + shade * (ground - blue)))
 
 
 def vivid(color: str) -> str:
-    """Return a colour; where text is light, as in a dark style, mixed with white, so that it stands out from the ground."""
-    share = LIGHT_ON_DARK * (sum(to_rgb(plt.rcParams["text.color"])) >= 1.5)
-    red, green, blue = (channel + share * (1 - channel) for channel in to_rgb(color))
+    """Return a colour; on a dark ground it is mixed with white, so that it stands out."""
+    if not is_dark():
+        return color
+    red, green, blue = (channel + LIGHT_ON_DARK * (1 - channel) for channel in to_rgb(color))
     return to_hex((red, green, blue))
+
+
+def get_role_colors() -> dict[str, str]:
+    """Return the colours of source, target, query and edited query on the ground that is drawn on."""
+    return {role: vivid(color) for role, color in ROLES.items()}
 
 
 def ideal_line() -> dict[str, Any]:

@@ -9,11 +9,11 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from .._data.check import format_choices
-from ._figure import blank, ink
+from ._figure import blank, ink, is_dark
 
 ESTIMATE_AREA = 34  # of an estimate's dot, in square points: it stands out from the dots of single runs and folds
 TICKS_PER_DECADE = {1: (1, 1.5, 2, 3, 5, 7), 2: (1, 2, 5), np.inf: (1,)}  # by how many decades the axis has at most
-INTERVAL: dict[str, Any] = {"linewidth": 5, "alpha": 0.35, "solid_capstyle": "butt"}  # pale: the dot in it is seen
+INTERVAL_ALPHA = {False: 0.35, True: 0.6}  # on a light and on a dark ground: pale, so that the dot in it is seen
 
 
 def format_number(value: float, _: Any = None, *, digits: int = 6) -> str:
@@ -31,6 +31,11 @@ def label_decades(axis: Axis, n_decades: float, write: Callable[..., str]) -> No
     axis.set_major_locator(LogLocator(subs=next(ticks for most, ticks in TICKS_PER_DECADE.items() if n_decades < most)))
     axis.set_major_formatter(write)
     axis.set_minor_formatter(NullFormatter())
+
+
+def interval_bar(color: str) -> dict[str, Any]:
+    """Return the style of the bar of an interval."""
+    return {"color": color, "linewidth": 5, "alpha": INTERVAL_ALPHA[is_dark()], "solid_capstyle": "butt"}
 
 
 def check_table(table: Any, columns: Sequence[str], tool: str) -> None:
@@ -64,14 +69,24 @@ def frame_rows(axes: Sequence[Axes], places: Any, names: Sequence[Any], n_hidden
 
 
 def draw_estimate(
-    panel: Axes, y: float, value: float, interval: Any, color: str, limits: tuple[float, float] = (-np.inf, np.inf)
+    panel: Axes,
+    y: float,
+    value: float,
+    interval: Any,
+    color: str,
+    limits: tuple[float, float] = (-np.inf, np.inf),
+    lowest: float = -np.inf,
 ) -> None:
-    """Draw a dot with its interval in row y; beyond the limits a triangle at the edge, with its number."""
-    panel.plot(interval, [y, y], color=color, zorder=2, **INTERVAL)
-    edge = float(np.clip(value, *limits))
-    marker = "o" if edge == value else "<" if edge > value else ">"
+    """Draw a dot with its interval in row y; beyond the limits a triangle at the edge, with its number.
+
+    ``lowest`` is what all lower values were raised to.
+    """
+    panel.plot(interval, [y, y], zorder=2, **interval_bar(color))
+    edge, is_lowest = float(np.clip(value, *limits)), bool(np.isclose(value, lowest))
+    marker = "<" if edge > value or is_lowest else "o" if edge == value else ">"
     panel.scatter(edge, y, s=ESTIMATE_AREA, marker=marker, color=color, zorder=4)
-    if edge != value:
-        side, offset = ("left", 6) if edge > value else ("right", -6)
+    if marker != "o":
+        side, offset = ("left", 6) if marker == "<" else ("right", -6)
         style: dict[str, Any] = {"ha": side, "va": "center", "fontsize": "small", "bbox": blank(0.5)}
-        panel.annotate(format_number(value, digits=3), (edge, y), (offset, 0), textcoords="offset points", **style)
+        text = "≤ " * is_lowest + format_number(value, digits=3)
+        panel.annotate(text, (edge, y), (offset, 0), textcoords="offset points", **style)

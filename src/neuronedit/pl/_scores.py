@@ -19,12 +19,12 @@ from .._method_names import name_method
 from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, vivid, zero_line
 from ._rows import (
     ESTIMATE_AREA,
-    INTERVAL,
     check_table,
     draw_estimate,
     format_number,
     format_percent,
     frame_rows,
+    interval_bar,
     label_decades,
 )
 
@@ -65,20 +65,16 @@ MAX_LETTERS_IN_METRIC = 22  # in a line, of a panel of compare
 SCORE_LIMITS = (-1.0, 2.0)  # what an axis shows at most: cells left alone, 0, to ideal, 1, is the middle third of it
 
 CANDIDATE_COLOR, ENSEMBLE_COLOR = OKABE_ITO[:2]
-CLOSED_LIMITS = (-1.0, 1.2)  # shown at most: harm as large as the gap, and a little beyond the ideal, 1
+CLOSED_LIMITS = (-1.0, 1.2)  # shown at most: the lowest score that is recorded, and a little beyond the ideal, 1
 MIN_WEIGHT_TO_COUNT = 0.01  # of a fold that is counted
 FIRST_CANDIDATE_ROW = 1.5  # the ensemble, in row 0, is set apart
 MAX_FOLD_AREA = 18.0  # of the dot of the fold that counts most, in square points; other dots are smaller in proportion
+FOLD_ALPHA = 0.6
 MIN_FOLD_AREA = {"o": 3.0, "<": 9.0, ">": 9.0}  # below which a dot, or a triangle, would not be seen
 FOLDS_IN_WORDS = {
     "strata": "{n} strata of {strata!r}",
     "derived": "{n} matched populations and halves",
 }  # other kinds have no folds
-STYLES_IN_LEGEND: dict[str, dict[str, Any]] = {
-    "weighted mean": DOT | {"color": CANDIDATE_COLOR},
-    "fold (size: weight)": DOT | {"color": CANDIDATE_COLOR, "markersize": 3.5, "markeredgewidth": 0, "alpha": 0.6},
-    "± standard error": INTERVAL | {"color": CANDIDATE_COLOR},
-}
 
 
 def history(
@@ -221,7 +217,7 @@ def compare(
     if has_seeds or is_held_out:
         styles[one] = DOT | color | {"markersize": 2.5}
     if table["low"].notna().any():
-        styles["95 % interval"] = INTERVAL | color
+        styles["95 % interval"] = interval_bar(color["color"])
     styles["replicate" if scaled else "ideal"] = ideal_line()
     if scaled or table["distance"].notna().any():
         styles["baseline" if scaled else "cells left alone"] = zero_line()
@@ -285,8 +281,8 @@ def cross_validation(
     On the left is the share of the gap from source to target that each candidate closed in held-out folds. Folds are the
     strata, or parts that were derived. A dot is the mean over folds ± its standard error. Below it are the folds, the larger
     the more they count. The first row is the ensemble, weighted without the fold in which it is scored; then come the candidates, the best
-    one first. The axis shows at most -1 to 1.2: what lies beyond is a triangle at the edge, a mean with its number. On the
-    right, the weight of each candidate in the ensemble, times its strength: what is missing to 1 leaves the cells alone.
+    one first. The axis shows at most -1 to 1.2: what lies beyond is a triangle at the edge, a mean with its number. Folds
+    below -1 were recorded as -1, and are triangles, too. On the right, the weight of each candidate in the ensemble, times its strength: what is missing to 1 leaves the cells alone.
     Where source and target were too small for folds, there are only the weights of a fixed average.
 
     Examples
@@ -329,7 +325,7 @@ def cross_validation(
     frame_rows(axes, list(rows), list(rows.values()), n_hidden)
     bars = {y: weights[i] for y, i in places.items() if weights[i] > 0}
     largest = max(bars.values(), default=1)
-    weighted.barh(list(bars), list(bars.values()), height=0.6, color=CANDIDATE_COLOR, zorder=2)
+    weighted.barh(list(bars), list(bars.values()), height=0.6, color=vivid(CANDIDATE_COLOR), zorder=2)
     weighted.set(xlabel="weight", xlim=(-0.06 * largest, 1.06 * largest))
     weighted.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     weighted.xaxis.set_major_formatter(format_number)
@@ -339,7 +335,7 @@ def cross_validation(
             panel.axhline(FIRST_CANDIDATE_ROW / 2, color=ink(0.7), linewidth=0.6)
         of_ensemble = {0.0: np.asarray(ensemble["ensemble_scores"])}
         _draw_scores(scored, of_ensemble | {y: scores[i] for y, i in places.items()}, fold_weights)
-        legend_beside(axes, STYLES_IN_LEGEND | {"ideal": ideal_line(), "cells left alone": zero_line()})
+        legend_beside(axes, _explain_folds())
     else:
         scored.set(xticks=[], xlim=(0, 1))
         scored.grid(visible=False)
@@ -347,6 +343,14 @@ def cross_validation(
         text = "source and target\nare too small for\ncross-validation"
         scored.text(0.5, sum(scored.get_ylim()) / 2, text, color=ink(0.4), ha="center", va="center")
     return finish(axes, show=show, return_fig=return_fig)
+
+
+def _explain_folds() -> dict[str, dict[str, Any]]:
+    """Name what is drawn of each candidate, and the lines."""
+    mean = DOT | {"color": vivid(CANDIDATE_COLOR)}
+    fold = mean | {"markersize": 3.5, "markeredgewidth": 0, "alpha": FOLD_ALPHA}
+    styles = {"weighted mean": mean, "fold (size: weight)": fold, "± standard error": interval_bar(mean["color"])}
+    return styles | {"ideal": ideal_line(), "cells left alone": zero_line()}
 
 
 def _choose_candidates(ensemble: Mapping[str, Any], most: int) -> list[int]:
@@ -383,17 +387,23 @@ def _draw_scores(panel: Axes, rows: Mapping[float, np.ndarray], fold_weights: np
     panel.axvline(1, zorder=1, **ideal_line())
     panel.axvline(0, zorder=1, **zero_line())
     for y, values in rows.items():
-        color = CANDIDATE_COLOR if y else ENSEMBLE_COLOR
+        color = vivid(CANDIDATE_COLOR if y else ENSEMBLE_COLOR)
         clipped = np.clip(values, low, high)
-        for marker, which in {"<": values < low, ">": values > high, "o": values == clipped}.items():
+        for marker, which in {"<": values <= low, ">": values > high, "o": (values > low) & (values <= high)}.items():
             if which.any():
-                style: dict[str, Any] = {"marker": marker, "color": color, "alpha": 0.6, "linewidths": 0, "zorder": 3}
+                style: dict[str, Any] = {
+                    "marker": marker,
+                    "color": color,
+                    "alpha": FOLD_ALPHA,
+                    "linewidths": 0,
+                    "zorder": 3,
+                }
                 area = np.maximum(areas[which], MIN_FOLD_AREA[marker])
                 panel.scatter(clipped[which], np.full(which.sum(), y + 0.32), s=area, **style)
         mean = float(fold_weights @ values)
         error = np.sqrt(fold_weights @ (values - mean) ** 2 / max(n_folds - 1, 0.5))  # as in `neuronedit.ensemble`
         interval = np.clip([mean - error, mean + error], low, high)
-        draw_estimate(panel, y, mean, interval, color, CLOSED_LIMITS)
+        draw_estimate(panel, y, mean, interval, color, CLOSED_LIMITS, lowest=low)
         shown += [*interval, *clipped]
     margin = 0.06 * (max(shown) - min(shown))
     panel.set(xlim=(min(shown) - margin, max(shown) + margin))

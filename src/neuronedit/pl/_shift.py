@@ -21,15 +21,17 @@ from ._figure import (
     describe_units,
     draw_cloud,
     finish,
+    get_role_colors,
     get_values,
     ideal_line,
     ink,
     legend_beside,
     panels,
+    vivid,
     zero_line,
 )
 from ._record import EditedPopulations
-from ._rows import INTERVAL
+from ._rows import interval_bar
 
 MAX_CELLS_PER_GROUP = 2_000  # that are drawn: of more, single points are not seen
 MIN_RATIO_TO_ENLARGE = 4  # how many times wider than the means the cells lie, for the means to be drawn again, enlarged
@@ -89,8 +91,9 @@ def shift(
     places, labels = _project(populations) if basis is None else _read_embedding(populations, basis)
     generator = np.random.default_rng(0)
     drawn = [generator.permutation(xy)[:MAX_CELLS_PER_GROUP] for xy in places.values()]
-    points, colors = np.concatenate(drawn), np.repeat(list(ROLES.values()), [*map(len, drawn)])
-    means = np.array([places[role].mean(axis=0) for role in ROLES])
+    color_by_role = get_role_colors()
+    points, colors = np.concatenate(drawn), np.repeat(list(color_by_role.values()), [*map(len, drawn)])
+    means = np.array([places[role].mean(axis=0) for role in color_by_role])
 
     # draw
     (panel,) = panels(1, ax, size=(4.2, 3.8), room=3.0)
@@ -106,10 +109,10 @@ def shift(
         panel.indicate_inset_zoom(near, edgecolor=ink(0.4))
         _draw_arrows(panel, means, mutation_scale=6)
     _draw_arrows(near, means, mutation_scale=11)
-    near.scatter(means[:, 0], means[:, 1], s=55, c=list(ROLES.values()), edgecolors=ink(1), zorder=5)
+    near.scatter(means[:, 0], means[:, 1], s=55, c=list(color_by_role.values()), edgecolors=ink(1), zorder=5)
     panel.set(xlabel=labels[0], ylabel=labels[1])
     panel.set_anchor("W")
-    styles = {populations.names[role]: DOT | {"color": color} for role, color in ROLES.items()}
+    styles = {populations.names[role]: DOT | {"color": color} for role, color in color_by_role.items()}
     for name, (_, _, shade) in CHANGES_OF_MEAN.items():
         styles[name] = DOT | {"color": ink(shade), "marker": r"$\rightarrow$", "markersize": 14}
     legend_beside([panel], styles, bbox_to_anchor=(1.02, 1.02))
@@ -247,7 +250,8 @@ def _draw_changes(panel: Axes, changes: np.ndarray, errors: np.ndarray, names: S
     # draw
     size = np.abs(changes).max(axis=1)
     has_moved = size > MIN_SHARE_TO_NAME * size.max()
-    colors = np.where(has_moved, OKABE_ITO[0], ink(0.6))
+    strong = vivid(OKABE_ITO[0])
+    colors = np.where(has_moved, strong, ink(0.6))
     panel.scatter(changes[:, 0], changes[:, 1], s=20, c=colors, linewidths=0, zorder=3)
     handles: list[Line2D] = [panel.axline((0, 0), slope=1, zorder=1, label="applied = observed", **ideal_line())]
     for draw_line in (panel.axhline, panel.axvline):
@@ -256,7 +260,7 @@ def _draw_changes(panel: Axes, changes: np.ndarray, errors: np.ndarray, names: S
     is_known = np.isfinite(errors)
     x_of_bars, ends_of_bars = changes[is_known, 0], ends[:, is_known]
     if is_known.any():
-        bar = INTERVAL | {"linewidth": BAR_WIDTH}
+        bar = interval_bar(strong) | {"linewidth": BAR_WIDTH}
         panel.vlines(
             x_of_bars,
             ends_of_bars[0],
@@ -264,9 +268,9 @@ def _draw_changes(panel: Axes, changes: np.ndarray, errors: np.ndarray, names: S
             colors=colors[is_known],
             zorder=2,
             lw=BAR_WIDTH,
-            alpha=INTERVAL["alpha"],
+            alpha=bar["alpha"],
         )
-        handles.append(Line2D([], [], color=OKABE_ITO[0], label="± standard error", **bar))
+        handles.append(Line2D([], [], label="± standard error", **bar))
     low, high = min(changes.min(), ends.min()), max(changes.max(), ends.max())
     margin = 0.12 * (high - low) or 1.0
     panel.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")

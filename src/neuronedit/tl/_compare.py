@@ -118,7 +118,7 @@ def compare(
         the query left alone, 1 = as close as two halves of the truth are to each other, negative = harm.
     ``low``, ``high``
         95 % bootstrap interval of ``value`` over other cells of these samples; other donors, runs or seeds move it more. In rows of ``"all"`` it is over
-        the values that were held out (Student's t), which is wider and says more.
+        the values that were held out (Student's t), which is wider and says more. No end lies where no score can, as a correlation above 1.
     ``scaled``, ``scaled_low``, ``scaled_high``
         ``(score - baseline) / (replicate - baseline)`` and its interval: 0 is as good as the baseline, 1 as good as one half of the truth as a prediction of the other
         (five splits; of a distance as in ``value``). Of scores that may be above 1, such as ratios of variances, it is taken of how far they are from 1.
@@ -175,7 +175,7 @@ def compare(
             run = cache(partial(_run_method, learners | compared_with, cells, offered))
             samples = draw_samples({role: x.cpu().numpy() for role, x in cells.items()}, n_bootstrap, rng)
             zero, _ = run(baseline, rng)
-            scorers = {metric: Scorer(measure, samples, zero) for metric, measure in measures.items()}
+            scorers = {metric: Scorer(metric, measure, samples, zero) for metric, measure in measures.items()}
         predicted, about = run(name, seed)
         for metric, scorer in scorers.items():
             row = {"method": name, "seed": seed, "metric": metric, "held_out": task.held_out}

@@ -16,6 +16,24 @@ CellsByRole = Mapping[str, np.ndarray]  # of source, target, query and, where it
 Measure = Callable[..., float]
 
 ALL_METRICS: dict[str, Measure] = METRICS | AGREEMENTS | CHANGES | CHECKS
+CORRELATION, SHARE, RATIO, UNBOUNDED = (-1.0, 1.0), (0.0, 1.0), (0.0, np.inf), (-np.inf, np.inf)
+BOUNDS = {
+    "mean_correlation": CORRELATION,
+    "variance_correlation": CORRELATION,
+    "covariance_correlation": CORRELATION,
+    "r2": (-np.inf, 1.0),
+    "variance_ratio": RATIO,
+    "delta_correlation": CORRELATION,
+    "de_direction": SHARE,
+    "de_overlap": SHARE,
+    "de_recall": SHARE,
+    "de_precision": SHARE,
+    "de_fold_change": CORRELATION,
+    "change_correlation": CORRELATION,
+    "variance_kept": RATIO,
+    "unharmed": SHARE,
+}
+"""Least and largest score of the metrics that are no distances; the share of a gap that a distance closes has none."""
 MAX_CELLS_IN_SAMPLE = 500  # of a population in one bootstrap sample; the intervals are scaled for it
 MAX_CELLS_COUNTED = 5_000  # of a population for an interval: distances between all pairs are taken of so many
 N_REPLICATES = 5  # splits of the truth into halves, of which one is scored as a prediction of the other
@@ -37,6 +55,7 @@ def draw_samples(cells: CellsByRole, n_bootstrap: int, rng: int) -> list[dict[st
 class Scorer:
     """One metric on the populations and on bootstrap samples of them; what does not depend on predictions is computed once."""
 
+    metric: str
     measure: Measure
     samples: list[dict[str, Any]]
     baseline: np.ndarray | None  # a prediction: its score is 0 when scaled
@@ -72,14 +91,16 @@ class Scorer:
         drawn = np.array([other for other, _ in others])
         sizes = [min(len(x), MAX_CELLS_COUNTED) for x in self.samples[0].values()]
         spread = np.sqrt(max(min(n, MAX_CELLS_IN_SAMPLE) / n for n in sizes))
+        limits = find_limits(self.metric, self.is_distance)
         found: dict[str, float] = {}
-        for name, centre, of_samples in (
-            ("value", value, drawn),
-            ("scaled", float(self._scale(value)), self._scale(drawn)),
+        for name, centre, of_samples, limits_of_score in (
+            ("value", value, drawn, limits),
+            ("scaled", float(self._scale(value)), self._scale(drawn), self._scale(limits)),
         ):
             low = high = np.nan
             if len(of_samples) and np.isfinite(of_samples).all():
-                low, high = centre + spread * (np.quantile(of_samples, [0.025, 0.975]) - of_samples.mean())
+                ends = centre + spread * (np.quantile(of_samples, [0.025, 0.975]) - of_samples.mean())
+                low, high = keep_within(ends, centre, limits_of_score)
             found |= dict(zip([name, *list_ends(name)], (centre, low, high), strict=True))
         return found | {"baseline": self.ends[0], "replicate": self.ends[1], "distance": distance}
 
@@ -115,8 +136,23 @@ class Scorer:
 
     def _scale(self, value: Any) -> Any:
         """Return scores as shares of the way from the baseline to the replicate; NaN where the replicate is not better."""
-        zero, one = self.ends
-        return (rate(value, self.is_distance) - zero) / (one - zero) if one > zero else np.full(np.shape(value), np.nan)
+        return scale_rated(rate(value, self.is_distance), *self.ends)
+
+
+def scale_rated(rated: Any, zero: float, one: float) -> Any:
+    """Return rated scores as shares of the way from ``zero`` to ``one``; NaN where one is not more."""
+    return (rated - zero) / (one - zero) if one > zero else np.full(np.shape(rated), np.nan)
+
+
+def find_limits(metric: str, is_distance: bool) -> np.ndarray:
+    """Return the least score of a metric, the best one, which is 1, and the largest one."""
+    low, high = UNBOUNDED if is_distance else BOUNDS.get(metric, UNBOUNDED)
+    return np.array([low, 1.0, high])
+
+
+def keep_within(interval: Any, value: float, limits: np.ndarray) -> np.ndarray:
+    """Return the ends of an interval, not beyond the limits of a score; the value, which rounding may put there, stays in it."""
+    return np.clip(interval, min(limits.min(), value), max(limits.max(), value))
 
 
 def rate(value: Any, is_distance: Any) -> Any:
@@ -139,10 +175,16 @@ def add_means(table: pd.DataFrame) -> pd.DataFrame:
     for names, group in table.groupby(keys, sort=False):
         row: dict[str, Any] = dict(zip(keys, names, strict=True)) | {"held_out": ALL_STRATA}
         zero, one = group["baseline"].mean(skipna=False), group["replicate"].mean(skipna=False)
+        is_distance = bool(group["distance"].notna().any())
         gains = rate(group["value"], group["distance"].notna()) - group["baseline"].to_numpy()
-        scaled = gains / (one - zero) if one > zero else np.full(len(group), np.nan)
-        for name, values in {"value": group["value"].to_numpy(), "scaled": scaled}.items():
-            row |= dict(zip([name, *list_ends(name)], _find_interval(values), strict=True))
+        scaled = scale_rated(gains, 0.0, one - zero)
+        limits = find_limits(names[-1], is_distance)
+        scaled_limits = scale_rated(rate(limits, is_distance), zero, one)
+        for name, values, limits_of_score in (
+            ("value", group["value"].to_numpy(), limits),
+            ("scaled", scaled, scaled_limits),
+        ):
+            row |= dict(zip([name, *list_ends(name)], _find_interval(values, limits_of_score), strict=True))
         errors = [error for error in group["error"] if error]
         error = f"in {len(errors)} of {len(group)} strata: {errors[0]}" if errors else ""
         row |= {"baseline": zero, "replicate": one, "distance": group["distance"].mean()}
@@ -150,11 +192,12 @@ def add_means(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
 
 
-def _find_interval(values: np.ndarray) -> tuple[float, float, float]:
+def _find_interval(values: np.ndarray, limits: np.ndarray) -> tuple[float, float, float]:
     """Return the mean and its interval; NaN where a value is missing, so that no stratum is left out unseen."""
     mean = float(values.mean())
     half = stats.t.ppf((1 + COVERAGE) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return mean, mean - half, mean + half
+    low, high = keep_within([mean - half, mean + half], mean, limits)
+    return mean, low, high
 
 
 def sort_methods(table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
