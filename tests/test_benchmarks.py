@@ -122,6 +122,7 @@ IN_README = ("quantile_by_strata", "quantile", "combat", "mean_shift", "identity
 NAME_IN_README = {
     "**default**: cross-validated ensemble": "auto",
     "neuron editing (the paper)": "neuron_editing",
+    "the default, without training": "auto, without training",
 } | {METHOD_NAMES[method]: method for method in IN_README}
 
 
@@ -189,7 +190,7 @@ def test_the_takeaways_are_of_the_results(benchmark):
         assert figure in text, figure
     # what is said without a number
     others = worst.drop([*holdout.ENSEMBLES, *holdout.ABLATIONS, "identity"])
-    assert means.idxmax() == "auto" and (others < 0).all()
+    assert means.drop([*holdout.ENSEMBLES[1:], *holdout.ABLATIONS]).idxmax() == "auto" and (others < 0).all()
     assert (n_harmed.drop("identity") > 0).all() and untestable.mean(axis=1)["identity"] > untestable.mean(axis=1)[
         "auto"
     ]
