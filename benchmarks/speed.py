@@ -286,7 +286,17 @@ def tabulate_time_and_score():
     results["total"] = results["seconds"] + train_seconds.where(is_trained, 0)
     by_method = {name: own.set_index(["family", "task"]) for name, own in results.groupby("method")}
     auto, rows = by_method["auto"], []
-    for name in ("auto", "neuron_editing", "combat", "mnn", "cca", "transport", "quantile", "mean_shift"):
+    for name in (
+        "auto",
+        "auto, without training",
+        "neuron_editing",
+        "combat",
+        "mnn",
+        "cca",
+        "transport",
+        "quantile",
+        "mean_shift",
+    ):
         own = by_method[name]
         same = auto.loc[own.index.intersection(auto.index)]
         seconds = [f"{table['total'].median():.1f}" for table in (own, same)]

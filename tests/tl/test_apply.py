@@ -125,6 +125,15 @@ def test_features_are_matched_by_name(old, new, tool):
             assert np.array_equal(other[:, new.var_names].layers[layer], new.layers[layer])
 
 
+def test_neurons_that_embed_does_not_write_are_a_warning(old, new, tmp_path, monkeypatch, caplog):
+    new.write_h5ad(tmp_path / "new.h5ad")
+    ne.tl.embed(anndata.read_h5ad(tmp_path / "new.h5ad", backed="r"), old)
+    assert "obsm['X_neurons'] is not written: cells are in a file." in caplog.text
+    monkeypatch.setattr("neuronedit.tl._embed.MAX_NEURONS", 10)
+    ne.tl.embed(new, old)
+    assert "GiB, and 1 at most is kept. Embed a part of the cells." in caplog.text and "X_neurons" not in new.obsm
+
+
 def test_embed_encodes_and_copies_the_space(old, new):
     back = old.copy()
     del back.obsm["X_neurons"]

@@ -1,5 +1,7 @@
 """Bring cells into a space that was trained on others."""
 
+import logging
+
 from anndata import AnnData
 
 from .. import _slots
@@ -10,6 +12,8 @@ from .._data.record import Tool, check_free, deep_copy
 from .._data.space import TrainedSpace
 from .._data.undo import writing
 from ._apply import open_model
+
+logger = logging.getLogger(__name__)
 
 MAX_NEURONS = 2**28  # of all cells, in memory: 1 GiB
 
@@ -67,6 +71,13 @@ def embed(
 
     # compute
     neurons = encode_all(space.space, space.cells, space.device, max_neurons=MAX_NEURONS)
+
+    if neurons is None:
+        n_gib = adata.n_obs * space.n_neurons * 4 / 2**30
+        why = (
+            f"it would take {n_gib:.3g} GiB, and 1 at most is kept" if space.cells.in_memory else "cells are in a file"
+        )
+        logger.warning("obsm[%r] is not written: %s. Embed a part of the cells.", _slots.neurons(key_added), why)
 
     # write
     with writing(adata, copy) as adata:
