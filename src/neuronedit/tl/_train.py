@@ -69,8 +69,9 @@ def train(
         `False` in ``var["used"]`` are left out here and in all that follows; in layers they stay as they were measured.
     space
         ``"autoencoder"`` (as published by Amodio et al. 2018, arXiv:1805.12198), ``"conv"`` (as published for images), ``"pca"``,
-        ``"identity"`` (edit the features themselves), or a class of your own, derived from ``ne.spaces.FittedSpace``. The shape of
-        images is in ``uns["image_shape"]``: rows, columns and any channels, the order in which they are flattened in X.
+        ``"identity"``, or a class of your own, derived from ``ne.spaces.FittedSpace``. With ``"identity"`` features are edited
+        themselves. It takes no time, and the default edit of cells is as good (see the FAQ). The shape of images is in
+        ``uns["image_shape"]``: rows, columns and any channels, the order in which they are flattened in X.
     layer
         Train on this layer instead of X. It is edited later, too.
     max_epochs
