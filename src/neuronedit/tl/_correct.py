@@ -79,7 +79,9 @@ def correct(
     >>> import neuronedit as ne
     >>> adata = ne.datasets.simulate_batches(n_cells=200)
     >>> ne.tl.train(adata, widths=(32, 8), max_epochs=2)
-    >>> ne.tl.correct(adata, "batch", control_key="role", reference="batch_2", edit="percentile")
+    >>> ne.tl.correct(
+    ...     adata, "batch", control_key="role", reference="batch_2", edit="percentile"
+    ... )
     >>> adata.uns["corrected"]["batches"]["how"].to_dict()
     {'batch_1': 'control to batch_2', 'batch_2': 'reference'}
 
