@@ -309,7 +309,7 @@ def show_methods(table):
 
 def tabulate_training(results):
     """One column for the default without training, one for it as it is: shares closed, by family, too, and seconds."""
-    own = results[results["method"].isin(ENSEMBLES[:2])]
+    own = results[results["method"].isin((UNTRAINED, "auto"))]
     seconds = (own["seconds"] + own["train_seconds"]).groupby(own["method"]).median()
     own = own[own["family"] != UNTESTABLE]
     by_family = own.pivot_table(["energy_distance", "mean_wasserstein"], "family", "method", sort=False)
@@ -419,7 +419,7 @@ def main():
     done = find_done(results, ["family", "task", "method"])
     jobs = []
     for task in tasks:
-        ensembles = [*(ENSEMBLES if task.strata else ENSEMBLES[:2]), *ABLATIONS]
+        ensembles = [name for name in ENSEMBLES if task.strata or name != "auto, derived"] + [*ABLATIONS]
         names = options.methods or [*ensembles, *SINGLE, *options.baselines]
         missing = [name for name in names if (task.family, task.name, name) not in done]
         jobs += [(task, missing)] if missing else []
