@@ -1,7 +1,8 @@
 """Are the settings of the ensemble right for families that they were not set on? Each family is left out in turn.
 
 ``python benchmarks/prior.py`` runs the tasks of ``holdout.py``, with their strata and with matched populations, under every
-prior, shrinkage and strength of untested cells. It writes ``prior.csv``, of which the docs are made. ``--quick`` is one task
+prior, shrinkage and strength of untested cells; with matched populations also as far as the composition of the query counts,
+and there on tasks in which all types are equally frequent, too. It writes ``prior.csv``, of which the docs are made. ``--quick`` is one task
 of each family, and writes nothing. Candidates are fitted once a task; what they predict is kept in a temporary folder.
 """
 
@@ -18,13 +19,24 @@ import pandas as pd
 import torch
 from labels import name_family
 from results import markdown_table, read_results, run_jobs
-from tasks import N_SPLITS, get_strata, has_role, holdout_tasks, map_each, split_roles, subsample, take_cells
+from tasks import (
+    N_SPLITS,
+    equal_tasks,
+    get_strata,
+    has_role,
+    holdout_tasks,
+    map_each,
+    split_roles,
+    subsample,
+    take_cells,
+)
 
 import neuronedit as ne
 from neuronedit.ensemble import CANDIDATES
 from neuronedit.ensemble._candidates import Prior, encode_in_spaces, expect_weights, fit_candidates
 from neuronedit.ensemble._cross_validate import INTERVAL_FLOOR, SHRINKAGE, UNTESTED_STRENGTH, drop_small, hold_out
 from neuronedit.ensemble._folds import Fold, FoldKind
+from neuronedit.ensemble._matching import QUERY_WIDTH, combine_differences
 from neuronedit.ensemble._stacking import N_CELLS_TO_DESCEND, every, fit_weights
 from neuronedit.metrics._gap import noise_floor, share_closed
 
@@ -35,6 +47,12 @@ PRIORS = ("equal", "as it is", "other families")
 SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 STRENGTHS = (0.0, 0.25, 0.5, 1.0)
 """Of cells that resemble none that were held out."""
+
+WIDTHS = (0.25, 0.5, 1.0, np.inf)
+"""Of the query's total variation from the source; with the last its composition does not count."""
+
+EQUAL = "equal "
+"""What the families begin with in which all types are equally frequent. No setting is chosen by them."""
 
 KINDS = {"strata": "strata given", "derived": "matched populations"}
 OWN = {"strata": SHRINKAGE[FoldKind.STRATA], "derived": SHRINKAGE[FoldKind.DERIVED]}
@@ -69,7 +87,7 @@ def predict(task, folder):
     known = adata[~has_role(adata, "truth")].copy()
     space = holdout.train(known)
     for kind in KINDS:
-        if kind == "derived" or task.strata:
+        if kind == "derived" or (task.strata and not task.most):
             strata = get_strata(known, task.strata if kind == "strata" else None)
             with torch.no_grad():
                 predictions = predict_with(space, cells, strata)
@@ -98,7 +116,8 @@ def predict_with(space, cells, strata):
     equal = np.full(len(CANDIDATES), 1 / len(CANDIDATES))
     best = fit_weights([answer], equal, SHRINKAGE_OF_BEST).softmax(0).numpy()
     return {
-        "folds": [cut(fold) for fold in held.folds], "query": answer, "differs": held.differs,
+        "folds": [cut(fold) for fold in held.folds], "query": answer,
+        "differs": None if held.matching is None else held.matching.differs, "query_variation": held.query_variation,
         "n_cells": min(len(source), len(target)), "coverage": held.coverage, "best": best,
     }  # fmt: skip
 
@@ -115,18 +134,25 @@ def cut(fold):
 
 def learn_prior(tasks, family):
     """Return the mean best weights of all other families, each family alike, in both situations: ``(n_candidates,)`` each."""
-    others = [task for task in tasks if task.family not in (family, holdout.UNTESTABLE)]
+    others = [
+        task for task in tasks if task.family not in (family, holdout.UNTESTABLE) and not task.family.startswith(EQUAL)
+    ]
     learned = {}
     for situation in ("alike", "strata"):
         means = []
         for name in {task.family for task in others}:
             own = [task for task in others if task.family == name]
-            differs = np.array([1.0 if task.differs is None else task.differs for task in own])
+            differs = np.array([combine(task, QUERY_WIDTH, given=1.0) for task in own])
             shares = differs if situation == "strata" else 1 - differs
             if shares.sum() > 0.5:
                 means.append(shares @ np.array([task.best for task in own]) / shares.sum())
         learned[situation] = np.mean(means, axis=0)
     return learned
+
+
+def combine(task, width, given=None):
+    """Return how far compositions differ, by target and query; what is ``given`` with strata."""
+    return given if task.differs is None else combine_differences(task.differs, task.query_variation, width)
 
 
 def replace_priors(learned):
@@ -141,18 +167,23 @@ def replace_priors(learned):
 def try_settings(task, learned):
     """Score one task under all settings; one row a setting."""
     torch.set_num_threads(1)
-    about = {"differs": task.differs, "n_cells": task.n_cells}
-    priors = {
+    about = {"differs": combine(task, QUERY_WIDTH), "n_cells": task.n_cells}
+    own = {
         "equal": np.full(len(CANDIDATES), 1 / len(CANDIDATES)),
         "as it is": expect_weights(CANDIDATES, **about),
         "other families": expect_weights(replace_priors(learned), **about),
     }
+    priors = {(prior, QUERY_WIDTH): weights for prior, weights in own.items()}
+    if task.kind == "derived":
+        for width in WIDTHS:
+            about["differs"] = combine(task, width)
+            priors["as it is", width] = expect_weights(CANDIDATES, **about)
     folds = [fold for fold in task.folds if not fold.is_half]
     query, truth, rows = task.query.query, task.query.truth, []
     before = ne.metrics.energy_distance(query.numpy(), truth.numpy())
     floor = noise_floor(ne.metrics.energy_distance, query.numpy(), truth.numpy(), n_splits=N_SPLITS)
-    for prior, shrinkage in product(PRIORS, SHRINKAGES):
-        weights = drop_small(fit_weights(folds, priors[prior], shrinkage).softmax(0).numpy().astype(float))
+    for ((prior, width), expected), shrinkage in product(priors.items(), SHRINKAGES):
+        weights = drop_small(fit_weights(folds, expected, shrinkage).softmax(0).numpy().astype(float))
         blended = torch.einsum("k,knd->nd", torch.from_numpy(weights).float(), task.query.predicted)
         closed = {}
         for untested in STRENGTHS:
@@ -161,7 +192,7 @@ def try_settings(task, learned):
                 moved = query + strength * (blended - query)
                 after = ne.metrics.energy_distance(moved.numpy(), truth.numpy())
                 closed[strength] = share_closed(before, floor, after)
-            setting = {"prior": prior, "shrinkage": shrinkage, "untested": untested}
+            setting = {"prior": prior, "shrinkage": shrinkage, "untested": untested, "width": width}
             rows.append(setting | {"closed": closed[strength]})
     return pd.DataFrame(rows).assign(family=task.family, task=task.name, kind=task.kind)
 
@@ -173,9 +204,15 @@ read = partial(read_results, CSV)
 SETTING = ["prior", "shrinkage", "untested"]
 
 
+def select_natural(results):
+    """Return the families by which settings are chosen, with the package's width."""
+    is_natural = (results["family"] != holdout.UNTESTABLE) & ~results["family"].str.startswith(EQUAL)
+    return results[is_natural & (results["width"] == QUERY_WIDTH)]
+
+
 def average_families(results):
     """Return the mean of each family under each setting: ``(n_settings, n_families)``."""
-    testable = results[results["family"] != holdout.UNTESTABLE]
+    testable = select_natural(results)
     return testable.pivot_table("closed", SETTING, "family", sort=False)
 
 
@@ -206,6 +243,16 @@ def page(results):
         lines += ["All settings, mean over families:", "", *tabulate_shrinkages(results, kind), ""]
     lines += ["**How far cells go that resemble none that were held out**, mean over families:", ""]
     lines += [*tabulate_strengths(results), ""]
+    is_equal = results["family"].str.startswith(EQUAL)
+    n_equal = results.loc[is_equal, ["family", "task"]].drop_duplicates().shape[0]
+    text = (
+        "**How far the composition of the query counts** with matched populations: the width of its total variation from the"
+        " source, the mean over families, and in how many tasks cells would better have been left alone. First the families above, then"
+        f" {n_equal} tasks of bodenmiller_4stim in which all types are equally frequent and the query is one that was left out;"
+        " these were not looked at to choose the weights that are expected."
+    )
+    lines += [text, "", *tabulate_widths(results, ~is_equal & (results["family"] != holdout.UNTESTABLE)), ""]
+    lines += [*tabulate_widths(results, is_equal), ""]
     text = (
         "**The interval of the expected share.** Its half-width in standard errors (with 0.1 for what folds cannot show) that"
         " holds 80 % of the tasks of all other families, and how many tasks of the family that was left out it holds."
@@ -241,7 +288,7 @@ def tabulate_shrinkages(results, kind):
     """One row a prior: the mean over families and the worst task, by shrinkage."""
     own = results[(results["kind"] == kind) & (results["untested"] == UNTESTED_STRENGTH)]
     means = average_families(own).mean(axis=1)
-    worst = own[own["family"] != holdout.UNTESTABLE].groupby(SETTING)["closed"].min()
+    worst = select_natural(own).groupby(SETTING)["closed"].min()
     rows = []
     for prior in PRIORS:
         cells = [(prior, shrinkage, UNTESTED_STRENGTH) for shrinkage in SHRINKAGES]
@@ -254,11 +301,26 @@ def tabulate_strengths(results):
     rows = []
     for kind, title in KINDS.items():
         is_own = (results["kind"] == kind) & (results["prior"] == "as it is") & (results["shrinkage"] == OWN[kind])
-        own = results[is_own & (results["family"] != holdout.UNTESTABLE)]
+        own = select_natural(results[is_own])
         means, worst = average_families(own).mean(axis=1), own.groupby("untested")["closed"].min()
         cells = [f"{means[('as it is', OWN[kind], untested)]:.2f} ({worst[untested]:.2f})" for untested in STRENGTHS]
         rows.append([title, *cells])
     return markdown_table(["folds (worst task)", *(f"{value:g}" for value in STRENGTHS)], rows)
+
+
+def tabulate_widths(results, is_shown):
+    """One row a width: the mean over families and how many tasks were harmed, by shrinkage, with the package's prior."""
+    is_own = (results["kind"] == "derived") & (results["prior"] == "as it is") & is_shown
+    own = results[is_own & (results["untested"] == UNTESTED_STRENGTH)]
+    rows = []
+    for width in WIDTHS:
+        cells = []
+        for shrinkage in SHRINKAGES:
+            closed = own[(own["width"] == width) & (own["shrinkage"] == shrinkage)]
+            mean = closed.groupby("family")["closed"].mean().mean()
+            cells.append(f"{mean:.2f} ({(closed['closed'] < 0).sum()})")
+        rows.append([f"{width:g}" if np.isfinite(width) else "does not count", *cells])
+    return markdown_table(["width, by shrinkage (tasks harmed)", *(f"{value:g}" for value in SHRINKAGES)], rows)
 
 
 def tabulate_intervals():
@@ -310,7 +372,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--folder", help="where predictions are kept, and found again")
     options = parser.parse_args()
-    tasks = list(holdout_tasks())
+    tasks = [*holdout_tasks(), *equal_tasks()]
     if options.quick:
         tasks = list({task.family: task for task in tasks}.values())
     with tempfile.TemporaryDirectory() as temporary:
@@ -332,7 +394,7 @@ def main():
         for (file, _), own in run_jobs(score_file, jobs, options.jobs):
             rows.append(own)
             print(f"scored: {file.name}", flush=True)
-    results = pd.concat(rows).sort_values(["kind", "family", "task", *SETTING])
+    results = pd.concat(rows).sort_values(["kind", "family", "task", *SETTING, "width"])
     print(page(results))
     if not options.quick:
         results.to_csv(CSV, index=False, float_format="%.4g")

@@ -4,9 +4,9 @@ A task names the cells that are source, target, query and truth. A method learns
 it to the query; the truth is what was measured there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from itertools import permutations
+from itertools import permutations, product
 
 import anndata
 import numpy as np
@@ -21,6 +21,9 @@ MAX_CELLS = {"source": 5_000, "target": 5_000, "query": 2_000, "truth": 2_000}
 
 MIN_CELLS_TO_HOLD_OUT = 100
 """Cells before and after the change, below which a cell type or an inhibitor is no query of its own: its scores would be noise."""
+
+MOST_OF_EQUAL = 400
+"""Cells of each type in each role where all are equally frequent."""
 
 N_SPLITS = 10
 """Splits of the truth into halves from which a perfect prediction's distance is estimated."""
@@ -50,8 +53,9 @@ STIMULI = {name: ("condition", "unstimulated", name) for name in ("PMA-ionomycin
 class Task:
     """Source, target, query and truth are dicts: column of obs -> value or values.
 
-    ``strata`` is the column of the strata, and ``rng`` the seed of simulated cells. Tasks of ``holdout.py`` have a family,
-    those of ``paper.py`` the number of a table.
+    ``strata`` is the column of the strata, and ``rng`` the seed of cells that are simulated or drawn. At most ``most`` cells of
+    each stratum are in each role, if it is not 0. Tasks of ``holdout.py`` have a family, those of ``paper.py`` the number of a
+    table.
     """
 
     data: str
@@ -64,6 +68,7 @@ class Task:
     family: str = ""
     table: int = 0
     rng: int = 0
+    most: int = 0
 
     @classmethod
     def transfer(cls, data, name, where, change, **more):
@@ -207,6 +212,16 @@ def leave_one_out(family, data, column, change):
         yield Task.transfer(data, value, where, change, strata=column, family=family)
 
 
+def equal_tasks():
+    """Yield tasks whose types are all equally frequent, as no tissue has them; the query is one type that was left out."""
+    for rng, (stimulus, change) in product(range(3), STIMULI.items()):
+        for task in leave_one_out(f"equal bodenmiller {stimulus}", "bodenmiller_4stim", "cell_type", change):
+            large = find_large(task.data, task.strata, change)  # the others are too small to be as frequent
+            others = {task.strata: all_but(task.name, large)}
+            source, target = task.source | others, task.target | others
+            yield replace(task, name=f"{task.name} {rng}", source=source, target=target, rng=rng, most=MOST_OF_EQUAL)
+
+
 def all_but(value, values):
     """Return all other values."""
     return [other for other in values if other != value]
@@ -229,6 +244,15 @@ def find_rows(obs, where):
     return np.flatnonzero(np.logical_and.reduce(masks))
 
 
+def find_of_role(obs, task, role):
+    """Return the numbers of the rows of a role, with as many of each stratum as the task has."""
+    rows = find_rows(obs, getattr(task, role))
+    if not task.most:
+        return rows
+    of_stratum = pd.Series(rows).groupby(obs[task.strata].astype(str).to_numpy()[rows])
+    return np.sort(np.concatenate([subsample(own, task.most, task.rng) for _, own in of_stratum]))
+
+
 def subsample(rows, n, rng=0):
     """Draw at most ``n`` rows; they stay in order."""
     return np.sort(np.random.default_rng(rng).permutation(rows)[:n])
@@ -236,8 +260,8 @@ def subsample(rows, n, rng=0):
 
 def take_cells(task):
     """Return the cells of a task, dense, with their roles in ``obs["role"]`` and at most `MAX_CELLS` of each role."""
-    adata = load_data(task.data, task.rng)
-    rows = {role: subsample(find_rows(adata.obs, getattr(task, role)), n) for role, n in MAX_CELLS.items()}
+    adata = load_data(task.data, 0 if task.most else task.rng)
+    rows = {role: subsample(find_of_role(adata.obs, task, role), n) for role, n in MAX_CELLS.items()}
     taken = adata[np.concatenate(list(rows.values()))].copy()
     X = taken.X.toarray() if hasattr(taken.X, "toarray") else taken.X
     obs = taken.obs.reset_index(drop=True)

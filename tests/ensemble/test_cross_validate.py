@@ -8,6 +8,7 @@ from neuronedit.edits import percentile
 from neuronedit.ensemble import CANDIDATES, FoldKind, cross_validate
 from neuronedit.ensemble._candidates import expect_weights
 from neuronedit.ensemble._cross_validate import INTERVAL_FLOOR, INTERVAL_Z, MIN_WEIGHT, UNTESTED_STRENGTH
+from neuronedit.ensemble._matching import combine_differences
 from neuronedit.metrics import energy_distance, gap_closed
 from neuronedit.spaces import Identity
 
@@ -185,7 +186,8 @@ def test_what_is_expected_follows_the_composition_that_is_said(plant):
         composition: fit_and_apply(planted.source, planted.target, planted.source, composition=composition)[0]
         for composition in ("same", "different", "auto")
     }
-    differs = {"same": 0.0, "different": 1.0, "auto": ensembles["auto"].matching.differs}
+    found = combine_differences(ensembles["auto"].matching.differs, ensembles["auto"].query_variation)
+    differs = {"same": 0.0, "different": 1.0, "auto": found}
     for composition, ensemble in ensembles.items():
         prior = expect_weights(CANDIDATES, differs=differs[composition], n_cells=500)
         np.testing.assert_allclose(ensemble.prior, prior)
@@ -193,7 +195,22 @@ def test_what_is_expected_follows_the_composition_that_is_said(plant):
         np.testing.assert_array_equal(ensemble.matching.source_labels, ensembles["auto"].matching.source_labels)
     within = [name.endswith("_by_strata") for name in CANDIDATES]
     shares = [ensembles[composition].weights[within].sum() for composition in ("same", "different")]
-    assert shares[0] < 0.3 < 0.6 < shares[1]
+    assert shares[0] < 0.35 < 0.6 < shares[1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_query_of_one_kind_moves_as_its_kind_does(seed):
+    """Half of the kinds do not move, and the others far. Source and target are composed alike, and the query is one of the first."""
+    source, target, _ = strata([5 * VECTOR, 0 * VECTOR] * 3, n=200, seed=seed)
+    query = strata([0 * VECTOR] * 2, n=200, seed=seed + 10)[0][200:]  # kind 1
+    (ensemble, moved), (of_all, moved_as_all) = (
+        fit_and_apply(source, target, query, composition=composition) for composition in ("auto", "same")
+    )
+    assert ensemble.matching.differs < 0.3 and ensemble.query_variation == pytest.approx(5 / 6, abs=0.05)
+    within = [name.endswith("_by_strata") for name in CANDIDATES]
+    assert ensemble.prior[within].sum() > 0.75 and of_all.prior[within].sum() < 0.25
+    far = float((moved_as_all - query).abs().mean())
+    assert far > 1 and float((moved - query).abs().mean()) < 0.75 * far
 
 
 def test_composition_is_one_of_three():

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from neuronedit.ensemble import Matching, match_populations
+from neuronedit.ensemble._matching import combine_differences, compare_query
 
 CHANGES = ["none", "alike", "own"]
 VARIATIONS = [0.0, 0.2, 0.4]
@@ -47,6 +48,22 @@ def test_a_difference_in_composition_counts_once_it_is_beyond_chance(plant, chan
         for planted in (plant(change, of_target=variation, n_features=10, apart=4) for variation in VARIATIONS)
     ]
     assert differs[0] < 0.05 and differs[2] > 0.9 and differs == sorted(differs)
+
+
+def test_the_composition_of_a_query_is_compared_with_the_source_by_the_cells_that_it_resembles():
+    """Two labelings, of halves and of quarters of 100 cells; a query of the first quarter, and one of all."""
+    labels = np.stack([np.repeat([0, 1], 50), np.repeat([0, 1, 2, 3], 25)], axis=1)
+    first = np.random.default_rng(0).integers(25, size=(40, 15))
+    assert compare_query(labels, first) == pytest.approx((1 / 2 + 3 / 4) / 2)
+    assert compare_query(labels, np.arange(100).reshape(20, 5)) == 0
+
+
+def test_differences_of_target_and_query_add_up_to_1_at_most():
+    assert combine_differences(0, 0) == 0
+    assert combine_differences(1, 0) == combine_differences(1, 1) == 1
+    assert combine_differences(0.4, 0) == pytest.approx(0.4)
+    by_query = [combine_differences(0.4, variation) for variation in (0, 0.1, 0.3, 0.5, 0.9)]
+    assert by_query == sorted(by_query) and by_query[1] < 0.43 and 0.95 < by_query[-1] < 1
 
 
 def test_a_difference_that_explains_little_of_the_gap_counts_little(plant):

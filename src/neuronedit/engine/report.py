@@ -161,6 +161,7 @@ def ensemble_to_uns(ensemble: Ensemble) -> dict[str, Any]:
     values = {name: getattr(ensemble, name) for name in (*names, *expected)}
     if ensemble.matching is not None:
         found = ("total_variation", "chance_variation", "explained", "differs")
-        values["composition"] = {name: float(getattr(ensemble.matching, name)) for name in found}
+        composition = {name: float(getattr(ensemble.matching, name)) for name in found}
+        values["composition"] = composition | {"query_variation": ensemble.query_variation}
     values = {name: np.array(x, dtype=str) if isinstance(x, list) else x for name, x in values.items()}
     return values | {"fold_kind": str(ensemble.fold_kind)}

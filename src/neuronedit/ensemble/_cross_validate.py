@@ -20,7 +20,7 @@ from .._types import CellTensor, Map, Space
 from ..edits import Populations
 from ..edits._strata import as_labelings, balance
 from ..spaces import PCA, Identity
-from ._matching import Matching, match_populations
+from ._matching import Matching, combine_differences, compare_query, match_populations
 from ._stacking import expect, score_candidates, stack
 
 from ._candidates import (  # isort: skip
@@ -38,7 +38,7 @@ MAX_VALUES_PER_FOLD = 2**21  # cells times features: all predictions are held in
 MIN_WEIGHT = 0.01  # candidates of less are left out of the ensemble: each one costs an edit of every cell
 
 # How far weights are drawn to what is expected: `benchmarks/prior.py` compares other values, each family left out in turn.
-SHRINKAGE = {FoldKind.STRATA: 0.03, FoldKind.DERIVED: 1.0}  # folds that the cells themselves gave say less
+SHRINKAGE = {FoldKind.STRATA: 0.03, FoldKind.DERIVED: 0.1}  # folds that the cells themselves gave say less
 UNTESTED_STRENGTH = 0.25  # how far cells go that resemble none that were held out
 
 # The interval of the expected share: standard errors, and what folds cannot show of other cells. Set likewise.
@@ -64,6 +64,8 @@ class Ensemble:
         Names, weights of sum 1, what was expected of them, and how far the ensemble goes, from 0 (cells are left alone) to 1.
     matching
         The populations that were matched; `None` with strata, and where there are too few cells.
+    query_variation
+        Total variation between the compositions of the query and of the source, in matched populations, from 0 to 1.
     folds, fold_weights
         Names of the folds, and what each counts; the sum is 1.
     scores, ensemble_scores
@@ -89,6 +91,7 @@ class Ensemble:
     prior: np.ndarray = field(default_factory=empty_array)
     strength: float = 1.0
     matching: Matching | None = None
+    query_variation: float = 0.0
     folds: list[str] = field(default_factory=list)
     fold_weights: np.ndarray = field(default_factory=empty_array)
     scores: np.ndarray = field(default_factory=empty_array)
@@ -166,7 +169,8 @@ def cross_validate(
     composition
         Without strata: whether source and target hold the same kinds of cells in the same numbers. ``"same"``: they do, as
         where one sample was divided, and edits are fitted to all cells. ``"different"``: they do not, and edits are fitted
-        within matched populations. ``"auto"``: as far as :func:`match_populations` finds a difference.
+        within matched populations. ``"auto"``: as far as :func:`match_populations` finds a difference, or the query holds
+        other kinds of cells than the source, which may move otherwise than all cells together.
     %(rng)s
 
     Returns
@@ -199,6 +203,7 @@ def cross_validate(
     expected *= held.familiarity
     return Ensemble(
         fit, held.populations, fold_kind, names, weights, prior, strength=strength, matching=held.matching,
+        query_variation=held.query_variation,
         folds=[fold.name for fold in folds], fold_weights=fold_weights,
         scores=score_candidates(folds), ensemble_scores=stacked.scores,
         expected=expected, expected_se=se, expected_low=expected - half_width(se), expected_high=expected + half_width(se),
@@ -213,6 +218,7 @@ class HeldOut:
 
     populations: Populations
     matching: Matching | None
+    query_variation: float  # total variation of the query's composition from the source's; 0 with strata
     differs: float | None  # how far compositions do, from 0 to 1; None with strata
     spaces: Spaces
     folds: list[Fold]
@@ -235,18 +241,25 @@ def hold_out(
 ) -> HeldOut:
     """Leave each fold of a subsample of the cells out, and predict it with every candidate."""
     # strata: those that are given, or matched populations
-    populations, matching, differs = label_strata(source, target, strata), None, None
+    populations, matching = label_strata(source, target, strata), None
     if populations is None:
         matching = match_populations(source, target, rng=rng)
         populations = Populations(source, target, matching.source_labels, matching.target_labels)
-        differs = {"same": 0.0, "different": 1.0}.get(composition, matching.differs)
     fold_cells = make_folds(populations, strata, matching, rng)
 
     # subsample, and fit the spaces that candidates edit in
     n = max(2, min(MAX_CELLS_TO_TRY, MAX_VALUES_TO_TRY // source.shape[1]))
     s, t, q = (subsample(len(x), n, rng) for x in (source, target, query))
     few = populations.subset(s, t)
-    if matching is not None:  # one labeling is enough to predict folds with
+    resembling = find_resembling(query, few.source)
+
+    # how far compositions differ
+    query_variation, differs = 0.0, None
+    if matching is not None:
+        query_variation = compare_query(few.source_strata, resembling)
+        found = combine_differences(matching.differs, query_variation)
+        differs = {"same": 0.0, "different": 1.0}.get(composition, found)
+        # one labeling is enough to predict folds with
         few = few._replace(source_strata=few.source_strata[:, :1], target_strata=few.target_strata[:, :1])
     spaces: dict[str, Space] = {"features": Identity(n_features=source.shape[1]), "neurons": space}
     if any(candidate.space == "components" for candidate in candidates.values()):
@@ -254,10 +267,10 @@ def hold_out(
 
     # leave each fold out
     fold_cells = [fold.subset(s, t) for fold in fold_cells]
-    folds, coverage, familiarity = predict_folds(fold_cells, few, query, spaces, candidates, rng)
+    folds, coverage, familiarity = predict_folds(fold_cells, few, query, resembling, spaces, candidates, rng)
     n_cells = min(len(source), len(target)) if len(folds) >= 2 else 0
     prior = expect_weights(candidates, differs=differs, n_cells=n_cells)
-    return HeldOut(populations, matching, differs, spaces, folds, coverage, familiarity, prior)
+    return HeldOut(populations, matching, query_variation, differs, spaces, folds, coverage, familiarity, prior)
 
 
 def half_width(se: float) -> float:
@@ -292,9 +305,15 @@ def fit_together(
 
 
 def predict_folds(
-    held_out: Sequence[FoldCells], few: Populations, query: Tensor, spaces: Spaces, candidates: Candidates, rng: int
+    held_out: Sequence[FoldCells],
+    few: Populations,
+    query: Tensor,
+    resembling: np.ndarray,
+    spaces: Spaces,
+    candidates: Candidates,
+    rng: int,
 ) -> tuple[list[Fold], float, float]:
-    """Predict each fold that has enough cells from the others.
+    """Predict each fold that has enough cells from the others; ``resembling`` are the source cells that the query resembles.
 
     Returned are the folds, what share of the query resembles one, and how far the query is as novel as the most novel of
     them: 1 if it is no more novel, less if it is.
@@ -305,7 +324,6 @@ def predict_folds(
 
     # what each counts
     in_fold = np.array([fold.source for fold in held_out])  # (n_folds, n_cells)
-    resembling = find_resembling(query, few.source)
     shares = in_fold[:, resembling].mean(axis=(1, 2))
     coverage = float(np.any(in_fold, axis=0)[resembling].mean())
     novelties = np.array([measure_novelty(few.source[mask], few.source[~mask]) for mask in in_fold])

@@ -36,6 +36,9 @@ MAX_STRETCH = 4.0  # by which the target's variances may differ
 
 # A difference in composition counts in full from about twice as much on: by how many cells it moves, and by what it explains.
 VARIATION_WIDTH, EXPLAINED_WIDTH = 0.06, 0.15
+QUERY_WIDTH = (
+    0.5  # that of a query likewise, by its total variation from the source: `benchmarks/prior.py` compares others
+)
 
 
 Scaling = Callable[[Tensor], np.ndarray]  # (n_cells, n_features) -> (n_cells, n_features or components)
@@ -181,6 +184,29 @@ def match_populations(
         chance_variation=float(chance_variation),
         explained=float((effect - chance_effect) / max(gap, 1e-9)) if gap > 0 else 0.0,
     )  # fmt: skip
+
+
+def compare_query(labels: np.ndarray, resembling: np.ndarray) -> float:
+    """Return the total variation between the compositions of query and source, from 0 to 1: the mean over labelings.
+
+    ``labels`` are the populations of source cells, ``(n_cells, n_labelings)``, and ``resembling`` the row numbers of those
+    nearest to each of the query's cells, ``(n, n_neighbors)``.
+    """
+    variations = []
+    for own in labels.T:
+        shares = [np.bincount(x, minlength=own.max() + 1) / len(x) for x in (own, own[resembling.ravel()])]
+        variations.append(np.abs(shares[0] - shares[1]).sum() / 2)
+    return float(np.mean(variations))
+
+
+def combine_differences(differs: float, query_variation: float, width: float = QUERY_WIDTH) -> float:
+    """Return how far a difference in composition has to be allowed for, be it the target's or the query's: from 0 to 1.
+
+    A query of other composition shows it as well as a target: if populations move differently, the change of all cells
+    together is not its own.
+    """
+    alike = np.exp(-((query_variation / width) ** 2))
+    return float(1 - (1 - differs) * alike)
 
 
 def _label(mixture: Mixture, scale: Scaling, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
