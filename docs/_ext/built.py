@@ -18,6 +18,7 @@ ORDER = [
     "fcs_study",
     "drug_combinations",
     "unseen_cell_type",
+    "unseen_cell_type_cytometry",
     "which_method",
     "images",
     "large_data",
