@@ -70,7 +70,8 @@ class Predictions:
     kind: str
     folds: list[Fold]  # with few cells each
     query: Fold  # with the true cells
-    differs: float
+    differs: float | None  # from source to target; None with strata
+    query_variation: float
     n_cells: int
     coverage: float
     best: np.ndarray  # weights that would have been best, (n_candidates,)
@@ -186,7 +187,7 @@ def try_settings(task, learned):
         weights = drop_small(fit_weights(folds, expected, shrinkage).softmax(0).numpy().astype(float))
         blended = torch.einsum("k,knd->nd", torch.from_numpy(weights).float(), task.query.predicted)
         closed = {}
-        for untested in STRENGTHS:
+        for untested in STRENGTHS if width == QUERY_WIDTH else [UNTESTED_STRENGTH]:
             strength = round(task.coverage + (1 - task.coverage) * untested, 2)
             if strength not in closed:
                 moved = query + strength * (blended - query)
@@ -249,7 +250,7 @@ def page(results):
         "**How far the composition of the query counts** with matched populations: the width of its total variation from the"
         " source, the mean over families, and in how many tasks cells would better have been left alone. First the families above, then"
         f" {n_equal} tasks of bodenmiller_4stim in which all types are equally frequent and the query is one that was left out;"
-        " these were not looked at to choose the weights that are expected."
+        " they were looked at to choose the width, and not to choose the weights that are expected."
     )
     lines += [text, "", *tabulate_widths(results, ~is_equal & (results["family"] != holdout.UNTESTABLE)), ""]
     lines += [*tabulate_widths(results, is_equal), ""]
