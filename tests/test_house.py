@@ -95,7 +95,7 @@ def test_one_name_for_one_thing():
         for name in top_level_names(tree) - {"logger"} if not file.endswith("__init__.py") else ():
             files[name].append(file)
     shared = {name: where for name, where in files.items() if len(where) > 1}
-    assert len(shared) < 15, shared
+    assert len(shared) < 10, shared
 
 
 def test_examples_come_before_parameters():

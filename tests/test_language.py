@@ -1,4 +1,4 @@
-"""The language of the pages, docstrings and messages: short sentences, plain words, and a first paragraph that says who a page is for."""
+"""The language of the pages, docstrings, messages, the app and the report: short sentences, plain words, and a first paragraph that says who a page is for."""
 
 import ast
 import importlib
@@ -275,10 +275,50 @@ def read_messages(source):
     return sorted(found)
 
 
+def read_script(source):
+    """Return the string literals of a script of a web page as `read_messages` does; comments are not visible."""
+    tokens = r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`"""
+    found = []
+    for token in re.finditer(tokens, source, re.DOTALL):
+        text = " ".join(re.sub(r"\$\{[^}]*\}", "VALUE", token[0][1:-1]).split())
+        if token[0][0] != "/" and count_words(text) >= MIN_WORDS_OF_MESSAGE:
+            found.append((1 + source.count("\n", 0, token.start()), text))
+    return found
+
+
+def read_template(source):
+    """Return the visible texts of a web page, or of a template of one, as `read_messages` does, and those of its scripts."""
+    found = []
+
+    def take(pattern, text, kept="", read=None):
+        """Replace what a pattern finds, but for its line breaks, and read texts in it."""
+        for one in re.finditer(pattern, text, re.DOTALL) if read else ():
+            found.extend((text.count("\n", 0, one.start()) + number, words) for number, words in read(one[0]))
+        return re.sub(pattern, lambda one: kept + "\n" * one[0].count("\n"), text, flags=re.DOTALL)
+
+    def read_attributes(tag):
+        return [(1, words) for words in re.findall(r'\b(?:aria-label|alt|title|placeholder)="([^"]*)"', tag)]
+
+    text = take(r"<style>.*?</style>|<!--.*?-->", source)
+    text = take(r"<script\b.*?</script>", text, "\0", read_script)
+    text = take(r"\{%-? else %\}", text, "\0")
+    text = take(r"\{\{.*?\}\}", text, "VALUE", read_script)
+    text = take(r"\{%.*?%\}", text, " ", read_script)
+    text = take(r"<(?!/?(?:a|b|code|i|span|strong)\b)[^>]*>", text, "\0", read_attributes)
+    text = take(r"<[^>]*>", text)
+    for one in re.finditer(r"[^\0]+", text):
+        words = one[0].lstrip()
+        found.append((1 + text.count("\n", 0, one.end() - len(words)), " ".join(words.split())))
+    return sorted((number, words) for number, words in found if count_words(words) >= MIN_WORDS_OF_MESSAGE)
+
+
+READERS = {".py": read_messages, ".html": read_template, ".js": read_script}
+
+
 def find_bad_messages(name, source):
-    """Return what is wrong with the sentences of the messages of a module."""
+    """Return what is wrong with the sentences of the messages of a module, or of what a web page shows."""
     faults = []
-    for number, text in read_messages(source):
+    for number, text in READERS[Path(name).suffix](source):
         sentences = read_sentences([[(number, line)] for line in text.splitlines()])
         faults += find_bad_sentences(name, sentences) + find_long_mean(name, sentences)
     return faults
@@ -286,7 +326,7 @@ def find_bad_messages(name, source):
 
 DOCSTRINGS = public_docstrings()
 SRC = ROOT / "src" / "neuronedit"
-MODULES = [path.relative_to(SRC).as_posix() for path in sorted(SRC.rglob("*.py"))]
+MODULES = [path.relative_to(SRC).as_posix() for path in sorted(SRC.rglob("*")) if path.suffix in READERS]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -324,8 +364,16 @@ def test_all_is_read():
     assert {"neuronedit.tl.edit", "neuronedit.edits.by_strata"} <= {
         name for docs in DOCSTRINGS.values() for name, _ in docs
     }
-    messages = [text for name in MODULES for _, text in read_messages((SRC / name).read_text())]
-    assert len(messages) > 500 and any(text.startswith("Do not use either prediction.") for text in messages)
+    messages = {name: [text for _, text in READERS[Path(name).suffix]((SRC / name).read_text())] for name in MODULES}
+    everything = [text for texts in messages.values() for text in texts]
+    assert len(everything) > 500 and any(text.startswith("Do not use either prediction.") for text in everything)
+    for name, start in {
+        "_app/page.html": "Correct batches by their controls.",
+        "_app/page.js": "The run was stopped.",
+        "_report/report.html": "Share of the samples’ cells beyond",
+        "_report/report.js": "Biaxial plot, VALUE: VALUE on the x axis",
+    }.items():
+        assert any(text.startswith(start) for text in messages[name]), name
     edit = read_sentences(read_docstring(ne.tl.edit.__doc__))
     assert any("cross-validat" in sentence for _, sentence in edit) and len(edit) > 20
 
@@ -370,6 +418,34 @@ def test_faults_in_messages_are_found():
     half = " ".join(["word"] * 26)
     assert len(find_bad_messages("a.py", f"text = f'{half}.'")) == 2
     assert find_bad_messages("a.py", f"text = f'{half}. Short.'") == []
+
+
+TEMPLATE = """<!doctype html>
+<title>A page</title>
+<style>p > b {{ color: red }}  /* a lesson that is not shown */</style>
+<!-- a lesson that is not shown -->
+<p class="lead">A <b>lesson</b> of
+{{{{ n }}}} cells.</p><p>Short.</p>
+{{% if a %}}One lesson of many is here{{% else %}}Two are enough for it{{% endif %}}
+<img alt="A picture of a lesson" src="x.png">
+{{{{ table("The lesson in a table", [("n", true)]) }}}}
+<li>{long}</li>
+<script>
+// a lesson that is not shown
+const text = `The lesson of ${{run.name}} is over.`, url = "a//b", other = "A lesson, and a \\"lesson\\"";
+</script>
+"""
+
+
+def test_faults_in_web_pages_are_found():
+    faults = find_bad_messages("page.html", TEMPLATE.format(long=LONG))
+    lines = [fault.split(":")[1] for fault in faults if "'lesson'" in fault]
+    assert lines == ["5", "7", "8", "9", "13", "13"]
+    assert "A lesson of VALUE cells." in faults[0]
+    assert any(fault.startswith("page.html:10: 46 words, at most 45") for fault in faults)
+    assert "The lesson of VALUE is over." in "".join(faults)
+    script = TEMPLATE.format(long=LONG).partition("<script>")[2]
+    assert len(find_bad_messages("page.js", script)) == 2
 
 
 def test_a_long_mean_is_found():

@@ -14,6 +14,7 @@ ALLOWED = {
     "_slots": set(),
     "_docs": set(),
     "_method_names": set(),
+    "_metric_table": set(),
     "_check": {"numpy"},
     "_subsample": {"numpy"},
     "_types": {"torch", "_check"},
@@ -136,6 +137,7 @@ ALLOWED = {
         "scipy",
         "torch",
         "tqdm",
+        "_metric_table",
         "_slots",
         "_types",
         "_device",
@@ -145,7 +147,8 @@ ALLOWED = {
         "_data",
     }
     | {"edits", "spaces", "baselines", "metrics", "engine", "io"},
-    "pl": {"anndata", "matplotlib", "numpy", "pandas", "scipy", "_slots", "_check", "_docs", "_data", "_method_names"},
+    "pl": {"anndata", "matplotlib", "numpy", "pandas", "scipy", "_slots", "_check", "_docs", "_data", "_method_names"}
+    | {"_metric_table"},
     "datasets": {
         "PIL",
         "anndata",

@@ -289,7 +289,7 @@ def test_coverage_counts_nan_as_beyond():
     cells = np.random.default_rng(0).normal(size=(200, 2))
     query = cells.copy()
     query[:100, 1] = np.nan
-    found = ne.metrics._coverage.coverage(cells, np.full(200, "a"), query, np.full(200, "b"), ["x", "y"])
+    found = ne.metrics._coverage.measure_coverage(cells, np.full(200, "a"), query, np.full(200, "b"), ["x", "y"])
     assert found.beyond[1] > 0.5 > found.beyond[0]
 
 

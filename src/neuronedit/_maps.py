@@ -19,7 +19,7 @@ class ShapeRepr:
 
 
 @dataclass(frozen=True, eq=False)
-class Identity:
+class NoChange:
     """Moves nothing."""
 
     def __call__(self, z: Tensor, /) -> Tensor:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from neuronedit.metrics._coverage import coverage
+from neuronedit.metrics._coverage import measure_coverage
 
 CENTERS = np.array([[6.0, 0.0, 0.0], [0.0, 6.0, 0.0], [0.0, 0.0, 6.0]])
 NAMES = ["CD3", "CD19", "CD14"]
@@ -21,7 +21,7 @@ def simulate_controls(n_samples):
 
 def test_only_a_sample_of_another_composition_is_far_and_described():
     query = np.concatenate([simulate(10, EQUAL), simulate(11, [0.8, 0.1, 0.1])])
-    found = coverage(*simulate_controls(4), query, np.repeat(["same", "other"], 900), NAMES)
+    found = measure_coverage(*simulate_controls(4), query, np.repeat(["same", "other"], 900), NAMES)
     assert found.ratio["other"] > 5 > found.ratio["same"]
     assert "more CD3+" in found.lacking["other"] and "fewer" in found.lacking["other"]
     assert found.beyond.max() < 0.05
@@ -30,17 +30,19 @@ def test_only_a_sample_of_another_composition_is_far_and_described():
 def test_values_beyond_the_controls_are_counted_by_feature():
     query = simulate(10, EQUAL)
     query[:180, 1] += 50
-    found = coverage(*simulate_controls(3), query, np.full(900, "a"), NAMES)
+    found = measure_coverage(*simulate_controls(3), query, np.full(900, "a"), NAMES)
     assert found.beyond[1] == pytest.approx(0.2, abs=0.02)
     assert max(found.beyond[[0, 2]]) < 0.03
 
 
 def test_two_control_samples_do_not_show_how_much_samples_differ():
-    found = coverage(*simulate_controls(2), simulate(10, EQUAL), np.full(900, "a"), NAMES)
+    found = measure_coverage(*simulate_controls(2), simulate(10, EQUAL), np.full(900, "a"), NAMES)
     assert np.isnan(found.ratio["a"]) and not found.lacking
 
 
 def test_the_same_rng_gives_the_same_result():
     query, samples = simulate(10, [0.6, 0.2, 0.2], n=3000), np.full(3000, "a")
-    first, second, other = (coverage(*simulate_controls(3), query, samples, NAMES, rng=rng) for rng in (0, 0, 1))
+    first, second, other = (
+        measure_coverage(*simulate_controls(3), query, samples, NAMES, rng=rng) for rng in (0, 0, 1)
+    )
     assert first.ratio == second.ratio != other.ratio

@@ -7,8 +7,9 @@ import pytest
 from matplotlib.colors import to_hex
 
 import neuronedit as ne
+from neuronedit._metric_table import DISTANCE_AXIS, METRIC_TABLE
 from neuronedit.pl._figure import ink
-from neuronedit.pl._scores import METHOD_COLOR, METRIC_NAMES
+from neuronedit.pl._scores import METHOD_COLOR
 from neuronedit.tl._scores import ALL_METRICS
 
 METHODS = ["neuron_editing", "mean_shift", "identity", "gan", "mnn"]
@@ -117,8 +118,8 @@ def test_cells_left_alone_are_grey(table):
 
 
 def test_every_metric_has_a_title_and_metrics_of_your_own_keep_their_names(table):
-    assert set(METRIC_NAMES) == set(ALL_METRICS)
-    assert {name for name, (_, axis) in METRIC_NAMES.items() if not axis} == set(ne.metrics.METRICS)
+    assert set(METRIC_TABLE) == set(ALL_METRICS)
+    assert {name for name, row in METRIC_TABLE.items() if row.axis == DISTANCE_AXIS} == set(ne.metrics.METRICS)
     table["metric"] = table["metric"].cat.rename_categories({"variance_ratio": "my_own_metric_with_a_long_name"})
     ax = ne.pl.compare(table, metrics="my_own_metric_with_a_long_name")
     assert ax.get_title() == "my own metric with a\nlong name" and ax.get_xlabel() == "score"
@@ -208,7 +209,7 @@ def test_what_tl_compare_returns(cells):
     methods = {"identity": "identity", "shift": "mean_shift", "broken": broken}
     table = ne.tl.compare(cells, "group", **groups, methods=methods, n_bootstrap=5)
     axes = ne.pl.compare(table)
-    titles = [METRIC_NAMES[metric][0] for metric in table["metric"].cat.categories]
+    titles = [METRIC_TABLE[metric].title for metric in table["metric"].cat.categories]
     assert [ax.get_title().replace("\n", " ") for ax in axes] == titles
     assert {label.get_text() for label in axes[0].get_yticklabels()} == {"cells left alone", "shift", "broken"}
     assert "failed" in [text.get_text() for text in axes[0].texts]

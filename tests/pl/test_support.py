@@ -116,6 +116,83 @@ def test_few_cells_are_not_rounded_away(adata):
     assert beside(ne.pl.support(adata)) == [[">99 %", "1,000"]]
 
 
+@pytest.fixture
+def resampled(adata):
+    """The same cells with a spread over resamples: of feature j, j + 1 % of its own in type a, twice that in b, three times in c."""
+    query = adata.obs["edited_distance"].notna().to_numpy()
+    edited = np.asarray(adata.X, dtype=float)
+    edited[:, 3] = 1.0  # a feature that is the same in all cells has no spread to compare with
+    of_features = (1 + np.arange(adata.n_vars)) / 100 * edited[query].std(axis=0)
+    factor = adata.obs["type"].map({"a": 1, "b": 2, "c": 3}).astype(int).to_numpy()
+    adata.layers["edited"] = edited
+    adata.layers["edited_sd"] = np.where(query[:, None], of_features * factor[:, None], 0.0)
+    Record("edited", Tool.EDIT, {"edit": "percentile"}, {"layers": np.array(["edited", "edited_sd"])}).write(adata)
+    return adata
+
+
+def test_features_with_the_largest_spread_are_drawn(resampled):
+    names = [str(name) for name in resampled.var_names[::-1]]
+    above, below = ne.pl.support(resampled, groupby="type")
+    assert labels(above) == ["b", "a", "c"]
+    assert labels(below) == [*names[:10], "24 more"] and below.yaxis_inverted()
+    of_all, *_ = below.collections
+    np.testing.assert_allclose(of_all.get_offsets(), [(2 * (35 - y) / 100, y) for y in range(10)], rtol=1e-6)
+    groups = [line for line in below.lines if line.get_marker() == "o"]
+    of_groups = [[factor * (35 - y) / 100 for y in range(10)] for factor in (2, 1, 3)]
+    np.testing.assert_allclose([line.get_xdata() for line in groups], of_groups, rtol=1e-6)
+    assert [text.get_text() for text in below.get_legend().get_texts()] == ["all query cells", "a group"]
+    assert below.get_xlim()[0] == 0 and below.get_xlabel().startswith("spread over resamples")
+
+
+def test_the_mean_spread_of_each_group_stands_beside_it(resampled):
+    above, below = ne.pl.support(resampled, groupby="type")
+    heads = [text.get_text() for text in above.texts if text.xycoords == "axes fraction"]
+    assert heads == ["outside", "cells", "spread"]
+    mean = np.delete(1 + np.arange(35), 3).mean()
+    written = [text.get_text() for text in above.texts if text.get_text().endswith("%")][3:]
+    assert written == [f"{factor * mean:.0f} %" for factor in (2, 1, 3)]
+    above, below = ne.pl.support(resampled)
+    assert below.get_legend() is None and len(below.collections) == 1  # no groups
+
+
+def test_features_that_were_not_edited_have_no_spread(resampled):
+    resampled.var["used"] = [True, True, *[False] * 33]
+    _, below = ne.pl.support(resampled)
+    assert labels(below) == [str(name) for name in resampled.var_names[1::-1]]
+
+
+def test_one_cell_has_no_spread_to_compare_with(resampled):
+    alone = resampled[np.flatnonzero(resampled.obs["edited_distance"].notna())[:1]].copy()
+    assert beside(ne.pl.support(alone)) == [["0 %", "1"]]
+
+
+def test_one_axes_is_for_the_distances(resampled):
+    figure, ax = plt.subplots()
+    assert ne.pl.support(resampled, ax=ax) is ax and figure.axes == [ax]
+    with pytest.raises(ValueError, match="ax holds 3 axes; 2 panels"):
+        ne.pl.support(resampled, ax=plt.subplots(3)[1])
+    plt.close("all")
+
+
+def test_a_layer_of_the_users_own_is_not_drawn(adata):
+    adata.layers["edited"] = adata.layers["edited_sd"] = np.asarray(adata.X)
+    assert beside(ne.pl.support(adata)) == [["20 %", "60"]]
+
+
+def test_legend_and_columns_do_not_meet(resampled):
+    figure = ne.pl.support(resampled, groupby="type", return_fig=True)
+    figure.canvas.draw()
+    above, below = figure.axes
+    named = [text.get_window_extent() for text in above.get_legend().get_texts()]
+    heads = [text.get_window_extent() for text in above.texts if text.xycoords == "axes fraction"]
+    assert not any(name.overlaps(head) for name in named for head in heads)
+    assert below.get_legend().get_window_extent().y1 < above.xaxis.label.get_window_extent().y0
+    for ax in figure.axes:
+        for artist in (*ax.texts, *ax.get_yticklabels(), ax.get_legend(), ax.xaxis.label):
+            box = artist.get_window_extent()
+            assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+
+
 @pytest.mark.parametrize("distances", [0.0, 1.0, 0.2, 50.0])
 def test_all_at_one_distance(adata, distances):
     adata.obs["edited_distance"] = distances

@@ -10,10 +10,11 @@ from anndata import AnnData
 from scipy import sparse, stats
 
 import neuronedit as ne
+from neuronedit._metric_table import METRIC_TABLE, RATIO
 from neuronedit.baselines import BASELINES, QUICK
 from neuronedit.metrics import AGREEMENTS, CHANGES, CHECKS, METRICS
 from neuronedit.spaces import Autoencoder
-from neuronedit.tl._scores import BOUNDS, RATIO, SCORES, UNBOUNDED, add_means, find_limits, keep_within
+from neuronedit.tl._scores import SCORES, add_means, find_limits, keep_within
 
 POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 TRUTH = POPULATIONS | {"truth": "truth"}
@@ -142,7 +143,7 @@ def test_held_out_is_each_stratum_as_query_and_truth(cells):
     for key, rows in table[table["held_out"] != "all"].groupby(["method", "metric"], observed=True):
         values, row = rows["value"], means.loc[key]
         half = stats.t.ppf(0.975, len(types) - 1) * values.std() / np.sqrt(len(types))
-        ends = np.clip([values.mean() - half, values.mean() + half], *BOUNDS.get(key[1], UNBOUNDED))
+        ends = np.clip([values.mean() - half, values.mean() + half], *METRIC_TABLE[key[1]][2:])
         np.testing.assert_allclose(row[["value", "low", "high"]].astype(float), [values.mean(), *ends])
 
 
@@ -322,6 +323,9 @@ ENDS = {
 def test_intervals_end_where_no_score_can_be(case):
     metric, is_distance, value, ends, expected = ENDS[case]
     np.testing.assert_array_equal(keep_within(ends, value, find_limits(metric, is_distance)), expected)
+
+
+BOUNDS = {name: row[2:] for name, row in METRIC_TABLE.items() if row[2:] != (-np.inf, np.inf)}
 
 
 def test_every_metric_that_is_no_distance_has_bounds():

@@ -9,7 +9,7 @@ from typing import Any
 from .._check import guard
 from .._device import fast_matmul
 from .._docs import share_docs
-from .._maps import Average, Bounded, Compose, Identity, OnNeurons, Scaled, WithNeurons
+from .._maps import Average, Bounded, Compose, NoChange, OnNeurons, Scaled, WithNeurons
 from .._types import InSpace, Map, Method
 from ._axes import on_neurons, on_principal_axes
 from ._local import local
@@ -32,7 +32,7 @@ EDITS: dict[str, Callable[..., Map]] = {
 }
 
 MAPS: dict[str, type[Any]] = {
-    "identity": Identity,
+    "identity": NoChange,
     "shift": Shift,
     "stretch": Stretch,
     "linear": Linear,

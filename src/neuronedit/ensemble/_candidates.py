@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._blocks import encode_in_blocks
 from .._check import NotNegative, Share
-from .._maps import Average, Compose, Identity
+from .._maps import Average, Compose, NoChange
 from .._types import Map, Space
 
 from ..edits import (  # isort: skip
@@ -70,7 +70,7 @@ of_all_cells = Prior(0.02, 0.02, matched=0.005)  # an edit that takes another co
 
 # The weights are rounded and the same for candidates that resemble each other: `benchmarks/prior.py` compares them with others.
 WITHOUT_OFFSET: dict[str, Candidate] = {
-    "identity": Candidate("features", lambda populations: Identity(), prior=of_all_cells),
+    "identity": Candidate("features", lambda populations: NoChange(), prior=of_all_cells),
     "mean_shift": Candidate("features", on_all(shift), prior=replace(of_all_cells, few_cells=0.6)),
     "affine": Candidate("features", on_all(affine), prior=of_all_cells),
     "quantile": Candidate("features", on_all(percentile), prior=replace(of_all_cells, alike=0.35)),

@@ -20,7 +20,7 @@ N_POPULATIONS = (6, 10, 14)  # one number alone is fragile: labelings with each 
 MIN_CELLS_TO_MATCH = 200  # of source and of target, below which populations would be noise
 MIN_CELLS_PER_POPULATION = 30  # of the source, on average
 MAX_CELLS_TO_MATCH = 4_000  # of either side, to fit the mixtures to
-CELLS_AT_ONCE = 16_384  # that are scaled and labelled together
+CELLS_LABELLED_AT_ONCE = 16_384  # that are scaled and labelled together
 MAX_CELLS_FOR_GAP = 1_500  # between which all distances are measured
 MANY_FEATURES = 1_000  # components of more are found from fewer cells of either side: time grows with the cube
 N_CELLS_OF_MANY_FEATURES = 500
@@ -211,7 +211,7 @@ def combine_differences(differs: float, query_variation: float, width: float = Q
 
 def _label(mixture: Mixture, scale: Scaling, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return the most probable population of each cell, and how probable it is, ``(n_cells,)`` each, block by block."""
-    shares = (mixture.assign(scale(block)) for block in x.split(CELLS_AT_ONCE))
+    shares = (mixture.assign(scale(block)) for block in x.split(CELLS_LABELLED_AT_ONCE))
     parts = [(own.argmax(1), own.max(1)) for own in shares]
     labels, certainty = (np.concatenate(part) for part in zip(*parts, strict=True))
     return labels, certainty

@@ -13,7 +13,7 @@ TAIL = 0.005  # share of the controls' cells below the lower limit of a feature,
 MIN_CONTROL_SAMPLES = 3  # they show how much samples usually differ: each is compared with at least two others
 MIN_DIFFERENCE_TO_NAME = 0.5  # standard deviations between a cluster and the controls in a feature of its name
 MAX_FEATURES_PER_NAME = 4
-MAX_POPULATIONS_NAMED = 2  # of which there are more, and of which there are fewer
+MAX_POPULATIONS_PER_SIDE = 2  # of which there are more, and of which there are fewer
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Coverage:
     lacking: dict[str, str]  # where the ratio is above 1: the cells of which there are more, and fewer, in words
 
 
-def coverage(
+def measure_coverage(
     controls: np.ndarray, control_samples: np.ndarray, query: np.ndarray, query_samples: np.ndarray,
     names: Sequence[str], *, rng: int = 0,
 ) -> Coverage:  # fmt: skip
@@ -111,7 +111,7 @@ def _describe_differences(shares: np.ndarray, control_shares: np.ndarray, cluste
     excess = {"more": shares - control_shares.max(0), "fewer": control_shares.min(0) - shares}
     phrases = []
     for word, amount in excess.items():
-        largest = [j for j in np.argsort(-amount, kind="stable")[:MAX_POPULATIONS_NAMED] if amount[j] > 0]
+        largest = [j for j in np.argsort(-amount, kind="stable")[:MAX_POPULATIONS_PER_SIDE] if amount[j] > 0]
         named = [f"{cluster_names[j]} ({shares[j]:.0%}, controls {mean[j]:.0%})" for j in largest]
         if named:
             phrases.append(f"{word} {', '.join(named)}")

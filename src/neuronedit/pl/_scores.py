@@ -16,6 +16,7 @@ from .._check import Count
 from .._data.check import format_choices, to_list
 from .._data.record import Record
 from .._method_names import name_method
+from .._metric_table import DISTANCE_AXIS, describe_metric
 from ._figure import DOT, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, vivid, zero_line
 from ._rows import (
     ESTIMATE_AREA,
@@ -37,30 +38,6 @@ ALWAYS_DRAWN = ("identity",)  # what others are measured by
 SCALED_COLUMNS = ["scaled", "scaled_low", "scaled_high"]
 METHOD_COLOR = OKABE_ITO[0]
 METHOD_PANELS_IN_A_ROW = 4
-METRIC_NAMES = {
-    "energy_distance": ("energy distance", ""),
-    "mean_wasserstein": ("Wasserstein distance, mean of features", ""),
-    "sliced_wasserstein": ("sliced Wasserstein distance", ""),
-    "mmd": ("maximum mean discrepancy", ""),
-    "median_difference": ("difference of medians", ""),
-    "frechet": ("Fréchet distance", ""),
-    "squared_error": ("squared error of means", ""),
-    "mean_correlation": ("predicted and true means", "correlation"),
-    "variance_correlation": ("predicted and true variances", "correlation"),
-    "covariance_correlation": ("predicted and true covariances", "correlation"),
-    "r2": ("predicted and true means", "R²"),
-    "variance_ratio": ("total variance", "predicted / true"),
-    "change_correlation": ("applied and observed change", "correlation"),
-    "variance_kept": ("change of variance", "applied / observed"),
-    "unharmed": ("features not harmed", "share of features"),
-    "delta_correlation": ("predicted and true change", "correlation"),
-    "de_direction": ("direction of true changes", "share of features"),
-    "de_overlap": ("largest changes in common", "share of features"),
-    "de_recall": ("true changes that are found", "share of features"),
-    "de_precision": ("found changes that are true", "share of features"),
-    "de_fold_change": ("size of true changes", "rank correlation"),
-}
-"""Titles and axes of the metrics of `neuronedit.metrics`; the axis of a distance is the share of the gap closed."""
 MAX_LETTERS_IN_METRIC = 22  # in a line, of a panel of compare
 SCORE_LIMITS = (-1.0, 2.0)  # what an axis shows at most: cells left alone, 0, to ideal, 1, is the middle third of it
 
@@ -195,7 +172,7 @@ def compare(
     names = [name_method(method) for method in methods]
 
     # draw
-    titles = [textwrap.fill(_name_metric(metric)[0], MAX_LETTERS_IN_METRIC) for metric in metrics]
+    titles = [textwrap.fill(describe_metric(metric).title, MAX_LETTERS_IN_METRIC) for metric in metrics]
     n_lines = 1 + max(title.count("\n") for title in titles)
     size = (1.8, 0.26 * (len(methods) + bool(hidden)) + 0.4 + 0.2 * n_lines)
     n_columns = METHOD_PANELS_IN_A_ROW
@@ -230,11 +207,6 @@ def _list_levels(column: Any) -> list[Any]:
     return list(column.cat.remove_unused_categories().cat.categories if hasattr(column, "cat") else column.unique())
 
 
-def _name_metric(metric: Any) -> tuple[str, str]:
-    """Return the title of a metric, and what stands on its axis."""
-    return METRIC_NAMES.get(metric, (str(metric).replace("_", " "), "score"))
-
-
 def _draw_metric(panel: Axes, rows: pd.DataFrame, methods: list[Any], *, scaled: bool) -> None:
     """Draw one metric."""
     # frame
@@ -250,8 +222,8 @@ def _draw_metric(panel: Axes, rows: pd.DataFrame, methods: list[Any], *, scaled:
     if has_zero:
         panel.axvline(0, zorder=1, **zero_line())
     panel.set_xlim(low - margin, high + margin)
-    axis = _name_metric(rows["metric"].iloc[0])[1]
-    panel.set_xlabel("scaled score" if scaled else "share of the gap closed" if has_zero else axis)
+    axis = DISTANCE_AXIS if has_zero else describe_metric(rows["metric"].iloc[0]).axis
+    panel.set_xlabel("scaled score" if scaled else axis)
 
     # methods
     for y, method in enumerate(methods):

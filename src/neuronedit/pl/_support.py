@@ -15,10 +15,22 @@ from scipy import ndimage
 
 from .. import _slots
 from .._check import Count
-from .._data.check import get_column, get_labels
-from .._data.record import Record, Tool
-from ._figure import DOT, INCHES_PER_LETTER, OKABE_ITO, blank, finish, ideal_line, ink, legend_beside, panels, vivid
-from ._rows import format_number, format_percent, frame_rows, label_decades, name_ticks
+from .._data.check import find_used, get_column, get_labels
+from .._data.record import Record, Tool, find_own_layers
+from ._figure import (
+    DOT,
+    INCHES_PER_LETTER,
+    OKABE_ITO,
+    blank,
+    finish,
+    get_values,
+    ideal_line,
+    ink,
+    legend_beside,
+    panels,
+    vivid,
+)
+from ._rows import ESTIMATE_AREA, format_number, format_percent, frame_rows, label_decades, name_ticks
 
 WITHIN_COLOR, OUTSIDE_COLOR = OKABE_ITO[4], OKABE_ITO[1]
 MEDIAN_STYLE: dict[str, Any] = {"linewidth": 1.6, "solid_capstyle": "butt"}
@@ -26,6 +38,7 @@ MIN_DISTANCE_DRAWN = 0.01  # smaller ones are drawn here: a cell that stands in 
 USUAL_OUTSIDE = 0.01  # of the source's own cells outside the source, and of the controls' beyond their range
 SPACE_BESIDE = 8.0  # points between a plot and the first column of text beside it, and between columns
 POINTS_PER_LETTER = 5.6  # width of a column of text for each letter
+MAX_SPREADS = 10  # features whose spread over resamples is drawn
 HILL_HEIGHT = 0.8  # of the highest point of a distribution, in rows: no hill reaches into the row above
 
 SAMPLE_STYLE: dict[str, Any] = {"marker": "o", "color": OKABE_ITO[0]}
@@ -45,7 +58,7 @@ def support(
     *,
     groupby: str | None = None,
     key: str = _slots.EDITED,
-    ax: Axes | None = None,
+    ax: Axes | Sequence[Axes] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Any:
@@ -54,6 +67,11 @@ def support(
     A row for each group of query cells, the one with the largest share outside on top: how their distances from the source are
     distributed, each curve equally high, and their median. 99 % of the source's own cells stay below a distance of 1. Beside a
     row stands the share of its cells outside. It is coloured where more cells lie outside than the usual 1 % and chance explain.
+
+    After :func:`neuronedit.tl.bootstrap`, also how much the edit depends on which source and target cells were measured: the
+    standard deviation of each edited value over resamples, in per cent of that of its feature between the edited cells. Its
+    mean over features stands beside each row. A second panel has the ten features with the largest mean over cells, and a
+    small dot for each group. One Axes of your own, as ``ax``, is for the distances alone.
 
     Examples
     --------
@@ -81,9 +99,16 @@ def support(
     labels = everyone if groupby is None else get_labels(adata[is_query], groupby)
     groups = {str(name): distances[(labels == name).to_numpy()] for name in labels.unique()}
     rows = dict(sorted(groups.items(), key=lambda group: (-(group[1] > 1).mean(), -np.median(group[1]), group[0])))
+    spread = _read_spread(adata, key, is_query)
+    spread_by_row = spread.groupby(labels.astype(str).to_numpy()).mean().loc[list(rows)]
 
     # frame
-    (panel,) = panels(1, ax, size=(2.8, 0.36 * len(rows) + 1.2), room=1.6, names=rows)
+    heights = [0.36 * len(rows) + 1.2]
+    if not spread.empty and not isinstance(ax, Axes):
+        heights += [INCHES_PER_FEATURE * min(spread.shape[1] + 1, MAX_SPREADS) + 0.9]
+    layout: dict[str, Any] = {"size": (2.8, np.mean(heights)), "n_columns": 1, "height_ratios": heights}
+    layout |= {"room": 1.6 if spread.empty else 2.3, "names": [*rows, *spread.columns[:MAX_SPREADS]]}
+    panel, *others = panels(len(heights), ax, **layout)
     ends = np.ravel([np.quantile(values, [0.001, 0.999]) for values in rows.values()])
     low, high = np.log10(max(min(1.0, *ends), MIN_DISTANCE_DRAWN)), np.log10(max(1.0, *ends))
     margin = 0.05 * (high - low) or 0.1
@@ -98,20 +123,54 @@ def support(
     panel.axvline(1, zorder=4, **ideal_line())
     for y, values in enumerate(rows.values()):
         _draw_hill(panel, y, np.maximum(values, MIN_DISTANCE_DRAWN))
-    _write_beside(panel, list(rows.values()))
+    _write_beside(panel, list(rows.values()), spread_by_row.mean(axis=1).to_numpy())
     styles: dict[str, Any] = {"inside the source": Patch(facecolor=vivid(WITHIN_COLOR), alpha=0.8)}
     styles |= {"outside": Patch(facecolor=vivid(OUTSIDE_COLOR), alpha=0.8)}
     styles |= {"edge of the source": ideal_line(), "median": MEDIAN_STYLE | {"color": ink(0)}}
     legend_beside([panel], styles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
-    return finish([panel], show=show, return_fig=return_fig)
+    for other in others:
+        _draw_spread(other, spread.mean(), spread_by_row)
+    return finish([panel, *others], show=show, return_fig=return_fig)
 
 
-def _write_beside(panel: Axes, rows: Sequence[np.ndarray]) -> None:
-    """Write beside each row the share of cells outside, in its colour where it is above the usual one, and the number of cells."""
+def _read_spread(adata: AnnData, key: str, rows: np.ndarray) -> pd.DataFrame:
+    """Return how far edited values vary over resamples, relative to their features, the largest first; no columns where not known."""
+    if _slots.sd(key) not in find_own_layers(adata, key):
+        return pd.DataFrame(index=range(rows.sum()))
+    names = find_used(adata)
+    edited, sd = (get_values(adata, layer, rows, names) for layer in (key, _slots.sd(key)))
+    spread = pd.DataFrame(sd / np.where(np.ptp(edited, axis=0) > 0, edited.std(axis=0), np.nan), columns=names)
+    return spread[spread.mean().dropna().sort_values(ascending=False, kind="stable").index]
+
+
+def _draw_spread(panel: Axes, means: "pd.Series[float]", of_groups: pd.DataFrame) -> None:
+    """Draw the mean spread of the features with the largest ones, and those of groups as small dots."""
+    means, n_hidden = means.iloc[:MAX_SPREADS], max(len(means) - MAX_SPREADS, 0)
+    color = vivid(WITHIN_COLOR)
+    y = np.arange(len(means))
+    frame_rows([panel], y, means.index, n_hidden)
+    styles: dict[str, Any] = {"all query cells": DOT | {"color": color}}
+    if len(of_groups) > 1:
+        small: dict[str, Any] = {"color": ink(0.5), "markersize": 2.5}
+        panel.plot(of_groups[means.index].to_numpy().T, y, zorder=3, **DOT | small)
+        styles["a group"] = DOT | small
+    panel.scatter(means, y, s=ESTIMATE_AREA, color=color, zorder=2)
+    panel.set_xlim(left=0)
+    panel.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    panel.xaxis.set_major_formatter(format_percent)
+    panel.set_xlabel("spread over resamples\n(100 %: as much as between cells)")
+    if len(styles) > 1:
+        legend_beside([panel], styles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
+
+
+def _write_beside(panel: Axes, rows: Sequence[np.ndarray], spread: np.ndarray) -> None:
+    """Write beside each row the share of cells outside, coloured where it is above the usual one, the number of cells and the spread."""
     outside, n_cells = np.array([[(values > 1).mean(), len(values)] for values in rows]).T  # each (n_rows,)
     by_chance = 2 * np.sqrt(USUAL_OUTSIDE * (1 - USUAL_OUTSIDE) / n_cells)
     colors = [vivid(OUTSIDE_COLOR) if is_above else ink(0) for is_above in outside > USUAL_OUTSIDE + by_chance]
     columns = {"outside": [_round_percent(share) for share in outside], "cells": [f"{n:,.0f}" for n in n_cells]}
+    if not np.isnan(spread).any():
+        columns["spread"] = [_round_percent(share) for share in spread]
     place: dict[str, Any] = {"ha": "right", "va": "bottom", "textcoords": "offset points"}
     right = SPACE_BESIDE
     for head, column in columns.items():

@@ -16,7 +16,7 @@ from .._data.scales import check_flowutils, from_logicle, to_logicle
 from .._data.undo import writing
 from ._arcsinh import check_output, write_layer
 
-Parameters = Mapping[str, np.ndarray]  # of each feature, by T, M, W and A; NaN where it is left alone
+LogicleParameters = Mapping[str, np.ndarray]  # of each feature, by T, M, W and A; NaN where it is left alone
 
 
 def logicle(
@@ -125,7 +125,7 @@ def inverse_logicle(
 def _write_transformed(
     adata: AnnData,
     cells: Any,
-    parameters: Parameters,
+    parameters: LogicleParameters,
     function: Callable[..., np.ndarray],
     layer: str | None,
     key_added: str | None,
@@ -148,7 +148,7 @@ def _write_transformed(
     return adata if copy else None
 
 
-def _transform_columns(matrix: Any, parameters: Parameters, function: Callable[..., np.ndarray]) -> Any:
+def _transform_columns(matrix: Any, parameters: LogicleParameters, function: Callable[..., np.ndarray]) -> Any:
     """Apply a function to the columns that have parameters."""
     dtype = matrix.dtype if matrix.dtype.kind == "f" else np.dtype(np.float32)
     if hasattr(matrix, "map_blocks"):  # a dask array stays one
@@ -161,7 +161,7 @@ def _transform_columns(matrix: Any, parameters: Parameters, function: Callable[.
     return result
 
 
-def _read_parameters(adata: AnnData, given: Mapping[str, Any]) -> Parameters:
+def _read_parameters(adata: AnnData, given: Mapping[str, Any]) -> LogicleParameters:
     """Return the parameters of each feature, once they are known to make a scale."""
     used = adata.var_names.isin(find_used(adata))
     columns, is_named = {}, np.ones(adata.n_vars, dtype=bool)

@@ -28,7 +28,7 @@ from ..engine.fit import Edit, FittedEdit, pack_edits
 from ..engine.report import MAX_SHARE_OUTSIDE, EditSummary, feature_table, write_verdict
 from ..engine.write import write_edits
 from ..metrics import energy_distance, gap_closed
-from ..metrics._coverage import Coverage, coverage
+from ..metrics._coverage import Coverage, measure_coverage
 from ._edit import EditName
 from ._space import find_space, training_planned
 
@@ -291,7 +291,7 @@ def _report_batch(
             row |= {"expected": fitted.ensemble.expected, "expected_se": fitted.ensemble.expected_se}
     if features is not None and correction.is_fitted and len(query):
         control_cells, query_cells = (cells.cpu().numpy() for cells in space.read_cells(source, query))
-        found = coverage(control_cells, samples[source], query_cells, samples[query], space.features)
+        found = measure_coverage(control_cells, samples[source], query_cells, samples[query], space.features)
         features = features.assign(outside_control=found.beyond)
         outside = ~(distances[query] <= 1)  # NaN is outside
         by_sample = _describe_samples(found, pd.Series(outside, index=samples[query])).assign(batch=correction.batch)

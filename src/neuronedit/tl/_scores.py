@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from .._metric_table import describe_metric
 from .._slots import ALL_STRATA, WHOLE
 from ..metrics import AGREEMENTS, CHANGES, CHECKS, METRICS
 from ..metrics._gap import noise_floor, share_closed
@@ -16,24 +17,6 @@ CellsByRole = Mapping[str, np.ndarray]  # of source, target, query and, where it
 Measure = Callable[..., float]
 
 ALL_METRICS: dict[str, Measure] = METRICS | AGREEMENTS | CHANGES | CHECKS
-CORRELATION, SHARE, RATIO, UNBOUNDED = (-1.0, 1.0), (0.0, 1.0), (0.0, np.inf), (-np.inf, np.inf)
-BOUNDS = {
-    "mean_correlation": CORRELATION,
-    "variance_correlation": CORRELATION,
-    "covariance_correlation": CORRELATION,
-    "r2": (-np.inf, 1.0),
-    "variance_ratio": RATIO,
-    "delta_correlation": CORRELATION,
-    "de_direction": SHARE,
-    "de_overlap": SHARE,
-    "de_recall": SHARE,
-    "de_precision": SHARE,
-    "de_fold_change": CORRELATION,
-    "change_correlation": CORRELATION,
-    "variance_kept": RATIO,
-    "unharmed": SHARE,
-}
-"""Least and largest score of the metrics that are no distances; the share of a gap that a distance closes has none."""
 MAX_CELLS_IN_SAMPLE = 500  # of a population in one bootstrap sample; the intervals are scaled for it
 MAX_CELLS_COUNTED = 5_000  # of a population for an interval: distances between all pairs are taken of so many
 N_REPLICATES = 5  # splits of the truth into halves, of which one is scored as a prediction of the other
@@ -146,8 +129,8 @@ def scale_rated(rated: Any, zero: float, one: float) -> Any:
 
 def find_limits(metric: str, is_distance: bool) -> np.ndarray:
     """Return the least score of a metric, the best one, which is 1, and the largest one."""
-    low, high = UNBOUNDED if is_distance else BOUNDS.get(metric, UNBOUNDED)
-    return np.array([low, 1.0, high])
+    row = describe_metric(metric)
+    return np.array([-np.inf, 1.0, np.inf] if is_distance else [row.least, 1.0, row.largest])
 
 
 def keep_within(interval: Any, value: float, limits: np.ndarray) -> np.ndarray:
