@@ -119,7 +119,7 @@ def to_markdown(text):
         lines = [f"**{box[1]}**", *re.sub(r"^:\w+:.*\n", "", box[2], flags=re.MULTILINE).strip().splitlines()]
         return "\n".join(f"> {line}" if line else ">" for line in [lines[0], "", *lines[1:]])
 
-    return re.sub(r"^:::\{admonition\} ([^\n]*)\n(.*?)^:::$", quote, text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^:::\{(?:admonition|dropdown)\} ([^\n]*)\n(.*?)^:::$", quote, text, flags=re.MULTILINE | re.DOTALL)
 
 
 def study():

@@ -17,6 +17,7 @@ OF_PYTHON = ("builtins", "collections.abc", "types", "typing")
 SHORTER = [
     (re.compile(r"\{'\w+': Candidate\(.*\)\}"), "CANDIDATES"),
     (re.compile(r"<function (?:[\w<>]+\.)*(\w+)(?: at 0x\w+)?>"), r"\1"),
+    (re.compile(r"<bound method ([\w.]+) of <class '[\w.]+'>>"), r"\1"),
     (re.compile(r"<factory>"), "..."),
 ]
 """Defaults whose representation says less than their name."""

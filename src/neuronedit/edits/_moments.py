@@ -109,8 +109,10 @@ def gaussian_ot(source: CellTensor, target: CellTensor, /, *, ridge: NotNegative
     Returns
     -------
     The map :math:`x \mapsto m_T + A (x - m_S)`, where
-    :math:`A = \Sigma_S^{-1/2} (\Sigma_S^{1/2} \Sigma_T \Sigma_S^{1/2})^{1/2} \Sigma_S^{-1/2}`. With fewer cells than features
-    it moves cells along the principal axes of both populations alone.
+
+    .. math:: A = \Sigma_S^{-1/2} (\Sigma_S^{1/2} \Sigma_T \Sigma_S^{1/2})^{1/2} \Sigma_S^{-1/2}.
+
+    With fewer cells than features it moves cells along the principal axes of both populations alone.
 
     References
     ----------
