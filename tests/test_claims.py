@@ -160,8 +160,8 @@ CLAIMS = [
      lambda t: sum((composition(t, data, WORST)[ALL_ALIKE] < 0).all() for data in t["data"].unique()) == 2),
     (BATCHES, "once in nine tasks of bodenmiller_4stim.", "composition",
      lambda t: [*t[(t["data"] == "bodenmiller_4stim") & (t["method"] == "default") & (t["variation"] == WORST)]["closed"].lt(0).agg(["sum", "size"])] == [1, 9]),
-    (BATCHES, "It is ahead of the default on kang_counts (600 cells) at the two largest differences", "composition",
-     lambda t: [composition(t, "kang_counts", far)["mnn"] > composition(t, "kang_counts", far)["default"] for far in (0.0, 0.15, 0.3, WORST)][2:] == [True, True]),
+    (BATCHES, "It is ahead of the default on kang_counts (600 cells) at the largest difference", "composition",
+     lambda t: [composition(t, "kang_counts", far)["mnn"] > composition(t, "kang_counts", far)["default"] for far in (0.0, 0.15, 0.3, WORST)] == [False, False, False, True]),
     (BATCHES, "on kang_counts quantiles, neuron editing, the mean shift and ComBat are ahead of it.", "composition",
      lambda t: (composition(t, "kang_counts", 0.0)[ALL_ALIKE] > composition(t, "kang_counts", 0.0)["default"]).all()),
     # perturbations
