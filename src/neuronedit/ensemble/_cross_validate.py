@@ -252,12 +252,13 @@ def hold_out(
     n = max(2, min(MAX_CELLS_TO_TRY, MAX_VALUES_TO_TRY // source.shape[1]))
     s, t, q = (subsample(len(x), n, rng) for x in (source, target, query))
     few = populations.subset(s, t)
-    resembling = find_resembling(query, few.source)
+    fold_cells = [own for fold in fold_cells if (own := fold.subset(s, t)).has_enough()]
+    resembling = find_resembling(query, few.source) if fold_cells else np.empty((0, 0), dtype=int)
 
     # how far compositions differ
     query_variation, differs = 0.0, None
     if matching is not None:
-        query_variation = compare_query(few.source_strata, resembling)
+        query_variation = compare_query(few.source_strata, resembling) if fold_cells else 0.0
         found = combine_differences(matching.differs, query_variation)
         differs = {"same": 0.0, "different": 1.0}.get(composition, found)
         # one labeling is enough to predict folds with
@@ -267,7 +268,6 @@ def hold_out(
         spaces["components"] = PCA.of(torch.cat([few.source, few.target, query[q]]), n_components=50)
 
     # leave each fold out
-    fold_cells = [fold.subset(s, t) for fold in fold_cells]
     folds, coverage, familiarity = predict_folds(fold_cells, few, query, resembling, spaces, candidates, rng)
     n_cells = min(len(source), len(target)) if len(folds) >= 2 else 0
     prior = expect_weights(candidates, differs=differs, n_cells=n_cells)
@@ -314,12 +314,11 @@ def predict_folds(
     candidates: Candidates,
     rng: int,
 ) -> tuple[list[Fold], float, float]:
-    """Predict each fold that has enough cells from the others; ``resembling`` are the source cells that the query resembles.
+    """Predict each fold from the others; ``resembling`` are the source cells that the query resembles.
 
     Returned are the folds, what share of the query resembles one, and how far the query is as novel as the most novel of
     them: 1 if it is no more novel, less if it is.
     """
-    held_out = [fold for fold in held_out if fold.has_enough()]
     if not held_out:
         return [], 0.0, 1.0
 
