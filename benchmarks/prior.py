@@ -1,9 +1,9 @@
 """Are the settings of the ensemble right for families that they were not set on? Each family is left out in turn.
 
 ``python benchmarks/prior.py`` runs the tasks of ``holdout.py``, with their strata and with matched populations, under every
-prior, shrinkage and strength of untested cells; with matched populations also as far as the composition of the query counts,
-and there on tasks in which all types are equally frequent, too. It writes ``prior.csv``, of which the docs are made. ``--quick`` is one task
-of each family, and writes nothing. Candidates are fitted once a task; what they predict is kept in a temporary folder.
+prior, shrinkage and strength of untested cells. With matched populations it also varies how far the composition of the query
+counts, and adds tasks in which all types are equally frequent. It writes ``prior.csv``, of which the docs are made. ``--quick``
+is one task of each family, and writes nothing. Candidates are fitted once a task; what they predict is kept in a temporary folder.
 """
 
 import argparse
@@ -52,7 +52,7 @@ WIDTHS = (0.25, 0.5, 1.0, np.inf)
 """Of the query's total variation from the source; with the last its composition does not count."""
 
 EQUAL = "equal "
-"""What the families begin with in which all types are equally frequent. No setting is chosen by them."""
+"""The names of families in which all types are equally frequent begin so. Of all settings only the width was chosen by them, too."""
 
 KINDS = {"strata": "strata given", "derived": "matched populations"}
 OWN = {"strata": SHRINKAGE[FoldKind.STRATA], "derived": SHRINKAGE[FoldKind.DERIVED]}

@@ -38,7 +38,7 @@ MAX_VALUES_PER_FOLD = 2**21  # cells times features: all predictions are held in
 MIN_WEIGHT = 0.01  # candidates of less are left out of the ensemble: each one costs an edit of every cell
 
 # How far weights are drawn to what is expected: `benchmarks/prior.py` compares other values, each family left out in turn.
-# Of derived folds less does as well on average, and varies from seed to seed: 0.57 to 0.73 of one task with 0.1, 0.64 to 0.74 with this.
+# Of derived folds less does as well on average, and varies more from seed to seed; the benchmark has one seed, and does not show it.
 SHRINKAGE = {FoldKind.STRATA: 0.03, FoldKind.DERIVED: 0.3}  # folds that the cells themselves gave say less
 UNTESTED_STRENGTH = 0.25  # how far cells go that resemble none that were held out
 
@@ -66,7 +66,7 @@ class Ensemble:
     matching
         The populations that were matched; `None` with strata, and where there are too few cells.
     query_variation
-        Total variation between the compositions of the query and of the source, in matched populations, from 0 to 1.
+        Total variation between the compositions of the query and of the source, in matched populations, from 0 to 1. 0 with strata.
     folds, fold_weights
         Names of the folds, and what each counts; the sum is 1.
     scores, ensemble_scores
