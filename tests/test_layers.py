@@ -95,6 +95,7 @@ ALLOWED = {
         "spaces",
     },
     "engine": {
+        "_memory",
         "_progress",
         "anndata",
         "numpy",

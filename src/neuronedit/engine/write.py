@@ -10,6 +10,7 @@ from .._data.output import Output
 from .._data.record import Record
 from .._data.space import TrainedSpace
 from .._data.undo import writing
+from .._memory import give_back
 from .._progress import tell
 from .alarms import Alarm, tabulate_alarms
 from .apply import EditedLayers, EditsByCell
@@ -80,4 +81,5 @@ def write_edits(
     with writing(adata, copy) as adata:
         edited.write(adata, output.key, output.layers, space.layer)
         record.write(adata)
+    give_back()
     return adata if copy else None
