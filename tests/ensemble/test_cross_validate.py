@@ -185,10 +185,10 @@ def test_what_is_expected_follows_the_composition_that_is_said(plant):
         composition: fit_and_apply(planted.source, planted.target, planted.source, composition=composition)[0]
         for composition in ("same", "different", "auto")
     }
-    found = combine_differences(ensembles["auto"].matching.differs, ensembles["auto"].query_variation)
-    differs = {"same": 0.0, "different": 1.0, "auto": found}
+    of_target = {"same": 0.0, "different": 1.0, "auto": ensembles["auto"].matching.differs}
     for composition, ensemble in ensembles.items():
-        prior = expect_weights(CANDIDATES, differs=differs[composition], n_cells=500)
+        differs = combine_differences(of_target[composition], ensemble.query_variation)
+        prior = expect_weights(CANDIDATES, differs=differs, n_cells=500)
         np.testing.assert_allclose(ensemble.prior, prior)
         assert ensemble.fold_kind == FoldKind.DERIVED
         np.testing.assert_array_equal(ensemble.matching.source_labels, ensembles["auto"].matching.source_labels)
@@ -197,17 +197,17 @@ def test_what_is_expected_follows_the_composition_that_is_said(plant):
     assert shares[0] < 0.35 < 0.6 < shares[1]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_query_of_one_kind_moves_as_its_kind_does(seed):
+@pytest.mark.parametrize(("seed", "composition"), [(0, "auto"), (1, "auto"), (2, "auto"), (0, "same")])
+def test_a_query_of_one_kind_moves_as_its_kind_does(seed, composition, monkeypatch):
     """Half of the kinds do not move, and the others far. Source and target are composed alike, and the query is one of the first."""
     source, target, _ = strata([5 * VECTOR, 0 * VECTOR] * 3, n=200, seed=seed)
     query = strata([0 * VECTOR] * 2, n=200, seed=seed + 10)[0][200:]  # kind 1
-    (ensemble, moved), (of_all, moved_as_all) = (
-        fit_and_apply(source, target, query, composition=composition) for composition in ("auto", "same")
-    )
+    ensemble, moved = fit_and_apply(source, target, query, composition=composition)
+    monkeypatch.setattr("neuronedit.ensemble._cross_validate.compare_query", lambda *_: 0.0)  # as all cells together
+    of_all, moved_as_all = fit_and_apply(source, target, query, composition=composition)
     assert ensemble.matching.differs < 0.3 and ensemble.query_variation == pytest.approx(5 / 6, abs=0.05)
     within = [name.endswith("_by_strata") for name in CANDIDATES]
-    assert ensemble.prior[within].sum() > 0.75 and of_all.prior[within].sum() < 0.25
+    assert ensemble.prior[within].sum() > 0.75 and of_all.prior[within].sum() < 0.35
     far = float((moved_as_all - query).abs().mean())
     assert far > 1 and float((moved - query).abs().mean()) < 0.75 * far
 

@@ -170,8 +170,8 @@ def cross_validate(
     composition
         Without strata: whether source and target hold the same kinds of cells in the same numbers. ``"same"``: they do, as
         where one sample was divided, and edits are fitted to all cells. ``"different"``: they do not, and edits are fitted
-        within matched populations. ``"auto"``: as far as :func:`match_populations` finds a difference, or the query holds
-        other kinds of cells than the source, which may move otherwise than all cells together.
+        within matched populations. ``"auto"``: as far as :func:`match_populations` finds a difference. A query of other
+        kinds of cells than the source counts as a difference in each case: they may move otherwise than all cells together.
     %(rng)s
 
     Returns
@@ -259,8 +259,8 @@ def hold_out(
     query_variation, differs = 0.0, None
     if matching is not None:
         query_variation = compare_query(few.source_strata, resembling) if fold_cells else 0.0
-        found = combine_differences(matching.differs, query_variation)
-        differs = {"same": 0.0, "different": 1.0}.get(composition, found)
+        of_target = {"same": 0.0, "different": 1.0}.get(composition, matching.differs)
+        differs = combine_differences(of_target, query_variation)
         # one labeling is enough to predict folds with
         few = few._replace(source_strata=few.source_strata[:, :1], target_strata=few.target_strata[:, :1])
     spaces: dict[str, Space] = {"features": Identity(n_features=source.shape[1]), "neurons": space}
