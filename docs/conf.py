@@ -25,6 +25,7 @@ extensions = [
     "mathml",
     "alt_text",
     "llms",
+    "tables",
     "myst_nb",
     "notfound.extension",
     "sphinx.ext.autodoc",
