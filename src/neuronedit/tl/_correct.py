@@ -100,10 +100,10 @@ def correct(
         however many cells it has, so that every batch moves a little.
     sample_key
         Column of ``obs`` with the samples, controls and others. Where the controls of two batches are the same samples, by their
-        names, they hold the same kinds of cells in the same numbers, and edits are fitted to all of them, unless the cells to
-        correct are other kinds of cells; else a difference in composition is looked for, and allowed for. With three or more
-        controls in a batch the composition of each sample is compared with theirs. `None`: of cells that
-        :func:`neuronedit.io.read_fcs` has read, each file is a sample.
+        names, they hold the same kinds of cells in the same numbers, and edits are fitted to all of them. Else a difference
+        in composition is looked for, and allowed for. It is allowed for in both cases if the cells to correct are other kinds
+        of cells. With three or more controls in a batch the composition of each sample is compared with theirs. `None`: of
+        cells that :func:`neuronedit.io.read_fcs` has read, each file is a sample.
     bridge
         For batches without a control, which else are left alone, batch -> what takes its place. Another batch,
         ``{"b3": "b2"}``: its cells move as those of that batch do. Or cells that were measured in this batch and in others,
