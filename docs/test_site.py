@@ -136,7 +136,7 @@ HARD_TO_READ = """MAX_HEIGHT => {
     const cells = tables.flatMap(t => [...t.querySelectorAll('td')]);
     const lines = e => e.getBoundingClientRect().height / parseFloat(getComputedStyle(e).lineHeight);
     const slivers = cells.filter(c => c.offsetWidth < 110 && c.textContent.trim().length > 60 && lines(c) > 10).map(c => `sliver ${name(c)}`);
-    const cut = cells.filter(c => c.textContent.trim().length > 60 && c.getBoundingClientRect().right > column + 1).map(c => `cut off ${name(c)}`);
+    const cut = cells.filter(c => c.textContent.trim().length > 35 && c.getBoundingClientRect().right > column + 1).map(c => `cut off ${name(c)}`);
     const height = document.documentElement.scrollHeight;
     return [...wide, ...slivers.slice(0, 3), ...cut.slice(0, 3), ...(height > MAX_HEIGHT ? [`${height} px tall`] : [])];
 }"""

@@ -2,16 +2,17 @@
 
 from docutils import nodes
 
-LONG_TEXT = 60
-"""Characters: a cell with more of them is cut off, or a sliver, beside others on a phone. `docs/test_site.py` has the same number."""
+LONG_NAME, LONG_TEXT = 60, 35
+"""Characters in the first cell of a row, and in another: with more of them cells beside each other are slivers, or cut off, on a phone."""
 
 
 def mark_tables(app, doctree):
     """Give tables with long texts the class ``prose``, and their cells the names of columns, which wide screens hide."""
     for table in doctree.findall(nodes.table):
         body = next(table.findall(nodes.tbody))
-        entries = list(body.findall(nodes.entry))
-        if "autosummary" in table["classes"] or all(len(entry.astext()) <= LONG_TEXT for entry in entries):
+        lengths = [[len(entry.astext()) for entry in row] for row in body]
+        is_long = any(name > LONG_NAME or max(others, default=0) > LONG_TEXT for name, *others in lengths)
+        if "autosummary" in table["classes"] or not is_long:
             continue
         table["classes"].append("prose")
         heads = [entry.astext() for entry in table.findall(nodes.entry)][: len(body[0])]
