@@ -9,6 +9,7 @@ from typing import Annotated, get_args, get_origin
 
 from docutils import nodes
 from sphinx import addnodes
+from sphinx.ext.napoleon.docstring import NumpyDocstring
 from sphinx_autodoc_typehints import format_annotation
 
 FIELD = re.compile(r"^:param (?P<name>[^:]+):(?P<text>.*)$")
@@ -68,6 +69,18 @@ class FormatType:
 
     def __hash__(self):
         return hash(FormatType)
+
+
+def parse_returns(docstring, section):
+    """Keep sentences over several lines together, and list what is named below them; napoleon makes an item of each line."""
+    lines, text = docstring._dedent(docstring._consume_to_next_section()), []
+    lines[:1] = [line.removeprefix(":").lstrip() for line in lines[:1]]  # sphinx_autodoc_typehints adds it
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        names = bool(line) and not line[0].isspace() and following[:1].isspace()
+        if names and text and text[-1] and not text[-1][0].isspace():
+            text.append("")  # a list of what is named begins
+        text.append(line)
+    return docstring._format_block(":returns: ", text)
 
 
 def share_texts(app, what, name, obj, options, lines):
@@ -139,6 +152,7 @@ def find_group(item):
 def setup(app):
     """Come after numpydoc's sections are fields, and before types are written into them."""
     app.config.typehints_formatter = FormatType()
+    NumpyDocstring._parse_returns_section = parse_returns
     app.connect("autodoc-process-docstring", share_texts)
     app.connect("autodoc-process-docstring", shorten_defaults, priority=900)  # after the types are written
     app.connect("autodoc-process-signature", shorten_signature, priority=100)
