@@ -208,3 +208,12 @@ def test_without_anybody_to_say_it_is_logged(monkeypatch, caplog):
 ])  # fmt: skip
 def test_times_in_words(seconds, words):
     assert _progress.format_seconds(seconds) == words
+
+
+def test_a_level_above_warnings_silences_a_printed_verdict(monkeypatch, capsys):
+    monkeypatch.setattr("neuronedit._progress.is_shown", lambda: True)
+    monkeypatch.setattr(logging.Logger, "hasHandlers", lambda self: False)
+    for level, shown in ((logging.NOTSET, "Done.\n"), (logging.ERROR, "")):
+        logger = logging.Logger("verdicts", level)
+        _progress.tell(logger, "Done.", is_alarm=False)
+        assert capsys.readouterr().out == shown

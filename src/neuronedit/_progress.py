@@ -117,8 +117,8 @@ def track(items: Iterable[Item], what: str, unit: str = "it", total: int | None 
 
 
 def tell(logger: logging.Logger, verdict: str, *, is_alarm: bool) -> None:
-    """Print a verdict where somebody is watching and nobody collects the log; else log it."""
-    if is_shown() and not logger.hasHandlers():
+    """Print a verdict where somebody is watching and nobody collects the log; else log it. A level above warnings silences both."""
+    if is_shown() and not logger.hasHandlers() and logger.isEnabledFor(logging.WARNING):
         print(fill(verdict, LINE_WIDTH))  # noqa: T201 (it is asked for)
     else:
         logger.log(logging.WARNING if is_alarm else logging.INFO, "%s", verdict)
