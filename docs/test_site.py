@@ -137,8 +137,12 @@ HARD_TO_READ = """MAX_HEIGHT => {
     const lines = e => e.getBoundingClientRect().height / parseFloat(getComputedStyle(e).lineHeight);
     const slivers = cells.filter(c => c.offsetWidth < 110 && c.textContent.trim().length > 60 && lines(c) > 10).map(c => `sliver ${name(c)}`);
     const cut = cells.filter(c => c.textContent.trim().length > 35 && c.getBoundingClientRect().right > column + 1).map(c => `cut off ${name(c)}`);
+    const returns = [...article.querySelectorAll('.field-list > dt')].filter(t => t.textContent.startsWith('Returns'));
+    const listed = returns.flatMap(t => [...t.nextElementSibling.querySelectorAll('li, dl > dt')]);
+    const names = /^[\\w."[\\]]+(, [\\w."[\\]]+)*( \\(.*\\))?(:|$)/;  // slots, columns or keys, not a part of a sentence
+    const split = listed.filter(e => !names.test(e.textContent.trim())).map(e => `split ${name(e)}`);
     const height = document.documentElement.scrollHeight;
-    return [...wide, ...slivers.slice(0, 3), ...cut.slice(0, 3), ...(height > MAX_HEIGHT ? [`${height} px tall`] : [])];
+    return [...wide, ...slivers.slice(0, 3), ...cut.slice(0, 3), ...split.slice(0, 3), ...(height > MAX_HEIGHT ? [`${height} px tall`] : [])];
 }"""
 
 

@@ -15,7 +15,7 @@ def mark_tables(app, doctree):
         if "autosummary" in table["classes"] or not is_long:
             continue
         table["classes"].append("prose")
-        heads = [entry.astext() for entry in table.findall(nodes.entry)][: len(body[0])]
+        heads = [entry.astext() for head in table.findall(nodes.thead) for entry in head[-1]]  # none: no names
         for row in body if len(heads) > 2 else []:
             for head, entry in zip(heads[1:], row[1:], strict=True):
                 if head and entry.astext():
