@@ -149,6 +149,11 @@ def find_group(item):
     return next((heading for heading, names in GROUPS.items() if name in names.split()), "Input")
 
 
+def skip_fields(app, what, name, obj, skip, options):
+    """Leave out the fields of named tuples, which their class describes; Python calls each an alias for a number."""
+    return True if (inspect.getdoc(obj) or "").startswith("Alias for field") else None
+
+
 def setup(app):
     """Come after numpydoc's sections are fields, and before types are written into them."""
     app.config.typehints_formatter = FormatType()
@@ -156,5 +161,6 @@ def setup(app):
     app.connect("autodoc-process-docstring", share_texts)
     app.connect("autodoc-process-docstring", shorten_defaults, priority=900)  # after the types are written
     app.connect("autodoc-process-signature", shorten_signature, priority=100)
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("doctree-read", group_parameters)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -21,10 +21,16 @@ MAX_TIMES_DRAWN = 10  # a target cell is drawn at most so often to make up for o
 
 
 class Populations(NamedTuple):
-    """Cells, or their neurons, before and after an observed change, ``(n_cells, n_features)``, and what is known of each.
+    """Cells, or their neurons, before and after an observed change, and what is known of each.
 
-    Strata are numbers, -1 for none, ``(n_cells,)``, or several labelings, ``(n_cells, n_labelings)``. Pairing says in which
-    donor, say, a cell was observed, ``(n_cells,)``.
+    Attributes
+    ----------
+    source, target
+        Cells before and after the change, ``(n_cells, n_features)``.
+    source_strata, target_strata
+        Numbers of strata, -1 for none, ``(n_cells,)``, or several labelings, ``(n_cells, n_labelings)``.
+    source_pairing, target_pairing
+        In which donor, say, a cell was observed, ``(n_cells,)``. None: it is not known.
     """
 
     source: CellTensor

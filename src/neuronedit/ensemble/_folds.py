@@ -22,7 +22,17 @@ CellLabels = tuple[np.ndarray, np.ndarray]  # of every source and target cell: i
 
 
 class FoldKind(StrEnum):
-    """What the folds are: the strata given; populations that were matched without labels; none, as there are too few cells."""
+    """What the folds of an ensemble are.
+
+    Attributes
+    ----------
+    STRATA
+        The strata that were given.
+    DERIVED
+        Populations that were matched without labels.
+    NONE
+        There are no folds, as there are too few cells.
+    """
 
     STRATA = "strata"
     DERIVED = "derived"

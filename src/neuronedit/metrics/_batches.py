@@ -149,7 +149,15 @@ def consistent_peaks(
 
 
 class GroupEffect(NamedTuple):
-    """How two groups of people differ in a population, feature by feature: two arrays ``(n_features,)``."""
+    """How two groups of people differ in a population, feature by feature.
+
+    Attributes
+    ----------
+    p_value
+        Of Wilcoxon's rank-sum test over samples, ``(n_features,)``, from 0 to 1.
+    cohens_d
+        The first group less the second, in standard deviations over samples, ``(n_features,)``; NaN where all samples are alike.
+    """
 
     p_value: np.ndarray
     cohens_d: np.ndarray
@@ -208,7 +216,17 @@ def group_effects(
 
 
 class PreservedFunction(NamedTuple):
-    """What is left of the differences between two groups of people after a correction."""
+    """What is left of the differences between two groups of people after a correction.
+
+    Attributes
+    ----------
+    share_kept
+        Share of these differences that are still there after the correction, from 0 to 1; NaN where there are none.
+    effect_error
+        Mean absolute difference between Cohen's d after the correction and its mean over batches before it; 0 is the best.
+    n_differences
+        Number of differences that every batch shows before the correction.
+    """
 
     share_kept: NumberOrInfinity
     effect_error: NumberOrInfinity
