@@ -22,6 +22,7 @@ addresses = dict(line.split(", ", 1) for line in package.get_all("Project-URL"))
 
 extensions = [
     "built",
+    "notebooks",
     "mathml",
     "alt_text",
     "llms",

@@ -6,12 +6,17 @@
 import functools
 import http.server
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
+import yaml
 
+ROOT = Path(__file__).parents[1]
 HTML = Path(__file__).parent / "_build" / "html"
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 TUTORIALS = sorted(path.stem for path in (HTML / "tutorials").glob("*.html") if path.stem != "index")
@@ -179,3 +184,23 @@ def test_tutorials_can_be_downloaded():
         text = "\n".join("".join(cell["source"]) for cell in notebook["cells"])
         assert notebook["nbformat"] == 4 and "import neuronedit as ne" in text and "**On your own data**" in text
         assert not re.search(r"\{\w+\}`|^:::", text, re.MULTILINE), name
+
+
+def test_a_release_puts_the_notebooks_into_a_branch(tmp_path):
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yaml").read_text())
+    script = workflow["jobs"]["notebooks"]["steps"][-1]["run"].replace("python ", f"{sys.executable} ", 1)
+    remote, names = (
+        tmp_path / "remote",
+        {"RUNNER_TEMP": tmp_path, "GITHUB_ACTOR": "someone", "GITHUB_REF_NAME": "v0.1.0"},
+    )
+    subprocess.run(["git", "init", "--quiet", "--bare", remote], check=True)
+    environment = os.environ | {name: str(value) for name, value in (names | {"REMOTE": remote}).items()}
+    subprocess.run(["bash", "-e", "-c", script], cwd=ROOT, env=environment, check=True, capture_output=True)
+    show = ["git", "-C", remote, "show"]
+    listed = subprocess.run(
+        [*show, "--name-only", "--format=%s", "notebooks"], check=True, capture_output=True, text=True
+    )
+    assert listed.stdout.split("\n\n")[0] == "Notebooks of v0.1.0"
+    assert {line.removesuffix(".ipynb") for line in listed.stdout.split() if line.endswith(".ipynb")} == set(TUTORIALS)
+    one = json.loads(subprocess.run([*show, f"notebooks:{TUTORIALS[0]}.ipynb"], check=True, capture_output=True).stdout)
+    assert "".join(one["cells"][0]["source"]).startswith("%pip install")

@@ -1,6 +1,7 @@
 """What the files around the package say of it: its address, its versions of Python, and what registries ask for."""
 
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -136,6 +137,20 @@ def test_a_pull_request_builds_the_package_and_measures_coverage():
     assert any("--cov=neuronedit" in command for command in commands["coverage"])
     ecosystems = {update["package-ecosystem"] for update in read_yaml(".github/dependabot.yml")["updates"]}
     assert ecosystems == {"pip", "github-actions"}
+
+
+def test_tutorials_open_in_colab_once_there_is_an_address():
+    module = runpy.run_path(str(ROOT / "docs" / "_ext" / "notebooks.py"))
+    pages = {path.stem: path.read_text() for path in (ROOT / "tutorials").glob("*.md") if path.stem != "index"}
+    for name, text in pages.items():
+        assert module["link_to_colab"](text, name, "https://github.com/OWNER/neuronedit") == text
+        linked = module["link_to_colab"](text, name, "https://github.com/someone/neuronedit")
+        address = f"https://colab.research.google.com/github/someone/neuronedit/blob/notebooks/{name}.ipynb"
+        assert linked.count(f"[open it in Colab]({address})") == 1
+    assert len(pages) > 5
+    first_cell = re.search(r"neuronedit\[([\w,]+)\]", module["INSTALL"])[1].split(",")
+    built_with = next(one for one in PYPROJECT["dependency-groups"]["docs"] if one.startswith("neuronedit["))
+    assert f"neuronedit[{','.join(first_cell)}]" == built_with
 
 
 def test_extras_are_for_users_and_groups_for_developers():

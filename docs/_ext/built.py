@@ -3,11 +3,9 @@
 The tutorial of FCS files has its folder beside it, ``tutorials/study``.
 """
 
-import re
 import shutil
 import sys
 import tempfile
-from importlib.metadata import metadata
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1]
@@ -91,37 +89,6 @@ def tutorials():
     write("tutorials.md", f"{grid}\n{toctree}" if names else "\n")
 
 
-def notebooks():
-    """Write each tutorial as a notebook to download; roles and boxes of the site become links and quotes."""
-    import nbformat
-    from myst_nb.core.read import read_myst_markdown_notebook
-
-    (BUILT / "notebooks").mkdir(parents=True, exist_ok=True)
-    for path in sorted((DOCS.parent / "tutorials").glob("*.md")):
-        if path.stem == "index":
-            continue
-        notebook = read_myst_markdown_notebook(path.read_text(), add_source_map=False)
-        for cell in notebook.cells:
-            if cell.cell_type == "markdown":
-                cell.source = to_markdown(cell.source)
-        nbformat.write(nbformat.from_dict(notebook), BUILT / "notebooks" / f"{path.stem}.ipynb")
-
-
-def to_markdown(text):
-    """Return what Jupyter shows as it is meant: links for roles, quotes for boxes."""
-    site = dict(line.split(", ", 1) for line in metadata("neuronedit").get_all("Project-URL"))["Documentation"]
-    text = re.sub(r"^\{download\}`.*\n?", "", text, flags=re.MULTILINE)
-    text = re.sub(r"\{(?:func|class|meth)\}`~?neuronedit\.([\w.]+)`", r"`ne.\1`", text)
-    text = re.sub(r"\{(?:func|class|meth)\}`~?([\w.]+)`", r"`\1`", text)
-    text = re.sub(r"\{doc\}`(?:\.\./|/)?([\w/]+)`", rf"[\1]({site}/\1.html)", text)
-
-    def quote(box):
-        lines = [f"**{box[1]}**", *re.sub(r"^:\w+:.*\n", "", box[2], flags=re.MULTILINE).strip().splitlines()]
-        return "\n".join(f"> {line}" if line else ">" for line in [lines[0], "", *lines[1:]])
-
-    return re.sub(r"^:::\{(?:admonition|dropdown)\} ([^\n]*)\n(.*?)^:::$", quote, text, flags=re.MULTILINE | re.DOTALL)
-
-
 def study():
     """Write the folder that the tutorial of FCS files begins with, from the published files; without them it simulates one."""
     import pandas as pd
@@ -199,12 +166,13 @@ def make(app):
     """Write all of it."""
     import array_types
     import matplotlib.pyplot as plt
+    import notebooks
 
     BUILT.mkdir(exist_ok=True)
     benchmarks()
     attack()
     tutorials()
-    notebooks()
+    notebooks.write(BUILT / "notebooks")
     if app.config.nb_execution_mode != "off":
         study()
     first_figure()
