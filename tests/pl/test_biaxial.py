@@ -204,6 +204,7 @@ def test_sparse(adata):
 def test_own_axes_and_figure(adata):
     figure, axes = plt.subplots(1, 2)
     assert draw(adata, ax=axes) == list(axes)
+    assert draw(adata, ax=axes).figure is figure
     assert draw(adata, layers=[None], ax=axes[0]) is axes[0]
     assert draw(adata, layers=[None], ax=axes[0], return_fig=True) is figure
     with pytest.raises(ValueError, match="ax holds 1 axes; 2 panels are to be drawn"):

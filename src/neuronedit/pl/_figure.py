@@ -152,7 +152,11 @@ def get_colors(adata: AnnData, groupby: str, groups: Sequence[Any], palette: Any
 
 
 class Panels(list[Axes]):
-    """The Axes of several panels. A notebook shows the figure that they are in, and does not print them."""
+    """The Axes of several panels, and their ``figure``. A notebook shows the figure, and does not print them."""
+
+    @property
+    def figure(self) -> Any:
+        return self[0].figure
 
     def _ipython_display_(self) -> None:
         _print_nothing()
