@@ -72,6 +72,7 @@ def write_edits(
         with EditStore.open(adata, space, by_cell, output, record) as store:
             report(store.write(space, by_cell), store.read_distances())
             store.finish(record)
+        give_back()
         return None
 
     # into memory
