@@ -72,6 +72,7 @@ ifdef QUICK
 	$(BIN)/python benchmarks/composition.py --quick
 	$(BIN)/python benchmarks/combinations.py --quick
 	$(BIN)/python benchmarks/cytonorm_r.py --quick
+	$(BIN)/python benchmarks/sorted_cells.py --quick
 	$(BIN)/python benchmarks/prior.py --quick
 	$(BIN)/python benchmarks/norman.py --quick
 	$(BIN)/python benchmarks/scperturbench.py --quick
@@ -85,6 +86,7 @@ else
 	$(BIN)/python benchmarks/composition.py
 	$(BIN)/python benchmarks/combinations.py
 	$(BIN)/python benchmarks/cytonorm_r.py
+	$(BIN)/python benchmarks/sorted_cells.py
 	$(BIN)/python benchmarks/controls.py --every 3
 	$(BIN)/python benchmarks/faces.py
 	$(BIN)/python benchmarks/paper.py

@@ -90,6 +90,7 @@ def test_the_page_is_made_of_the_results(faces):
         "norman",
         "scperturbench",
         "openproblems_cytometry",
+        "sorted_cells",
     ],
 )
 def test_a_page_is_made_of_each_csv(benchmark, name):

@@ -54,11 +54,12 @@ def benchmarks():
     import paper
     import prior
     import scperturbench
+    import sorted_cells
     import speed
 
     for module in (
         prior, composition, controls, cytonorm_r, combinations, faces, speed, defaults, norman, scperturbench,
-        openproblems_cytometry
+        openproblems_cytometry, sorted_cells
     ):  # fmt: skip
         write(f"{module.__name__}_tables.md", module.page(module.read()))
     for module in (holdout, paper):
