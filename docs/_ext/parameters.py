@@ -26,7 +26,11 @@ SHORTER = [
 LONG = 9
 """Lists of so many parameters are in groups."""
 GROUPS = {
-    "Input": "",  # and all that are not below
+    "Input": """
+        adata model cells layer key groupby groups source target query truth x y layers batch features n image_shape
+        batch_key control_key control reference sample_key effects measured predicted truth_layer source_and_target
+        path metadata panel data_set
+    """,
     "Method": """
         space max_epochs batch_size lr n_steps schedule validation_size early_stopping space_params widths penalty
         edit strata strength bounds edit_params bridge held_out_controls score margin fdr n_bootstrap
@@ -146,7 +150,12 @@ def group_parameters(app, tree):
 def find_group(item):
     """Return the heading of the parameter that an item of the list describes."""
     name = next(item.findall(addnodes.literal_strong)).astext().lstrip("*")
-    return next((heading for heading, names in GROUPS.items() if name in names.split()), "Input")
+    found = [heading for heading, names in GROUPS.items() if name in names.split()]
+    if len(found) != 1:
+        raise ValueError(
+            f"GROUPS in docs/_ext/parameters.py has the parameter {name} in {len(found)} groups; one is needed."
+        )
+    return found[0]
 
 
 def skip_fields(app, what, name, obj, skip, options):
