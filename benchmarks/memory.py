@@ -1,4 +1,4 @@
-"""Memory beyond the cells, and time, of training and of the default edit, in memory.
+"""Memory beyond the cells, and time, of training and of the default edit, in memory and into a store.
 
 Run ``python benchmarks/memory.py``; ``--cells`` are a million by default, of 35 markers each. A small study is edited first, so that libraries are
 loaded; the first edit of many cells still leaves buffers of libraries behind, so it is done twice, into layers of their own.
@@ -7,6 +7,7 @@ loaded; the first edit of many cells still leaves buffers of libraries behind, s
 import argparse
 import contextlib
 import logging
+import tempfile
 import threading
 import time
 
@@ -71,6 +72,8 @@ def main():
     for name in ("first", "second"):
         with measured(f"{name} default edit", rows):
             ne.tl.edit(adata, "group", **ROLES, key_added=name)
+    with tempfile.TemporaryDirectory() as folder, measured("into a store", rows):
+        ne.tl.edit(adata, "group", **ROLES, key_added="stored", write_to=f"{folder}/edited.zarr")
     print(f"{n:,} cells, {X.nbytes / 1e6:.0f} MB; an edited layer is as large")
     print(pd.DataFrame(rows).T.round(1).to_string())
 

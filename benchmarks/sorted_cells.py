@@ -73,10 +73,8 @@ def run(kind, source, target, names):
     trained = set()
     for name in names:
         if METHODS[name] is None:
-            before, after = (adata[is_control & (batch == one)].X for one in (source, target))
-            corrected = ne.baselines.combat(torch.as_tensor(before), torch.as_tensor(after))(
-                torch.as_tensor(query)
-            ).numpy()
+            before, after = (torch.as_tensor(adata[is_control & (batch == one)].X) for one in (source, target))
+            corrected = ne.baselines.combat(before, after)(torch.as_tensor(query)).numpy()
         else:
             space, edit = METHODS[name]["space"], METHODS[name]["edit"]
             if space not in trained:

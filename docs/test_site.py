@@ -189,12 +189,10 @@ def test_tutorials_can_be_downloaded():
 def test_a_release_puts_the_notebooks_into_a_branch(tmp_path):
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yaml").read_text())
     script = workflow["jobs"]["notebooks"]["steps"][-1]["run"].replace("python ", f"{sys.executable} ", 1)
-    remote, names = (
-        tmp_path / "remote",
-        {"RUNNER_TEMP": tmp_path, "GITHUB_ACTOR": "someone", "GITHUB_REF_NAME": "v0.1.0"},
-    )
+    remote = tmp_path / "remote"
     subprocess.run(["git", "init", "--quiet", "--bare", remote], check=True)
-    environment = os.environ | {name: str(value) for name, value in (names | {"REMOTE": remote}).items()}
+    about = {"GITHUB_ACTOR": "someone", "GITHUB_REF_NAME": "v0.1.0"}
+    environment = os.environ | about | {"RUNNER_TEMP": str(tmp_path), "REMOTE": str(remote)}
     subprocess.run(["bash", "-e", "-c", script], cwd=ROOT, env=environment, check=True, capture_output=True)
     show = ["git", "-C", remote, "show"]
     listed = subprocess.run(

@@ -23,6 +23,14 @@ MAX_TIMES_DRAWN = 10  # a target cell is drawn at most so often to make up for o
 class Populations(NamedTuple):
     """Cells, or their neurons, before and after an observed change, and what is known of each.
 
+    Examples
+    --------
+    >>> import numpy as np, torch, neuronedit as ne
+    >>> source, strata = torch.zeros(4, 2), np.array([0, 0, 1, 1])
+    >>> populations = ne.edits.Populations(source, source + 1, strata, strata)
+    >>> ne.edits.on_all(ne.edits.shift)(populations)(torch.zeros(1, 2)).tolist()
+    [[1.0, 1.0]]
+
     Attributes
     ----------
     source, target

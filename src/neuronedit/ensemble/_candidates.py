@@ -44,6 +44,14 @@ class Prior:
 class Candidate:
     """An edit in a space.
 
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> halfway = ne.ensemble.Candidate("features", ne.edits.on_all(ne.edits.percentile), offset=0.5)
+    >>> candidates = ne.ensemble.CANDIDATES | {"quantile_halfway": halfway}
+    >>> "quantile_halfway" in candidates
+    True
+
     Attributes
     ----------
     space, fit

@@ -55,6 +55,14 @@ empty_array = partial(np.zeros, 0)
 class Ensemble:
     """Candidates, stacked, and how well they predicted folds that were left out.
 
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> source = torch.randn(300, 3)
+    >>> ensemble = ne.ensemble.cross_validate(ne.spaces.Identity(n_features=3), source, source + 2, source)
+    >>> round(float(ensemble.weights.sum()), 6), len(ensemble.weights) == len(ensemble.candidates)
+    (1.0, True)
+
     Attributes
     ----------
     fit, populations

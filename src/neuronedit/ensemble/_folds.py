@@ -24,6 +24,13 @@ CellLabels = tuple[np.ndarray, np.ndarray]  # of every source and target cell: i
 class FoldKind(StrEnum):
     """What the folds of an ensemble are.
 
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> few = torch.randn(10, 3)
+    >>> ne.ensemble.cross_validate(ne.spaces.Identity(n_features=3), few, few + 1, few).fold_kind == ne.ensemble.FoldKind.NONE
+    True
+
     Attributes
     ----------
     STRATA

@@ -65,6 +65,13 @@ class Mixture:
 class Matching:
     """Populations that mean the same in source and target, in several labelings.
 
+    Examples
+    --------
+    >>> import torch, neuronedit as ne
+    >>> source = torch.randn(300, 3)
+    >>> ne.ensemble.match_populations(source, source + 2).source_labels.shape[0]
+    300
+
     Attributes
     ----------
     source_labels, target_labels

@@ -151,6 +151,12 @@ def consistent_peaks(
 class GroupEffect(NamedTuple):
     """How two groups of people differ in a population, feature by feature.
 
+    Examples
+    --------
+    >>> import numpy as np, neuronedit as ne
+    >>> ne.metrics.GroupEffect(np.array([0.1]), np.array([2.0])).cohens_d.tolist()
+    [2.0]
+
     Attributes
     ----------
     p_value
@@ -217,6 +223,12 @@ def group_effects(
 
 class PreservedFunction(NamedTuple):
     """What is left of the differences between two groups of people after a correction.
+
+    Examples
+    --------
+    >>> import neuronedit as ne
+    >>> ne.metrics.PreservedFunction(share_kept=0.5, effect_error=1.5, n_differences=2).share_kept
+    0.5
 
     Attributes
     ----------
