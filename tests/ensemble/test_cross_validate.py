@@ -129,9 +129,10 @@ def test_the_interval_is_about_the_expectation_and_as_wide_as_folds_differ():
     source, target, labels = strata(changes)
     different, _ = fit_and_apply(source, target, source, (labels, labels), candidates=FEW)
     for ensemble in (alike, different):
-        width = (ensemble.expected_high - ensemble.expected_low) / 2
-        assert width == pytest.approx(INTERVAL_Z * np.hypot(ensemble.expected_se, INTERVAL_FLOOR))
-        assert (ensemble.expected_high + ensemble.expected_low) / 2 == pytest.approx(ensemble.expected)
+        width = INTERVAL_Z * np.hypot(ensemble.expected_se, INTERVAL_FLOOR)
+        assert ensemble.expected - ensemble.expected_low == pytest.approx(width)
+        assert ensemble.expected_high == pytest.approx(min(ensemble.expected + width, 1))  # more cannot be closed
+    assert different.expected_high < 1 == alike.expected_high
     assert alike.expected - alike.expected_low < 0.2 < different.expected - different.expected_low
     assert different.expected < 0.5 < alike.expected
 

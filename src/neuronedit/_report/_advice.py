@@ -170,9 +170,7 @@ def _judge_edit(result: Result) -> tuple[Statement, Statement]:
     if ensemble is None or str(ensemble["fold_kind"]) == "none":
         text = "Nothing was cross-validated: how far the change holds in the query is not known from these cells."
         return Statement(Level.NOTE, done), Statement(Level.CHECK, text)
-    interval = (
-        f"{float(ensemble['expected_low']):.2f} to {min(float(ensemble['expected_high']), 1):.2f} in 4 of 5 cases"
-    )
+    interval = f"{float(ensemble['expected_low']):.2f} to {float(ensemble['expected_high']):.2f} in 4 of 5 cases"
     text = f"By cross-validation {{shares}} of the distance to the truth is expected to be closed ({interval})."
     return Statement(Level.GOOD, done), _judge_share(np.array([float(ensemble["expected"])]), text)
 

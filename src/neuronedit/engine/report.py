@@ -145,7 +145,7 @@ def summarize_ensemble(ensemble: Ensemble | None, strata: str | None) -> str:
     if ensemble.fold_kind is FoldKind.DERIVED:
         too_few = "" if strata is None else f" (too few cells in those of {strata!r})"
         folds = f"{n_folds} matched populations and halves of the cells{too_few}"
-    interval = f"{ensemble.expected_low:.2f} to {min(ensemble.expected_high, 1):.2f} in 4 of 5 cases"
+    interval = f"{ensemble.expected_low:.2f} to {ensemble.expected_high:.2f} in 4 of 5 cases"
     text = f"Cross-validated over {folds}: expected to close {ensemble.expected:.2f} of the distance to the truth ({interval})"
     if ensemble.coverage < MIN_COVERAGE:
         text += f". Only {ensemble.coverage:.0%} of the query resembles them, so {ensemble.strength:.0%} of the edit was applied"

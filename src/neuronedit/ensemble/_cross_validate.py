@@ -82,7 +82,7 @@ class Ensemble:
         closes in folds that they were not fitted to, not below -1.
     expected, expected_se, expected_low, expected_high
         The share that the ensemble should close of the query's gap: the weighted mean over folds, its standard error, and an
-        interval that held the truth in 80 % of the tasks of ``benchmarks/holdout.py``.
+        interval, not above 1, that held the truth in 80 % of the tasks of ``benchmarks/holdout.py``.
     errors, wrong_direction
         Mean of the truth less mean of the prediction, ``(n_folds, n_features)``, and whether it moved the mean away from the
         truth in most folds, ``(n_features,)``.
@@ -215,7 +215,8 @@ def cross_validate(
         query_variation=held.query_variation,
         folds=[fold.name for fold in folds], fold_weights=fold_weights,
         scores=score_candidates(folds), ensemble_scores=stacked.scores,
-        expected=expected, expected_se=se, expected_low=expected - half_width(se), expected_high=expected + half_width(se),
+        expected=expected, expected_se=se,
+        expected_low=expected - half_width(se), expected_high=min(expected + half_width(se), 1.0),
         errors=stacked.errors, wrong_direction=fold_weights @ stacked.wrong_direction > 0.5,
         coverage=held.coverage, familiarity=held.familiarity,
     )  # fmt: skip

@@ -347,7 +347,7 @@ def _summarize(ensemble: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     applied = "" if share == 1 else f", of which {share:g} was applied"
     expected = f"{ensemble['expected']:.2f} ± {ensemble['expected_se']:.2f}"
     if "expected_low" in ensemble:
-        expected = f"{ensemble['expected']:.2f} ({ensemble['expected_low']:.2f} to {min(ensemble['expected_high'], 1):.2f} in 4 of 5 cases)"
+        expected = f"{ensemble['expected']:.2f} ({ensemble['expected_low']:.2f} to {ensemble['expected_high']:.2f} in 4 of 5 cases)"
     return f"expected to close {expected} of the gap\nstrength {strength:.2g}{applied}, {folds}"
 
 
