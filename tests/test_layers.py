@@ -20,13 +20,14 @@ ALLOWED = {
     "_types": {"torch", "_check"},
     "_blocks": {"numpy", "torch", "_types"},
     "_device": {"torch"},
+    "_adam": {"torch"},
     "_energy": {"torch"},
     "_networks": {"torch", "_blocks"},
     "_maps": {"torch", "_types"},
     "_memory": set(),
     "_progress": {"tqdm"},
     # tensors or arrays in and out: no AnnData
-    "spaces": {"_progress", "numpy", "torch", "_types", "_blocks", "_device", "_check", "_docs", "_networks"},
+    "spaces": {"_adam", "_progress", "numpy", "torch", "_types", "_blocks", "_device", "_check", "_docs", "_networks"},
     "edits": {
         "_blocks",
         "_device",
@@ -42,6 +43,7 @@ ALLOWED = {
         "spaces",
     },
     "ensemble": {
+        "_adam",
         "_progress",
         "_device",
         "numpy",

@@ -55,8 +55,11 @@ def conv(filters: Sequence[int], *, rng: Generator, up: bool = False, linear_out
 
 def _empty_layer(kind: type[nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
     """Return a layer whose weights are not set; it takes no memory inside ``torch.device("meta")``."""
-    device = "meta" if torch.get_default_device().type == "meta" else "cpu"
-    return nn.utils.skip_init(kind, *args, **kwargs, device=device)
+    layer = kind(*args, **kwargs, device="meta")
+    if torch.get_default_device().type != "meta":  # `nn.utils.skip_init` does it, too, and imports a computer algebra
+        for name, parameter in list(layer.named_parameters()):
+            setattr(layer, name, nn.Parameter(torch.empty(parameter.shape)))
+    return layer
 
 
 def _stack_layers(

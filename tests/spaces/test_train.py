@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import mse_loss
 
 import neuronedit as ne
+from neuronedit._adam import Adam
 from neuronedit._device import fast_matmul
 from neuronedit._networks import dense
 from neuronedit.spaces import Autoencoder, Training, _base
@@ -32,6 +33,38 @@ def test_written_out_gradients_equal_autograd_s(widths, n_cells):
     torch.testing.assert_close(dense_backward(list(by_hand), 10)(x), loss.detach(), rtol=1e-6, atol=1e-7)
     for parameter, expected in zip(by_hand.parameters(), by_autograd.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, expected.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_steps_are_those_of_adam_bit_by_bit():
+    generator = torch.Generator().manual_seed(0)
+    values, theirs = torch.zeros(2, 50), torch.nn.Parameter(torch.zeros(50))
+    gradient, optimizer = torch.zeros(50), torch.optim.Adam([theirs], fused=True)
+    adam = Adam(values[0], gradient)
+    for i in range(100):
+        gradient.copy_(torch.randn(50, generator=generator))
+        theirs.grad = gradient.clone()
+        optimizer.param_groups[0]["lr"] = rate = 0.01 * (1 + i % 3)
+        adam.step(rate)
+        optimizer.step()
+    assert torch.equal(values[0], theirs) and not values[1].any()
+
+
+CODE = """
+import sys, torch
+before = set(sys.modules)
+import neuronedit as ne
+adata = ne.datasets.simulate_batches(n_cells=100)
+ne.tl.train(adata, max_epochs=1, widths=(8, 2))
+ne.tl.edit(adata, "group", source="control_1", target="control_2", query="sample_1", strata="cell_type")
+print(*set(sys.modules) - before)
+"""
+
+
+def test_a_first_edit_does_not_wait_for_a_compiler():
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "neuronedit.tl" in loaded
+    assert not loaded & {"torch._dynamo", "torch._inductor", "sympy"}
 
 
 def test_training_lowers_the_error_far_below_the_mean_s():

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._adam import Adam
 from .._energy import energy
 from ._folds import Fold
 
@@ -90,7 +91,8 @@ def fit_weights(
 
     # descend
     logits = (expected if start is None else start).clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([logits], lr=RATE)
+    gradient = logits.grad = torch.zeros_like(logits)
+    adam = Adam(logits, gradient)
     with torch.enable_grad():
         for _ in range(n_steps):
             logarithms = logits.log_softmax(0)
@@ -100,9 +102,9 @@ def fit_weights(
                 blended = torch.einsum("k,knd->nd", weights, predicted)
                 # the energy distance, less what does not depend on the weights
                 loss = loss + count * (2 * torch.cdist(blended, truth).mean() - torch.pdist(blended).mean())
-            optimizer.zero_grad()
+            gradient.zero_()
             loss.backward()
-            optimizer.step()
+            adam.step(RATE)
     return logits.detach()
 
 

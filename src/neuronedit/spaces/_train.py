@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
+from .._adam import Adam
 from .._blocks import CellSource, block_size, read_to
 from .._check import CELLS, Count, Positive, Seed
 from .._networks import check_trained, describe_divergence
@@ -164,7 +165,7 @@ def train(
     parameters, gradient = flatten_parameters(module)
     if backward is None or training.precision != "float32":
         backward = _make_backward(module, loss, training)
-    take_step, set_rate = _make_step(parameters, gradient, backward, n_ranks, training)
+    take_step = _make_step(parameters, gradient, backward, n_ranks, training)
     history: History = {"train_loss": [], "interrupted": False} | ({"validation_loss": []} if n_held_out else {})
     best, best_epoch, best_weights, step, first = math.inf, 0, None, 0, torch.zeros((), device=training.device)
     bar = tqdm(total=n_epochs, desc="training", unit="epoch", disable=not training.progress_bar)
@@ -176,8 +177,7 @@ def train(
             for epoch in range(n_epochs):
                 total = torch.zeros((), device=training.device)
                 for batch in _iterate_batches(cells, kept, training, rng):
-                    set_rate(_get_rate(training, step / n_steps))
-                    value = take_step(batch)
+                    value = take_step(batch, _get_rate(training, step / n_steps))
                     first = value if step == 0 else first
                     total += value * len(batch)
                     step += 1
@@ -211,26 +211,30 @@ def train(
 
 def _make_step(
     parameters: nn.Parameter, gradient: Tensor, backward: BatchLoss, n_ranks: int, training: Training
-) -> tuple[BatchLoss, Callable[[float], object]]:
-    """Return what takes a step of Adam for a batch and returns its loss, and what sets the learning rate before."""
-    rate = torch.full((), training.peak, device=training.device) if training.cuda_graph else training.peak
-    optimizer = torch.optim.Adam([parameters], lr=rate, fused=True, capturable=training.cuda_graph)
+) -> Callable[[Tensor, float], Tensor]:
+    """Return what takes a step of Adam for a batch at a learning rate, and returns its loss."""
+    adam = Adam(parameters, gradient)
 
-    def take_step(batch: Tensor) -> Tensor:
+    def take_step(batch: Tensor, rate: float | Tensor) -> Tensor:
         value = backward(batch)
         _average_over_ranks(gradient, n_ranks)
         _shorten(gradient)
-        optimizer.step()
+        adam.step(rate)
         return value
 
-    def set_rate(rate: float) -> None:
-        optimizer.param_groups[0]["lr"] = rate
-
-    if isinstance(rate, float):
-        return take_step, set_rate
+    if not training.cuda_graph:
+        return take_step
     if n_ranks > 1:
         raise ValueError(f"cuda_graph=True trains in one process; there are {n_ranks}.")
-    return GraphedStep(take_step), rate.fill_  # the record reads the rate where it is
+    # the record reads the rate where it is
+    place = torch.full((), training.peak, device=training.device)
+    graphed = GraphedStep(lambda batch: take_step(batch, place))
+
+    def replay(batch: Tensor, rate: float) -> Tensor:
+        place.fill_(rate)
+        return graphed(batch)
+
+    return replay
 
 
 def _shorten(gradient: Tensor) -> None:
