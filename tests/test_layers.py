@@ -22,14 +22,15 @@ ALLOWED = {
     "_device": {"torch"},
     "_adam": {"torch"},
     "_energy": {"torch"},
-    "_networks": {"torch", "_blocks"},
+    "_networks": {"torch", "_blocks", "_memory"},
     "_maps": {"torch", "_types"},
-    "_memory": set(),
+    "_memory": {"torch"},
     "_progress": {"tqdm"},
     # tensors or arrays in and out: no AnnData
     "spaces": {"_adam", "_progress", "numpy", "torch", "_types", "_blocks", "_device", "_check", "_docs", "_networks"},
     "edits": {
         "_blocks",
+        "_memory",
         "_device",
         "numpy",
         "scipy",

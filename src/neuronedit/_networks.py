@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
 
 from ._blocks import ROWS_PER_PRODUCT, pad_rows
+from ._memory import scratch
 
 SLOPE = 0.2  # leak of LeakyReLU, as published
 FILTERS = (64, 128, 256)  # of the encoder's convolutions, as published; the decoder mirrors them
@@ -31,7 +32,7 @@ def apply_dense(stack: nn.Sequential, x: Tensor, *, n_rows: int = 1024) -> Tenso
     layers = [layer for layer in stack if isinstance(layer, nn.Linear)]
     out = x.new_empty(len(x), layers[-1].out_features)
     n_rows = min(n_rows, len(x) + -len(x) % ROWS_PER_PRODUCT)
-    buffers = [x.new_empty(n_rows, layer.out_features) for layer in layers[:-1]]
+    buffers = [scratch(f"layer {i}", x, n_rows, layer.out_features) for i, layer in enumerate(layers[:-1])]
     for rows, result in zip(x.split(n_rows), out.split(n_rows), strict=True):
         block = pad_rows(rows)
         last = result if len(block) == len(rows) else x.new_empty(len(block), out.shape[1])

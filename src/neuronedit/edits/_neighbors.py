@@ -9,6 +9,7 @@ from torch.nn.functional import embedding_bag
 
 from .._blocks import pad_rows
 from .._maps import ShapeRepr
+from .._memory import scratch
 
 CELLS_AT_ONCE = 512  # their distances to 2,000 others are 4 MB, which a processor's cache may hold
 
@@ -58,13 +59,13 @@ def compare_squares(x: Tensor, cells: Tensor) -> Iterator[tuple[Tensor, Tensor]]
     """Yield a part of the squared distances of each row of ``x`` to all cells, and the rest, `CELLS_AT_ONCE` rows at a time.
 
     ``|x - y|^2 = |x|^2 + (|y|^2 - 2 x y)``; for one x, the bracket alone says which y are nearest. The brackets,
-    ``(n_rows, n_cells)``, may be changed, and hold until the next ones; the rest is ``(n_rows, 1)``.
+    ``(n_rows, n_cells)``, may be changed, and hold until the next ones, of any call; the rest is ``(n_rows, 1)``.
     """
     center = cells.mean(0)  # far from 0 squares would lose what differs between cells
     cells, x = cells - center, x - center
     n_cells, lengths = len(cells), pad_rows(cells.square().sum(1))
     cells = pad_rows(cells)
-    buffer = x.new_empty(min(len(pad_rows(x[:CELLS_AT_ONCE])), CELLS_AT_ONCE), len(cells))
+    buffer = scratch("brackets", x, min(len(pad_rows(x[:CELLS_AT_ONCE])), CELLS_AT_ONCE), len(cells))
     for block in x.split(CELLS_AT_ONCE):
         padded = pad_rows(block)
         brackets = torch.addmm(lengths, padded, cells.T, alpha=-2, out=buffer[: len(padded)])
