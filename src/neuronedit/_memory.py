@@ -25,7 +25,7 @@ def scratch(use: str, like: Tensor, *shape: int) -> Tensor:
     """Return memory of a shape with any values in it: on the CPU what was given to this use in this thread before.
 
     Workers of dask give memory back to the system as soon as it is free (their ``MALLOC_TRIM_THRESHOLD_``), and to get it anew
-    costs a fifth of the time of an edit.
+    costs up to a fifth of the time of an edit.
     """
     if like.device.type != "cpu" or type(like) is not Tensor:
         return like.new_empty(shape)
