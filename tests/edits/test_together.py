@@ -5,7 +5,7 @@ import torch
 
 from neuronedit.edits import Shift, _neighbors
 from neuronedit.edits._neighbors import Nearest, find_nearest
-from neuronedit.edits._together import AverageInSpace, edit_each
+from neuronedit.edits._together import AverageInSpace, edit_each, share_cells
 from neuronedit.spaces import PCA, Identity
 
 
@@ -46,6 +46,13 @@ def test_neighbours_are_looked_for_once(monkeypatch):
     more = [*edits(), Nearest(cells(100, 7), cells(100, 8), 5), Nearest(cells(100, 0), cells(100, 8), 6)]
     list(edit_each(Identity(), more, cells(30, 9)))
     assert len(searches) == 4  # other cells, and another number of them, are other neighbours
+
+
+def test_equal_cells_are_kept_once():
+    given = [*edits(), Nearest(cells(100, 7), cells(100, 8), 5)]
+    shared, x = share_cells(given), cells(30, 9)
+    assert len({id(edit.cells) for edit in shared if isinstance(edit, Nearest)}) == 2
+    assert all(torch.equal(edit(x), own(x)) for edit, own in zip(shared, given, strict=True))
 
 
 def test_products_have_few_sizes(monkeypatch):

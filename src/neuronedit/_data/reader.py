@@ -34,7 +34,7 @@ MIN_HIGHEST = 1e-6  # below which squares, and constants that stand for nothing,
 
 # computing
 DASK_BLOCKS_AT_ONCE = 2  # of a dask array; more where a cluster has room for them
-CHUNK, MAX_VALUES_PER_CHUNK = 4_096, 2**21  # cells, and values or neurons, edited at a time: 8 MB of float32
+CHUNK, MAX_VALUES_PER_CHUNK = 2_048, 2**21  # cells, and values or neurons, edited at a time: 8 MB of float32
 MAX_NEURONS_KEPT = 2**25  # of all cells, in memory, where nobody asked for them: 128 MiB
 MAX_CELLS_IN_DIGEST = 10_000  # all cells of small data; of large data, as many as take a second
 

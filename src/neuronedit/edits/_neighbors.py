@@ -11,7 +11,7 @@ from .._blocks import pad_rows
 from .._maps import ShapeRepr
 from .._memory import scratch
 
-CELLS_AT_ONCE = 512  # their distances to 2,000 others are 4 MB, which a processor's cache may hold
+CELLS_AT_ONCE = 256  # their distances to 2,000 others are 2 MB, which a processor's cache may hold
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -1,7 +1,7 @@
 """Several edits of the same cells in one space: cells are encoded once, and their neighbours are looked for once."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torch import Tensor
@@ -61,3 +61,13 @@ def number_searches(edits: Sequence[Map]) -> list[int]:
             firsts.setdefault(number, edit)
         numbers.append(number)
     return numbers
+
+
+def share_cells(edits: Sequence[Map]) -> list[Map]:
+    """Return the edits; those that look for the same neighbours have one tensor of cells among them, in place of equal ones."""
+    cells: dict[int, Tensor] = {}
+    shared = []
+    for edit, search in zip(edits, number_searches(edits), strict=True):
+        same = replace(edit, cells=cells.setdefault(search, edit.cells)) if isinstance(edit, Nearest) else edit
+        shared.append(same)
+    return shared

@@ -16,7 +16,7 @@ from .._types import Map, Space
 from ..edits import (  # isort: skip
     Populations, Shift, affine, by_strata, gaussian_ot, on_all, on_balanced, percentile, shift, transport,
 )  # fmt: skip
-from ..edits._together import AverageInSpace, edit_each
+from ..edits._together import AverageInSpace, edit_each, share_cells
 
 MAX_CELLS_TO_TRANSPORT = 600  # time grows with the cube of it
 PRIOR_COUNT = 50  # the weights for few cells count as so many cells
@@ -168,7 +168,7 @@ def average_candidates(
     for (space, share), names in group_candidates(candidates).items():
         total = sum(shares[name] for name in names)
         own = [shares[name] / total for name in names]
-        edit = AverageInSpace(spaces[space], [edits[name] for name in names], own)
+        edit = AverageInSpace(spaces[space], share_cells([edits[name] for name in names]), own)
         maps.append(Compose([Shift(share * offset), edit]) if share else edit)
         totals.append(total)
     return Average(maps, totals)
