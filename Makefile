@@ -48,7 +48,7 @@ ifdef QUICK
 	$(BIN)/python -m sphinx -W --keep-going -n -D nb_execution_mode=off -D plot_gallery=0 -b html docs docs/_build/html
 else
 	rm -rf docs/_build docs/built docs/gallery docs/generated
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -n -j auto -b html docs docs/_build/html
 endif
 
 docs/_build/html/index.html:

@@ -63,8 +63,19 @@ def add_link(app, name, source):
         source[0] = link_to_colab(source[0], page)
 
 
+def spread(app, env, names):
+    """Put the tutorials far from each other in the list of pages: of pages that stand together one process reads all."""
+    tutorials = [name for name in names if name.startswith("tutorials/")]
+    others = [name for name in names if name not in tutorials]
+    step = len(names) / max(len(tutorials), 1)
+    for i, name in enumerate(tutorials):
+        others.insert(int(i * step), name)
+    names[:] = others
+
+
 def setup(app):
     app.connect("source-read", add_link)
+    app.connect("env-before-read-docs", spread)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
