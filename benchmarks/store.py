@@ -1,6 +1,7 @@
 """Larger than memory: time and peak memory of one edit, in memory, from a store into a store, and on a cluster of two processes.
 
-Run ``python benchmarks/store.py``; it needs 10 GB of disk for 5 million cells (``--cells``). Each of the three runs in a process of its own.
+Run ``python benchmarks/store.py``; it needs 10 GB of disk for 5 million cells (``--cells``). ``--edit auto`` is the default edit. Each of the
+three runs in a process of its own.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from results import measure_time
 
 import neuronedit as ne
 
-EDIT = {"source": "control_1", "target": "control_2", "query": "sample_1", "edit": "percentile"}
+ROLES = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 SETUPS = ("in memory", "store", "cluster")
 CELLS_PER_CHUNK = 32_768
 """Of the store: what ``write_to`` writes at a time."""
@@ -44,23 +45,23 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def run(setup, path, out):
+def run(setup, path, out, edit):
     """Edit the cells in one of the setups, and print what it took."""
-    more = {}
+    more, how = {}, ROLES | {"edit": edit}
     if setup == "in memory":
         adata = anndata.read_zarr(path)
         before = peak_memory()
-        _, seconds = measure_time(ne.tl.edit, adata, "group", **EDIT)
+        _, seconds = measure_time(ne.tl.edit, adata, "group", **how)
         results = sum(array.nbytes for array in (adata.layers["edited"], *adata.obsm.values())) / 1e9
         more["beyond cells and results, GB"] = peak_memory() - before - results
     elif setup == "store":
-        _, seconds = measure_time(ne.tl.edit, read_lazy(path), "group", **EDIT, write_to=out)
+        _, seconds = measure_time(ne.tl.edit, read_lazy(path), "group", **how, write_to=out)
     else:
         from dask.distributed import Client, LocalCluster
 
         processes = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
         with processes as cluster, Client(cluster) as client:
-            _, seconds = measure_time(ne.tl.edit, read_lazy(path), "group", **EDIT, write_to=out)
+            _, seconds = measure_time(ne.tl.edit, read_lazy(path), "group", **how, write_to=out)
             more["largest worker, GB"] = max(client.run(peak_memory).values())
     print("RESULT", json.dumps({"seconds": seconds, "peak, GB": peak_memory()} | more))
 
@@ -68,6 +69,7 @@ def run(setup, path, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=5_000_000, help="a multiple of 20,000")
+    parser.add_argument("--edit", default="percentile", help="as in ne.tl.edit")
     parser.add_argument(
         "--way", choices=("make", *SETUPS), help="only this one, after make (used by the program itself)"
     )
@@ -81,14 +83,15 @@ def main():
         write_cells(options.cells, options.folder / "cells.zarr")
         return
     if options.way:
-        run(options.way, options.folder / "cells.zarr", options.folder / f"{options.way}.zarr")
+        run(options.way, options.folder / "cells.zarr", options.folder / f"{options.way}.zarr", options.edit)
         return
 
     # start a process for each; cells are made in one, too: a child's peak begins at that of its parent
     with tempfile.TemporaryDirectory() as folder:
         rows = {}
         for setup in ("make", *SETUPS):
-            command = [sys.executable, __file__, "--way", setup, "--folder", folder, "--cells", str(options.cells)]
+            command = [sys.executable, __file__, "--way", setup, "--folder", folder]
+            command += ["--cells", str(options.cells), "--edit", options.edit]
             printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             if setup != "make":
                 rows[setup] = json.loads(printed.partition("RESULT")[2])
