@@ -759,7 +759,7 @@ def test_an_ensemble_stays_there(name):
         assert set(notes) - {ARGUMENTS, READ} == allowed
         notes.clear()
         move = there.fit(there.populations)
-        assert set(notes) <= {ARGUMENTS, READ, MATCHED}
+        assert set(notes) <= {ARGUMENTS, READ, MATCHED, SAME_CELLS}
         notes.clear()
         moved = move(put(query))
         assert set(notes) <= {SAME_CELLS}

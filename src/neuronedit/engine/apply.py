@@ -68,7 +68,7 @@ class EditsByCell:
     @classmethod
     def of(cls, edits: Mapping[str, FittedEdit], rows: Mapping[str, np.ndarray], space: TrainedSpace) -> Self:
         """Return them where each edit is that of the rows of its name."""
-        numbers = np.full(space.cells.shape[0], -1, dtype=np.min_scalar_type(-len(edits)))
+        numbers = np.full(space.cells.shape[0], -1, dtype=np.min_scalar_type(-1 - len(edits)))
         for number, name in enumerate(edits):
             numbers[rows[name]] = number
         return cls(edits, numbers, space.n_neurons)
