@@ -17,6 +17,7 @@ ALLOWED = {
     "_metric_table": set(),
     "_check": {"numpy"},
     "_subsample": {"numpy"},
+    "_cluster_names": {"numpy"},
     "_types": {"torch", "_check"},
     "_blocks": {"numpy", "torch", "_types"},
     "_device": {"torch"},
@@ -76,7 +77,7 @@ ALLOWED = {
         "spaces",
     }
     | {"anndata", "cytonormpy", "pertpy", "scvi"},  # peers' packages take cells as AnnData
-    "metrics": {"numpy", "scipy", "sklearn", "_check", "_docs"}
+    "metrics": {"numpy", "scipy", "sklearn", "_check", "_cluster_names", "_docs"}
     | {"torch", "torch_fidelity", "scib_metrics", "flowsom", "loguru"},  # when they are asked for
     # the border: the only rooms below tl that know AnnData
     "_data": {
@@ -109,15 +110,17 @@ ALLOWED = {
         "_slots",
         "_types",
         "_blocks",
+        "_cluster_names",
         "_device",
         "_energy",
         "_maps",
         "_subsample",
     }
-    | {"_data", "edits", "ensemble", "metrics", "spaces"},
+    | {"_data", "edits", "ensemble", "spaces"},
     "io": {"anndata", "numpy", "pandas", "safetensors", "xarray", "zarr", "_slots", "_data", "_check", "_docs"},
     # what users call
     "pp": {
+        "_cluster_names",
         "_progress",
         "_device",
         "anndata",
@@ -130,7 +133,6 @@ ALLOWED = {
         "_docs",
         "_data",
         "ensemble",
-        "metrics",
     },
     "tl": {
         "_memory",
@@ -170,6 +172,7 @@ ALLOWED = {
     },
     # a page about a result: its figures are those of pl, and the call that repeats it is one of tl
     "_report": {
+        "_cluster_names",
         "anndata",
         "bokeh",
         "jinja2",

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 
+from .._cluster_names import name_cluster
 from .._data.record import Tool
-from ..metrics._coverage import name_cluster
 from ._names import split_numbers
 from ._result import Result
 

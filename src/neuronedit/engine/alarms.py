@@ -7,10 +7,10 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
+from .._cluster_names import name_cluster
 from .._data.check import format_choices
 from .._data.design import Design
 from ..ensemble import Matching
-from ..metrics._coverage import name_cluster
 
 MIN_DIFFERS = (
     0.75  # from which compositions are said to differ; of replicates of one person in two batches it reaches 0.65

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from .._check import NOT_EMPTY, Count, Seed
@@ -254,6 +253,8 @@ def _standardize(source: Tensor, target: Tensor) -> Scaling:
 
 def _fit(x: np.ndarray, k: int, rng: int, *, n_steps: int = 5) -> Mixture:
     """Fit a mixture to the source, from its clusters on."""
+    from sklearn.cluster import KMeans  # to import it takes a second, in every worker of a cluster
+
     shares = np.eye(k, dtype=x.dtype)[KMeans(k, n_init=2, random_state=rng).fit(x).labels_]
     for _ in range(n_steps + 1):
         n = shares.sum(0)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.cluster import KMeans
 
+from .._cluster_names import name_cluster
+
 N_CLUSTERS = 10  # at most: more would follow smaller populations, whose shares are less certain
 MAX_CELLS_PER_SAMPLE = 1_300  # shares of 10 clusters are then known to about 1 %
 MAX_CELLS_IN_CLUSTERING = 2_000  # of the controls, and as many of the samples
 TAIL = 0.005  # share of the controls' cells below the lower limit of a feature, and above its upper limit
 MIN_CONTROL_SAMPLES = 3  # they show how much samples usually differ: each is compared with at least two others
-MIN_DIFFERENCE_TO_NAME = 0.5  # standard deviations between a cluster and the controls in a feature of its name
-MAX_FEATURES_PER_NAME = 4
 MAX_POPULATIONS_PER_SIDE = 2  # of which there are more, and of which there are fewer
 
 
@@ -96,13 +96,6 @@ def _distance_to_others(name: str, shares: Mapping[str, np.ndarray]) -> float:
     """Return how far a composition is from the mean of the others."""
     others = [other for other_name, other in shares.items() if other_name != name]
     return _total_variation(shares[name], np.mean(others, axis=0))
-
-
-def name_cluster(difference: np.ndarray, names: Sequence[str]) -> str:
-    """Name a cluster by the features in which it differs most from the controls: the first, and others that differ clearly."""
-    first, *others = np.argsort(-np.abs(difference), kind="stable")[:MAX_FEATURES_PER_NAME]
-    clear = [first, *(j for j in others if abs(difference[j]) > MIN_DIFFERENCE_TO_NAME)]
-    return " ".join(f"{names[j]}{'+' if difference[j] > 0 else '-'}" for j in clear)
 
 
 def _describe_differences(shares: np.ndarray, control_shares: np.ndarray, cluster_names: Sequence[str]) -> str:

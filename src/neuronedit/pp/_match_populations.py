@@ -14,6 +14,7 @@ from anndata import AnnData
 
 from .. import _slots, ensemble
 from .._check import Seed, TwoOrMore
+from .._cluster_names import name_cluster
 from .._data.check import (
     check_key,
     find_used,
@@ -28,7 +29,6 @@ from .._data.record import Tool, check_free
 from .._data.undo import writing
 from .._progress import shows_progress, tell
 from ..ensemble._matching import MIN_CELLS_TO_MATCH, N_POPULATIONS, VARIATION_WIDTH, Matching
-from ..metrics._coverage import name_cluster
 
 logger = logging.getLogger(__name__)
 
