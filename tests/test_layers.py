@@ -230,6 +230,13 @@ def test_imports_point_down():
     assert violations(SRC) == []
 
 
+def test_workers_of_a_cluster_do_not_wait_for_what_they_do_not_use():
+    """They edit blocks of a store: `sklearn` and `scipy.stats` would take each of them a second."""
+    code = "import sys, neuronedit.engine.store; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"sklearn", "scipy.stats", "neuronedit.metrics"} & set(done.stdout.split())
+
+
 def test_every_room_is_in_the_dict():
     rooms = {
         path.stem

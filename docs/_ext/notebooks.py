@@ -64,7 +64,7 @@ def add_link(app, name, source):
 
 
 def spread(app, env, names):
-    """Put the tutorials far from each other in the list of pages: of pages that stand together one process reads all."""
+    """Put the tutorials far from each other in the list of pages: one process reads those that stand together."""
     tutorials = [name for name in names if name.startswith("tutorials/")]
     others = [name for name in names if name not in tutorials]
     step = len(names) / max(len(tutorials), 1)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 MAX_FEATURES_PER_NAME = 4
-MIN_DIFFERENCE_TO_NAME = 0.5  # standard deviations in a feature of a name, the first excepted
+MIN_DIFFERENCE_TO_NAME = 0.5  # standard deviations; the first feature of a name may differ less
 
 
 def name_cluster(difference: np.ndarray, names: Sequence[str]) -> str:
