@@ -32,9 +32,9 @@ def block_size(n_features: int) -> int:
     return max(1, min(65_536, 2**23 // max(1, n_features)))
 
 
-def pad_rows(x: Tensor) -> Tensor:
-    """Return rows with zeros below, so that there are a multiple of `ROWS_PER_PRODUCT`."""
-    missing = -len(x) % ROWS_PER_PRODUCT
+def pad_rows(x: Tensor, multiple: int = ROWS_PER_PRODUCT) -> Tensor:
+    """Return rows with zeros below, so that there are a multiple of so many."""
+    missing = -len(x) % multiple
     return pad(x, (0, 0) * (x.ndim - 1) + (0, missing)) if missing else x
 
 
