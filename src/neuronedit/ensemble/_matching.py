@@ -23,12 +23,14 @@ CELLS_LABELLED_AT_ONCE = 16_384  # that are scaled and labelled together
 MAX_CELLS_FOR_GAP = 1_500  # between which all distances are measured
 MANY_FEATURES = 1_000  # components of more are found from fewer cells of either side: time grows with the cube
 N_CELLS_OF_MANY_FEATURES = 500
-MAX_COMPONENTS = 40  # principal components, where there are more features
+MAX_FEATURES = 60  # about as many as a panel of proteins has; of more features, such as genes, most are noise to a population
+N_COMPONENTS = 10  # principal components that are taken of more features
 
 # the mixture; set on `benchmarks/composition.py`, seeds 0 to 2
 N_STEPS, N_HOT_STEPS = 60, 30  # of expectation and maximization; the first are annealed
 COLDEST, WIDEST = 0.15, 4.0  # at the first step: likelihoods count so little, and variances are so many times larger
 MIN_VARIANCE = 0.05  # of a population, of 1 in all cells
+TYPICAL_CELLS = 30  # the mean variance of populations counts as so many cells of each: small ones would look too narrow
 COMMON_CELLS, MIN_COMMON_CELLS = 1_000, 100  # the common shift counts as so many cells: where populations agree, or not
 MIN_CELLS_FOR_COMMON = 20  # a population with fewer does not say what is common
 MAX_STRETCH = 4.0  # by which the target's variances may differ
@@ -243,11 +245,11 @@ def _standardize(source: Tensor, target: Tensor) -> Scaling:
     n = len(source) + len(target)
     variance = (source_variance * len(source) + target_variance * len(target)) / (n - 1)
     center, target_mean, spread = (x.to(source) for x in (center, target_mean, variance.sqrt() + 1e-6))
-    if source.shape[1] <= MAX_COMPONENTS:
+    if source.shape[1] <= MAX_FEATURES:
         return lambda x: ((x - center) / spread).cpu().numpy()  # large numbers lose precision in float32
     n = MAX_CELLS_TO_MATCH if source.shape[1] <= MANY_FEATURES else N_CELLS_OF_MANY_FEATURES
     few = [x[torch.from_numpy(subsample(len(x), n))] - mean for x, mean in ((source, center), (target, target_mean))]
-    components = PCA.of(torch.cat(few) / spread, n_components=MAX_COMPONENTS)
+    components = PCA.of(torch.cat(few) / spread, n_components=N_COMPONENTS)
     return lambda x: components.encode((x - center) / spread).cpu().numpy()
 
 
@@ -259,15 +261,23 @@ def _fit(x: np.ndarray, k: int, rng: int, *, n_steps: int = 5) -> Mixture:
     for _ in range(n_steps + 1):
         n = shares.sum(0)
         centers, variances = _moments(x, shares)
-        mixture = Mixture((n + 1) / (n.sum() + k), centers, variances + MIN_VARIANCE)
+        mixture = Mixture((n + 1) / (n.sum() + k), centers, _shrink(variances, n))
         shares = mixture.assign(x)
-    return mixture
+    kept = np.unique(shares.argmax(1))  # a cluster may have lost all cells to another
+    weights = mixture.weights[kept]
+    return Mixture(weights / weights.sum(), mixture.centers[kept], mixture.variances[kept])
 
 
 def _rescale(mixture: Mixture, x: np.ndarray, shares: np.ndarray) -> Mixture:
     """Return the mixture of the same populations in another scale, in which the source's cells are ``x``."""
     centers, variances = _moments(x, shares)
-    return replace(mixture, centers=centers, variances=variances + MIN_VARIANCE)
+    return replace(mixture, centers=centers, variances=_shrink(variances, shares.sum(0)))
+
+
+def _shrink(variances: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Return variances of populations of ``n`` cells, ``(k, n_features)``, drawn to their mean, and none too small."""
+    mean = n @ variances / n.sum()
+    return (n[:, None] * variances + TYPICAL_CELLS * mean) / (n[:, None] + TYPICAL_CELLS) + MIN_VARIANCE
 
 
 def _register(x: np.ndarray, mixture: Mixture, source: np.ndarray) -> Mixture:
