@@ -89,7 +89,8 @@ def test_few_cells_of_many_noisy_features_are_matched(plant, change):
     shares = []
     for seed in (0, 1):
         planted = plant(change, of_target=0.3, n=250, seed=seed)
-        matching = match_populations(*(rotate_into(300, cells, noise=0.8) for cells in (planted.source, planted.target)))
+        source, target = (rotate_into(300, cells, noise=0.8) for cells in (planted.source, planted.target))
+        matching = match_populations(source, target)
         assert abs(matching.total_variation - 0.3) < 0.1
         shares.append(share_of_the_same_kind(matching, planted).mean())
     assert np.mean(shares) > 0.94

@@ -23,7 +23,7 @@ CELLS_LABELLED_AT_ONCE = 16_384  # that are scaled and labelled together
 MAX_CELLS_FOR_GAP = 1_500  # between which all distances are measured
 MANY_FEATURES = 1_000  # components of more are found from fewer cells of either side: time grows with the cube
 N_CELLS_OF_MANY_FEATURES = 500
-MAX_FEATURES = 60  # about as many as a panel of proteins has; of more features, such as genes, most are noise to a population
+MAX_FEATURES = 60  # more than a panel of proteins has; of genes, which are more, most are noise to a population
 N_COMPONENTS = 10  # principal components that are taken of more features
 
 # the mixture; set on `benchmarks/composition.py`, seeds 0 to 2
@@ -37,10 +37,7 @@ MAX_STRETCH = 4.0  # by which the target's variances may differ
 
 # A difference in composition counts in full from about twice as much on: by how many cells it moves, and by what it explains.
 VARIATION_WIDTH, EXPLAINED_WIDTH = 0.06, 0.15
-QUERY_WIDTH = (
-    0.5  # that of a query likewise, by its total variation from the source: `benchmarks/prior.py` compares others
-)
-
+QUERY_WIDTH = 0.5  # so does that of the query, by its total variation from the source: see `benchmarks/prior.py`
 
 Scaling = Callable[[Tensor], np.ndarray]  # (n_cells, n_features) -> (n_cells, n_features or components)
 
