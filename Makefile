@@ -70,6 +70,7 @@ ifdef QUICK
 	$(BIN)/python benchmarks/paper.py --quick
 	$(BIN)/python benchmarks/controls.py --quick --methods "mean shift" "neuron editing" "neuron editing, within strata"
 	$(BIN)/python benchmarks/composition.py --quick
+	$(BIN)/python benchmarks/matching.py --quick
 	$(BIN)/python benchmarks/combinations.py --quick
 	$(BIN)/python benchmarks/cytonorm_r.py --quick
 	$(BIN)/python benchmarks/sorted_cells.py --quick
@@ -84,6 +85,7 @@ else
 	$(BIN)/python benchmarks/defaults.py
 	$(BIN)/python benchmarks/prior.py
 	$(BIN)/python benchmarks/composition.py
+	$(BIN)/python benchmarks/matching.py
 	$(BIN)/python benchmarks/combinations.py
 	$(BIN)/python benchmarks/cytonorm_r.py
 	$(BIN)/python benchmarks/sorted_cells.py

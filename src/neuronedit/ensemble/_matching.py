@@ -24,13 +24,13 @@ MAX_CELLS_FOR_GAP = 1_500  # between which all distances are measured
 MANY_FEATURES = 1_000  # components of more are found from fewer cells of either side: time grows with the cube
 N_CELLS_OF_MANY_FEATURES = 500
 MAX_FEATURES = 60  # more than a panel of proteins has; of genes, which are more, most are noise to a population
-N_COMPONENTS = 10  # principal components that are taken of more features
+N_COMPONENTS = 10  # principal components that are taken of more features; `benchmarks/matching.py` compares others
 
 # the mixture; set on `benchmarks/composition.py`, seeds 0 to 2
 N_STEPS, N_HOT_STEPS = 60, 30  # of expectation and maximization; the first are annealed
 COLDEST, WIDEST = 0.15, 4.0  # at the first step: likelihoods count so little, and variances are so many times larger
 MIN_VARIANCE = 0.05  # of a population, of 1 in all cells
-TYPICAL_CELLS = 30  # the mean variance of populations counts as so many cells of each: small ones would look too narrow
+TYPICAL_CELLS = 30  # the mean variance of populations counts as so many cells of each: those of small ones are too small
 COMMON_CELLS, MIN_COMMON_CELLS = 1_000, 100  # the common shift counts as so many cells: where populations agree, or not
 MIN_CELLS_FOR_COMMON = 20  # a population with fewer does not say what is common
 MAX_STRETCH = 4.0  # by which the target's variances may differ
