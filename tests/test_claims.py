@@ -85,10 +85,14 @@ def of_families(results, score="energy_distance"):
 
 
 def by_training(results):
-    """Return the number of tasks; without training and with it the two shares closed, and seconds."""
+    """Return the number of tasks; without training and with it the two shares closed, and seconds where strata are given.
+
+    The other tasks were timed on a slower machine.
+    """
     own = held_out(results)
     scores = [of_families(own, name).mean().round(2).tolist() for name in ("energy_distance", "mean_wasserstein")]
-    seconds = (results["seconds"] + results["train_seconds"]).groupby(results["method"]).median()[WITHOUT_AND_WITH]
+    timed = results[results["fold_kind"] == "strata"]
+    seconds = (timed["seconds"] + timed["train_seconds"]).groupby(timed["method"]).median()[WITHOUT_AND_WITH]
     return len(own[own["method"] == "auto"]), *scores, seconds.round().tolist()
 
 
@@ -135,8 +139,8 @@ TO_DO_HARM = ["gan", "cyclegan"]
 
 CLAIMS = [
     # training
-    ("docs/guide/faq.md", "On 53 held-out tasks it closed 0.78 of the energy distance (as with an autoencoder), and 0.46 of the Wasserstein distance of single markers (0.35). Training and editing took 2 s, no longer 9.", "holdout",
-     lambda t: by_training(t) == (53, [0.78, 0.78], [0.46, 0.35], [2, 9])),
+    ("docs/guide/faq.md", "On 53 held-out tasks it closed 0.78 of the energy distance (as with an autoencoder), and 0.47 of the Wasserstein distance of single markers (0.35). With strata, training and editing took 2 s, no longer 11.", "holdout",
+     lambda t: by_training(t) == (53, [0.78, 0.78], [0.47, 0.35], [2, 11])),
     ("docs/comparison.md", "The same ensemble then closes as much of the energy distance, more of the Wasserstein distance of single markers, and takes a fifth of the time.", "holdout",
      lambda t: abs(np.diff(by_training(t)[1])[0]) < 0.015 and by_training(t)[2][0] > by_training(t)[2][1] and 4 < by_training(t)[3][1] / by_training(t)[3][0] < 6),
     ("docs/comparison.md", "It gains most in cell types under interferon, with 500 genes, and loses most in cell types under BCR-XL.", "holdout",
@@ -175,8 +179,9 @@ CLAIMS = [
      lambda t: sum((composition(t, data, WORST)[ALL_ALIKE] < 0).all() for data in t["data"].unique()) == 2),
     (BATCHES, "once in nine tasks of bodenmiller_4stim.", "composition",
      lambda t: [*t[(t["data"] == "bodenmiller_4stim") & (t["method"] == "default") & (t["variation"] == WORST)]["closed"].lt(0).agg(["sum", "size"])] == [1, 9]),
-    (BATCHES, "It is ahead of the default on kang_counts (600 cells) at the largest difference", "composition",
-     lambda t: [composition(t, "kang_counts", far)["mnn"] > composition(t, "kang_counts", far)["default"] for far in (0.0, 0.15, 0.3, WORST)] == [False, False, False, True]),
+    (BATCHES, "It comes near the default on kang_counts (600 cells) at the largest difference", "composition",
+     lambda t: [own["mnn"] < own["default"] and (far < WORST or own["mnn"] > own["default"] - 0.02)
+                for far in (0.0, 0.15, 0.3, WORST) for own in [composition(t, "kang_counts", far)]] == [True] * 4),
     (BATCHES, "on kang_counts quantiles, neuron editing, the mean shift and ComBat are ahead of it.", "composition",
      lambda t: (composition(t, "kang_counts", 0.0)[ALL_ALIKE] > composition(t, "kang_counts", 0.0)["default"]).all()),
     # perturbations
