@@ -12,11 +12,14 @@ VARIATIONS = [0.0, 0.2, 0.4]
 
 
 def share_of_the_same_kind(matching, planted):
-    """Share of the target's cells whose kind is the most frequent one of their population in the source, by labeling."""
+    """Share of the target's cells whose kind is the most frequent one of their population in the source, by labeling.
+
+    A population that has no cells in the source, as another one took them, has none.
+    """
     shares = []
     for source_labels, target_labels in zip(matching.source_labels.T, matching.target_labels.T, strict=True):
         kinds = {label: np.bincount(planted.source_kinds[source_labels == label]).argmax() for label in source_labels}
-        shares.append(np.mean([kinds[label] for label in target_labels] == planted.target_kinds))
+        shares.append(np.mean([kinds.get(label, -1) for label in target_labels] == planted.target_kinds))
     return np.array(shares)
 
 

@@ -221,9 +221,10 @@ def test_a_constant_feature_changes_nothing(matched):
 
 
 def test_more_features_than_are_compared():
-    adata = plant()
-    noise = np.random.default_rng(0).normal(size=(adata.n_obs, 60)).astype(np.float32)
-    adata = anndata.AnnData(np.hstack([4 * adata.X, noise]), obs=adata.obs)
+    """Components are compared then: each of 100 features follows several of six, as genes do, and varies besides."""
+    adata, generator = plant(), np.random.default_rng(0)
+    X = adata.X @ generator.normal(size=(6, 100)) + generator.normal(size=(adata.n_obs, 100))
+    adata = anndata.AnnData(X.astype(np.float32), obs=adata.obs)
     ne.pp.match_populations(adata, "group", **FOUR)
     assert pd.crosstab(adata.obs["matched"], adata.obs["type"]).max(axis=1).sum() > 0.9 * adata.n_obs
 

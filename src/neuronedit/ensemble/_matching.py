@@ -23,7 +23,7 @@ CELLS_LABELLED_AT_ONCE = 16_384  # that are scaled and labelled together
 MAX_CELLS_FOR_GAP = 1_500  # between which all distances are measured
 MANY_FEATURES = 1_000  # components of more are found from fewer cells of either side: time grows with the cube
 N_CELLS_OF_MANY_FEATURES = 500
-MAX_FEATURES = 60  # more than a panel of proteins has; of genes, which are more, most are noise to a population
+MAX_MARKERS = 60  # more than a panel of proteins has; of genes, which are more, most are noise to a population
 N_COMPONENTS = 10  # principal components that are taken of more features; `benchmarks/matching.py` compares others
 
 # the mixture; set on `benchmarks/composition.py`, seeds 0 to 2
@@ -242,7 +242,7 @@ def _standardize(source: Tensor, target: Tensor) -> Scaling:
     n = len(source) + len(target)
     variance = (source_variance * len(source) + target_variance * len(target)) / (n - 1)
     center, target_mean, spread = (x.to(source) for x in (center, target_mean, variance.sqrt() + 1e-6))
-    if source.shape[1] <= MAX_FEATURES:
+    if source.shape[1] <= MAX_MARKERS:
         return lambda x: ((x - center) / spread).cpu().numpy()  # large numbers lose precision in float32
     n = MAX_CELLS_TO_MATCH if source.shape[1] <= MANY_FEATURES else N_CELLS_OF_MANY_FEATURES
     few = [x[torch.from_numpy(subsample(len(x), n))] - mean for x, mean in ((source, center), (target, target_mean))]
@@ -258,20 +258,18 @@ def _fit(x: np.ndarray, k: int, rng: int, *, n_steps: int = 5) -> Mixture:
     for _ in range(n_steps + 1):
         n = shares.sum(0)
         centers, variances = _moments(x, shares)
-        mixture = Mixture((n + 1) / (n.sum() + k), centers, _shrink(variances, n))
+        mixture = Mixture((n + 1) / (n.sum() + k), centers, _shrink_variances(variances, n))
         shares = mixture.assign(x)
-    kept = np.unique(shares.argmax(1))  # a cluster may have lost all cells to another
-    weights = mixture.weights[kept]
-    return Mixture(weights / weights.sum(), mixture.centers[kept], mixture.variances[kept])
+    return mixture
 
 
 def _rescale(mixture: Mixture, x: np.ndarray, shares: np.ndarray) -> Mixture:
     """Return the mixture of the same populations in another scale, in which the source's cells are ``x``."""
     centers, variances = _moments(x, shares)
-    return replace(mixture, centers=centers, variances=_shrink(variances, shares.sum(0)))
+    return replace(mixture, centers=centers, variances=_shrink_variances(variances, shares.sum(0)))
 
 
-def _shrink(variances: np.ndarray, n: np.ndarray) -> np.ndarray:
+def _shrink_variances(variances: np.ndarray, n: np.ndarray) -> np.ndarray:
     """Return variances of populations of ``n`` cells, ``(k, n_features)``, drawn to their mean, and none too small."""
     mean = n @ variances / n.sum()
     return (n[:, None] * variances + TYPICAL_CELLS * mean) / (n[:, None] + TYPICAL_CELLS) + MIN_VARIANCE
