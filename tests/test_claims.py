@@ -16,7 +16,7 @@ import pytest
 
 import neuronedit as ne
 from neuronedit._cli import VERBS
-from neuronedit.ensemble._matching import QUERY_WIDTH
+from neuronedit.ensemble import _matching
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "guide").glob("*.md"))]
@@ -219,9 +219,9 @@ CLAIMS = [
     (PERTURBATIONS, "72 settings were tried on each task: three priors, six shrinkages towards them, four strengths of cells that resemble no fold.", "prior",
      lambda t: count(t, "prior", "shrinkage", "untested") == (3, 6, 4) and 3 * 6 * 4 == 72),
     (PERTURBATIONS, "the package closes a tenth more of the distance than it did when it ignored the query and the shrinkage was 1.", "prior",
-     lambda t: 0.08 < equal_types(t, QUERY_WIDTH, 0.3)["mean"] - equal_types(t, np.inf, 1.0)["mean"] < 0.12),
+     lambda t: 0.08 < equal_types(t, _matching.QUERY_WIDTH, 0.3)["mean"] - equal_types(t, np.inf, 1.0)["mean"] < 0.12),
     (PERTURBATIONS, "Harm falls from 9 of 63 tasks to 4.", "prior",
-     lambda t: [equal_types(t, *setting)[["harmed", "tasks"]].tolist() for setting in ((np.inf, 1.0), (QUERY_WIDTH, 0.3))] == [[9, 63], [4, 63]]),
+     lambda t: [equal_types(t, *setting)[["harmed", "tasks"]].tolist() for setting in ((np.inf, 1.0), (_matching.QUERY_WIDTH, 0.3))] == [[9, 63], [4, 63]]),
     (PERTURBATIONS, "**Data.** The 58 tasks of the", "holdout", lambda t: len(t.drop_duplicates(["family", "task"])) == 58),
     # time
     (SCALING, "are closed forms, and take a tenth of a second for 10,000 cells.", "speed",
@@ -231,6 +231,8 @@ CLAIMS = [
     ("docs/guide/faq.md", "Training takes 2,500 steps by default", None, lambda _: ne.spaces.Training().n_steps == 2_500),
     ("src/neuronedit/_cli/_options.py", "[default: enough for 2,500 steps]", None, lambda _: ne.spaces.Training().n_steps == 2_500),
     ("src/neuronedit/_cli/_demo.py", "[default: enough for 2,500 steps]", None, lambda _: ne.spaces.Training().n_steps == 2_500),
+    ("docs/method.md", "of more than 60, such as genes, ten principal components are taken", None, lambda _: (_matching.MAX_MARKERS, _matching.N_COMPONENTS) == (60, 10)),
+    ("docs/method.md", "which has the weight of 30 cells", None, lambda _: _matching.TYPICAL_CELLS == 30),
     ("docs/guide/images.md", "evaluates 17 candidates on every fold", None, lambda _: len(ne.ensemble.CANDIDATES) == 17),
 ]  # fmt: skip
 

@@ -14,7 +14,7 @@ VARIATIONS = [0.0, 0.2, 0.4]
 def share_of_the_same_kind(matching, planted):
     """Share of the target's cells whose kind is the most frequent one of their population in the source, by labeling.
 
-    A population that has no cells in the source, as another one took them, has none.
+    A population without cells in the source has no kind.
     """
     shares = []
     for source_labels, target_labels in zip(matching.source_labels.T, matching.target_labels.T, strict=True):
