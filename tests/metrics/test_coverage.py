@@ -22,9 +22,26 @@ def simulate_controls(n_samples):
 def test_only_a_sample_of_another_composition_is_far_and_described():
     query = np.concatenate([simulate(10, EQUAL), simulate(11, [0.8, 0.1, 0.1])])
     found = measure_coverage(*simulate_controls(4), query, np.repeat(["same", "other"], 900), NAMES)
-    assert found.ratio["other"] > 5 > found.ratio["same"]
+    assert found.ratio["other"] > 5 and found.ratio["same"] < 1
     assert "more CD3+" in found.lacking["other"] and "fewer" in found.lacking["other"]
     assert found.beyond.max() < 0.05
+
+
+@pytest.mark.parametrize("n_controls", [3, 4, 8])
+@pytest.mark.parametrize("n_cells", [30, 100, 300, 900])
+def test_few_samples_of_the_same_kind_are_flagged_by_chance(n_cells, n_controls):
+    query = np.concatenate([simulate(100 + i, EQUAL, n_cells) for i in range(30)])
+    found = measure_coverage(*simulate_controls(n_controls), query, np.repeat(np.arange(30), n_cells), NAMES)
+    assert np.mean([ratio > 1 for ratio in found.ratio.values()]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "shares"), [(30, [0.8, 0.1, 0.1]), (100, [0.6, 0.2, 0.2]), (900, [0.5, 0.25, 0.25])]
+)
+def test_samples_of_few_cells_are_flagged_where_they_differ_much(n_cells, shares):
+    query = np.concatenate([simulate(100 + i, shares, n_cells) for i in range(10)])
+    found = measure_coverage(*simulate_controls(4), query, np.repeat(np.arange(10), n_cells), NAMES)
+    assert np.mean([ratio > 1 for ratio in found.ratio.values()]) > 0.9
 
 
 def test_values_beyond_the_controls_are_counted_by_feature():

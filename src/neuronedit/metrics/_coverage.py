@@ -1,6 +1,6 @@
 """What samples contain that their controls do not: other cells, and other shares of the same cells."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ MAX_CELLS_PER_SAMPLE = 1_300  # shares of 10 clusters are then known to about 1 
 MAX_CELLS_IN_CLUSTERING = 2_000  # of the controls, and as many of the samples
 TAIL = 0.005  # share of the controls' cells below the lower limit of a feature, and above its upper limit
 MIN_CONTROL_SAMPLES = 3  # they show how much samples usually differ: each is compared with at least two others
+N_DRAWS = 200  # of as many cells as a sample has, from each control sample
+CHANCE = 0.05  # of these draws are further from the other controls than the limit
 MAX_POPULATIONS_PER_SIDE = 2  # of which there are more, and of which there are fewer
 
 
@@ -21,7 +23,7 @@ class Coverage:
     """What the samples of a batch contain that its controls do not.
 
     A ratio is the distance of a sample's composition from the controls', divided by the largest distance of a control sample
-    from the others. It is NaN with fewer than three control samples.
+    from the others that is expected of as few cells. It is NaN with fewer than three control samples.
     """
 
     beyond: np.ndarray  # (n_features,), share of the samples' cells beyond the central 99 % of the controls
@@ -58,15 +60,17 @@ def measure_coverage(
     sample_shares = {name: _get_shares(clusters, cells) for name, cells in cells_of_samples.items()}
 
     # compare compositions with how much those of the controls differ
-    center = np.mean(list(control_shares.values()), axis=0)
-    largest = max(_distance_to_others(name, control_shares) for name in control_shares)
-    ratio = {name: _total_variation(shares, center) / max(largest, 1e-9) for name, shares in sample_shares.items()}
+    shares_of_controls = np.array(list(control_shares.values()))  # (n_control_samples, n_clusters)
+    center = shares_of_controls.mean(0)
+    ratio = {}
+    for name, shares in sample_shares.items():
+        limit = _get_limit(shares_of_controls, len(cells_of_samples[name]), numpy_rng)
+        ratio[name] = float(_total_variation(shares, center) / max(limit, 1e-9))
 
     # describe the samples that differ more
     spread = np.maximum(all_controls.std(0), 1e-6)
     differences = (clusters.cluster_centers_ - all_controls.mean(0)) / spread  # (n_clusters, n_features)
     cluster_names = [name_cluster(difference, names) for difference in differences]
-    shares_of_controls = np.array(list(control_shares.values()))  # (n_control_samples, n_clusters)
     lacking = {
         name: _describe_differences(sample_shares[name], shares_of_controls, cluster_names)
         for name, value in ratio.items()
@@ -87,15 +91,22 @@ def _get_shares(clusters: KMeans, cells: np.ndarray) -> np.ndarray:
     return np.bincount(labels, minlength=clusters.n_clusters) / len(cells)
 
 
-def _total_variation(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the total variation between two compositions: 0 where they are equal, 1 where they have no cluster in common."""
-    return float(np.abs(one - other).sum() / 2)
+def _total_variation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the total variation between compositions: 0 where they are equal, 1 where they have no cluster in common."""
+    return np.abs(one - other).sum(-1) / 2
 
 
-def _distance_to_others(name: str, shares: Mapping[str, np.ndarray]) -> float:
-    """Return how far a composition is from the mean of the others."""
-    others = [other for other_name, other in shares.items() if other_name != name]
-    return _total_variation(shares[name], np.mean(others, axis=0))
+def _get_limit(shares: np.ndarray, n_cells: int, numpy_rng: np.random.Generator) -> float:
+    """Return how far ``n_cells`` cells of the control sample that differs most are from the other controls, in 95 % of draws.
+
+    Shares are those of the control samples, ``(n_control_samples, n_clusters)``.
+    """
+    limits = []
+    for i, own in enumerate(shares):
+        draws = numpy_rng.multinomial(n_cells, own / own.sum(), size=N_DRAWS) / n_cells  # (n_draws, n_clusters)
+        distances = _total_variation(draws, np.delete(shares, i, axis=0).mean(0))
+        limits.append(np.quantile(distances, 1 - CHANCE))
+    return float(max(limits))
 
 
 def _describe_differences(shares: np.ndarray, control_shares: np.ndarray, cluster_names: Sequence[str]) -> str:

@@ -224,7 +224,7 @@ def coverage(
 
     On the left, for each batch and feature, the share of the samples' cells beyond the central 99 % of the control's. 1 %
     is usual, and grey; the largest come first. On the right, how far the composition of each sample is from the controls', as a
-    share of how far one control is from the others at most. Where no batch has three controls that is not known, and the
+    share of how far as many cells of one control are from the others at most. Where no batch has three controls that is not known, and the
     share of each sample's cells that lie outside the control stands there instead. The reference, batches that were left
     alone and those without samples are not drawn.
 

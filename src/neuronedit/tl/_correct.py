@@ -145,8 +145,9 @@ def correct(
         ``samples``
             A DataFrame, one row a sample. ``outside`` is its share of cells outside the control. ``composition`` is the distance of
             its composition from the controls', divided by the largest distance of one control from the others (shares of clusters,
-            total variation). It is ``flagged`` where that is above 1, so that the correction extrapolates. ``lacking`` lists the
-            populations that the controls lack, in words.
+            total variation). What chance adds to that with as few cells as the sample has is allowed for. A sample is ``flagged``
+            where ``composition`` is above 1, so that the correction extrapolates. ``lacking`` lists the populations that the
+            controls lack, in words.
         ``features``
             A DataFrame, one row for each ``batch`` and ``feature``: the columns that :func:`neuronedit.tl.edit` writes, and
             ``outside_control``, the share of the samples' cells beyond the central 99 % of the control's; 0.01 is usual.
