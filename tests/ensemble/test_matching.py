@@ -99,6 +99,22 @@ def test_few_cells_of_many_noisy_features_are_matched(plant, change):
     assert np.mean(shares) > 0.94
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("change", ["alike", "own"])
+def test_degrees_of_a_response_are_not_taken_for_another_composition(plant, change, seed):
+    """Sixty of 260 features respond, more in some kinds than in others, and more in some cells of a kind than in others."""
+    planted, generator = plant(change, seed=seed), np.random.default_rng(seed)
+    strengths, degrees = 3 * generator.random((6, 60)), generator.uniform(0, 2, size=(900, 1))
+    before, noise = generator.normal(size=(2, 900, 60))
+    responses = (before, noise + degrees * strengths[planted.target_kinds])
+    source, target = (
+        torch.cat([rotate_into(200, cells, noise=0.8), torch.from_numpy(own.astype(np.float32))], dim=1)
+        for cells, own in zip((planted.source, planted.target), responses, strict=True)
+    )
+    matching = match_populations(source, target)
+    assert matching.total_variation < 0.1 and share_of_the_same_kind(matching, planted).mean() > 0.9
+
+
 @pytest.mark.parametrize("sizes", [(199, 900), (900, 199), (2, 2)])
 def test_few_cells_are_one_population(plant, sizes):
     planted = plant(of_target=0.4)

@@ -25,6 +25,8 @@ MANY_FEATURES = 1_000  # components of more are found from fewer cells of either
 N_CELLS_OF_MANY_FEATURES = 500
 MAX_MARKERS = 60  # more than a panel of proteins has; of genes, which are more, most are noise to a population
 N_COMPONENTS = 10  # principal components that are taken of more features; `benchmarks/matching.py` compares others
+N_POPULATIONS_TO_COMPARE = 10  # whose changes of each feature are compared, before components are taken
+MAX_DIFFERENCE = 0.5  # between changes of populations, in deviations of a feature: with more it is in no component
 
 # the mixture; set on `benchmarks/composition.py`, seeds 0 to 2
 N_STEPS, N_HOT_STEPS = 60, 30  # of expectation and maximization; the first are annealed
@@ -152,6 +154,8 @@ def match_populations(
         return Matching.of_all_alike(len(source), len(target))
     # standardize, and subsample
     scaled = _standardize(source, target)
+    if source.shape[1] > MAX_MARKERS:
+        scaled = _standardize(source, target, unlike=_find_unlike(source, target, scaled, rng))
     clustered = _standardize(source, source) if source_alone else scaled
     few_before, few_after, few = (
         scale(x[subsample(len(x), MAX_CELLS_TO_MATCH, rng)])
@@ -165,8 +169,7 @@ def match_populations(
     # match so many populations, with and without a difference in composition
     labels, differences = [], []
     for n in n_populations:
-        k = min(n, max(2, len(few_before) // MIN_CELLS_PER_POPULATION))
-        clusters = _fit(few, k, rng)
+        clusters = _fit(few, _limit_populations(n, len(few_before)), rng)
         own = clusters.assign(few)  # (n_cells, k)
         mixture = _rescale(clusters, few_before, own) if source_alone else clusters
         moved = _register(few_after, mixture, few_before)
@@ -236,18 +239,60 @@ def _compare_compositions(
     return float(np.abs(own - other).sum() / 2), float(-(difference @ distances @ difference))
 
 
-def _standardize(source: Tensor, target: Tensor) -> Scaling:
-    """Return what divides features by their deviation within source and target; of many it takes the principal components."""
+def _standardize(source: Tensor, target: Tensor, *, unlike: Tensor | None = None) -> Scaling:
+    """Return what divides features by their deviation within source and target; of many it takes the principal components.
+
+    The features that are ``unlike``, ``(n_features,)``, are in no component.
+    """
     (center, source_variance), (target_mean, target_variance) = moments(source), moments(target)
     n = len(source) + len(target)
     variance = (source_variance * len(source) + target_variance * len(target)) / (n - 1)
     center, target_mean, spread = (x.to(source) for x in (center, target_mean, variance.sqrt() + 1e-6))
     if source.shape[1] <= MAX_MARKERS:
         return lambda x: ((x - center) / spread).cpu().numpy()  # large numbers lose precision in float32
-    n = MAX_CELLS_TO_MATCH if source.shape[1] <= MANY_FEATURES else N_CELLS_OF_MANY_FEATURES
-    few = [x[torch.from_numpy(subsample(len(x), n))] - mean for x, mean in ((source, center), (target, target_mean))]
+    if unlike is not None:
+        spread = spread.masked_fill(unlike.to(spread.device), torch.inf)
+    few = [_take_few(x) - mean for x, mean in ((source, center), (target, target_mean))]
     components = PCA.of(torch.cat(few) / spread, n_components=N_COMPONENTS)
     return lambda x: components.encode((x - center) / spread).cpu().numpy()
+
+
+def _take_few(x: Tensor) -> Tensor:
+    """Return a subsample of cells, of which the components are found."""
+    n = MAX_CELLS_TO_MATCH if x.shape[1] <= MANY_FEATURES else N_CELLS_OF_MANY_FEATURES
+    return x[torch.from_numpy(subsample(len(x), n))]
+
+
+def _find_unlike(source: Tensor, target: Tensor, scaled: Scaling, rng: int) -> Tensor:
+    """Return which features populations change differently, ``(n_features,)``: components of these would tell states, not types."""
+    # match once
+    before, after = (_take_few(x) for x in (source, target))
+    few_before, few_after = scaled(before), scaled(after)
+    k = _limit_populations(N_POPULATIONS_TO_COMPARE, len(few_before))
+    mixture = _fit(few_before, k, rng)
+    moved = _register(few_after, mixture, few_before)
+    labels = [one.assign(x).argmax(1) for one, x in ((mixture, few_before), (moved, few_after))]
+
+    # how each population changes
+    n, means, noise = [], [], []
+    for x, own in zip((before, after), labels, strict=True):
+        own_means, own_variances = _moments(x.cpu().numpy(), np.eye(k, dtype=np.float32)[own])
+        n.append(np.bincount(own, minlength=k))  # (k,)
+        means.append(own_means)  # (k, n_features)
+        noise.append(own_variances / np.maximum(n[-1], 1)[:, None])
+    weights = np.minimum(*n) * (np.minimum(*n) > MIN_CELLS_FOR_COMMON)
+    weights = weights / max(weights.sum(), 1e-9)
+
+    # how differently they do, beyond noise
+    shifts = means[1] - means[0]
+    between = weights @ (shifts - weights @ shifts) ** 2 - weights @ sum(noise)
+    pooled = torch.cat([before - before.mean(0), after - after.mean(0)]).var(0).cpu().numpy()
+    return torch.from_numpy(between > MAX_DIFFERENCE**2 * pooled)
+
+
+def _limit_populations(n: int, n_cells: int) -> int:
+    """Return so many populations, or as many as have enough of so many cells on average."""
+    return min(n, max(2, n_cells // MIN_CELLS_PER_POPULATION))
 
 
 def _fit(x: np.ndarray, k: int, rng: int, *, n_steps: int = 5) -> Mixture:
