@@ -1,6 +1,6 @@
 """Match populations of source and target without labels: what differs in number is told from what changed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -167,7 +167,7 @@ def match_populations(
     gap = float(energy(sample, torch.from_numpy(few_after[subsample(len(few_after), MAX_CELLS_FOR_GAP, rng)])))
 
     # match so many populations, with and without a difference in composition
-    labels, differences = [], []
+    mixtures, differences = [], []
     for n in n_populations:
         clusters = _fit(few, _limit_populations(n, len(few_before)), rng)
         own = clusters.assign(few)  # (n_cells, k)
@@ -179,13 +179,13 @@ def match_populations(
         by_chance = _register(alike, mixture, few_before)
         for other in (moved.assign(few_after), by_chance.assign(alike)):
             differences.append(_compare_compositions(own, other, rows, distances))
-        labels.append((_label(clusters, clustered, source), _label(moved, scaled, target)))
+        mixtures.append((clusters, moved))
 
     # labels, and the means over labelings
     (variation, effect), (chance_variation, chance_effect) = np.mean([differences[::2], differences[1::2]], axis=1)
-    (source_labels, source_certainty), (target_labels, target_certainty) = (
-        [np.stack(columns, axis=1) for columns in zip(*side, strict=True)] for side in zip(*labels, strict=True)
-    )
+    of_source, of_target = zip(*mixtures, strict=True)
+    source_labels, source_certainty = _label(of_source, clustered, source)
+    target_labels, target_certainty = _label(of_target, scaled, target)
     return Matching(
         source_labels, target_labels, source_certainty, target_certainty,
         total_variation=float(variation),
@@ -217,12 +217,15 @@ def combine_differences(differs: float, query_variation: float, width: float = Q
     return float(1 - (1 - differs) * alike)
 
 
-def _label(mixture: Mixture, scale: Scaling, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return the most probable population of each cell, and how probable it is, ``(n_cells,)`` each, block by block."""
-    shares = (mixture.assign(scale(block)) for block in x.split(CELLS_LABELLED_AT_ONCE))
-    parts = [(own.argmax(1), own.max(1)) for own in shares]
-    labels, certainty = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return labels, certainty
+def _label(mixtures: Sequence[Mixture], scale: Scaling, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the most probable population of each cell, and how probable it is, ``(n_cells, n_mixtures)`` each, block by block."""
+    labels, certainty = [], []
+    for block in x.split(CELLS_LABELLED_AT_ONCE):
+        scaled = scale(block)
+        shares = [mixture.assign(scaled) for mixture in mixtures]
+        labels.append(np.stack([own.argmax(1) for own in shares], axis=1))
+        certainty.append(np.stack([own.max(1) for own in shares], axis=1))
+    return np.concatenate(labels), np.concatenate(certainty)
 
 
 def _compare_compositions(
@@ -280,11 +283,11 @@ def _find_unlike(source: Tensor, target: Tensor, scaled: Scaling, rng: int) -> T
         n.append(np.bincount(own, minlength=k))  # (k,)
         means.append(own_means)  # (k, n_features)
         noise.append(own_variances / np.maximum(n[-1], 1)[:, None])
-    weights = np.minimum(*n) * (np.minimum(*n) > MIN_CELLS_FOR_COMMON)
-    weights = weights / max(weights.sum(), 1e-9)
+    shifts, smaller = means[1] - means[0], np.minimum(*n)
+    weights = np.where(smaller > MIN_CELLS_FOR_COMMON, smaller, 0)
+    weights = weights / max(weights.sum(), 1)
 
     # how differently they do, beyond noise
-    shifts = means[1] - means[0]
     between = weights @ (shifts - weights @ shifts) ** 2 - weights @ sum(noise)
     pooled = torch.cat([before - before.mean(0), after - after.mean(0)]).var(0).cpu().numpy()
     return torch.from_numpy(between > MAX_DIFFERENCE**2 * pooled)
