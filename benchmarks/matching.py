@@ -35,7 +35,7 @@ COMPARED = {
     "20 components": {"N_COMPONENTS": 20},
     "variances as they are": {"TYPICAL_CELLS": 0},
     "variances shrunk by 100 cells": {"TYPICAL_CELLS": 100},
-    "with features that populations change differently": {"MAX_DIFFERENCE": np.inf},
+    "with features that populations change differently": {"MAX_SPREAD_OF_CHANGES": np.inf},
     "40 components, variances as they are": {"N_COMPONENTS": 40, "TYPICAL_CELLS": 0},
 }
 """Settings of the matching: names of constants, and other values."""

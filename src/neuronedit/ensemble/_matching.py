@@ -26,7 +26,7 @@ N_CELLS_OF_MANY_FEATURES = 500
 MAX_MARKERS = 60  # more than a panel of proteins has; of genes, which are more, most are noise to a population
 N_COMPONENTS = 10  # principal components that are taken of more features; `benchmarks/matching.py` compares others
 N_POPULATIONS_TO_COMPARE = 10  # whose changes of each feature are compared, before components are taken
-MAX_DIFFERENCE = 0.5  # between changes of populations, in deviations of a feature: with more it is in no component
+MAX_SPREAD_OF_CHANGES = 0.5  # over populations, in deviations of a feature: with more it is in no component
 
 # the mixture; set on `benchmarks/composition.py`, seeds 0 to 2
 N_STEPS, N_HOT_STEPS = 60, 30  # of expectation and maximization; the first are annealed
@@ -290,7 +290,7 @@ def _find_unlike(source: Tensor, target: Tensor, scaled: Scaling, rng: int) -> T
     # how differently they do, beyond noise
     between = weights @ (shifts - weights @ shifts) ** 2 - weights @ sum(noise)
     pooled = torch.cat([before - before.mean(0), after - after.mean(0)]).var(0).cpu().numpy()
-    return torch.from_numpy(between > MAX_DIFFERENCE**2 * pooled)
+    return torch.from_numpy(between > MAX_SPREAD_OF_CHANGES**2 * pooled)
 
 
 def _limit_populations(n: int, n_cells: int) -> int:
