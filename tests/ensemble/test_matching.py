@@ -115,6 +115,17 @@ def test_degrees_of_a_response_are_not_taken_for_another_composition(plant, chan
     assert matching.total_variation < 0.1 and share_of_the_same_kind(matching, planted).mean() > 0.9
 
 
+@pytest.mark.filterwarnings("error")
+def test_features_that_all_change_differently_are_all_used(plant):
+    """Each kind moves further than the one before, in all features."""
+    planted = plant("none", apart=6)
+    source, target = (rotate_into(100, cells) for cells in (planted.source, planted.target))
+    target = target + 4 * torch.from_numpy(planted.target_kinds[:, None].astype(np.float32))
+    matching = match_populations(source, target)
+    assert all(len(np.unique(labels)) > 1 for labels in matching.source_labels.T)
+    assert np.isfinite(matching.total_variation) and (matching.target_certainty > 0).all()
+
+
 @pytest.mark.parametrize("sizes", [(199, 900), (900, 199), (2, 2)])
 def test_few_cells_are_one_population(plant, sizes):
     planted = plant(of_target=0.4)

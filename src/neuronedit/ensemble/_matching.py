@@ -267,7 +267,10 @@ def _take_few(x: Tensor) -> Tensor:
 
 
 def _find_unlike(source: Tensor, target: Tensor, scaled: Scaling, rng: int) -> Tensor:
-    """Return which features populations change differently, ``(n_features,)``: components of these would tell states, not types."""
+    """Return which features populations change differently, ``(n_features,)``: components of these would tell states, not types.
+
+    None, if too few others would be left.
+    """
     # match once
     before, after = (_take_few(x) for x in (source, target))
     few_before, few_after = scaled(before), scaled(after)
@@ -290,7 +293,8 @@ def _find_unlike(source: Tensor, target: Tensor, scaled: Scaling, rng: int) -> T
     # how differently they do, beyond noise
     between = weights @ (shifts - weights @ shifts) ** 2 - weights @ sum(noise)
     pooled = torch.cat([before - before.mean(0), after - after.mean(0)]).var(0).cpu().numpy()
-    return torch.from_numpy(between > MAX_SPREAD_OF_CHANGES**2 * pooled)
+    unlike = between > MAX_SPREAD_OF_CHANGES**2 * pooled
+    return torch.from_numpy(unlike & (np.sum(~unlike) >= N_COMPONENTS))
 
 
 def _limit_populations(n: int, n_cells: int) -> int:

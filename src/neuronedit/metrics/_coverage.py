@@ -62,10 +62,12 @@ def measure_coverage(
     # compare compositions with how much those of the controls differ
     shares_of_controls = np.array(list(control_shares.values()))  # (n_control_samples, n_clusters)
     center = shares_of_controls.mean(0)
-    ratio = {}
-    for name, shares in sample_shares.items():
-        limit = _get_limit(shares_of_controls, len(cells_of_samples[name]), numpy_rng)
-        ratio[name] = float(_total_variation(shares, center) / max(limit, 1e-9))
+    sizes = {name: len(cells) for name, cells in cells_of_samples.items()}
+    limits = {n: _get_limit(shares_of_controls, n, numpy_rng) for n in sorted(set(sizes.values()))}
+    ratio = {
+        name: float(_total_variation(shares, center)) / max(limits[sizes[name]], 1e-9)
+        for name, shares in sample_shares.items()
+    }
 
     # describe the samples that differ more
     spread = np.maximum(all_controls.std(0), 1e-6)
