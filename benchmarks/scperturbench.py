@@ -30,6 +30,7 @@ import torch
 from labels import name_method
 from results import markdown_table, measure_time, read_results
 from scipy.spatial.distance import cdist
+from tasks import take_logarithms
 
 import neuronedit as ne
 from neuronedit.baselines import BASELINES
@@ -57,8 +58,7 @@ OURS = {"leave alone (baseControl)": "baseControl", "mean of training (trainMean
 def lay_out_kang():
     """Return kang_counts as their files are: log1p of 10,000 counts a cell, contexts and perturbations in two columns."""
     adata = ne.datasets.kang_counts()
-    sc.pp.normalize_total(adata, target_sum=1e4)
-    sc.pp.log1p(adata)
+    take_logarithms(adata)
     adata.obs[CONTEXT] = adata.obs["cell_type"].astype(str)
     adata.obs[PERTURBATION] = adata.obs["condition"].astype(str).replace("IFN-beta", "stimulated")
     return adata

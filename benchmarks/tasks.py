@@ -105,13 +105,22 @@ def load_inhibitors():
     return adata[condition.str.startswith("CD3CD28")].copy()
 
 
+def take_logarithms(adata):
+    """Scale cells to 10,000 counts, and take log1p. Numba, which scanpy calls, sets torch's threads to all cores: they are set back."""
+    import scanpy as sc
+
+    n_threads = torch.get_num_threads()
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    torch.set_num_threads(n_threads)
+
+
 def load_kang():
     """Load the 500 genes that vary most in untreated cells, as logarithms."""
     import scanpy as sc
 
     adata = ne.datasets.kang_counts()
-    sc.pp.normalize_total(adata, target_sum=1e4)
-    sc.pp.log1p(adata)
+    take_logarithms(adata)
     control = adata[adata.obs["condition"] == "control"].copy()
     sc.pp.highly_variable_genes(control, n_top_genes=500)
     return adata[:, control.var["highly_variable"].to_numpy()].copy()

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
+import torch
+from anndata import AnnData
 from PIL import Image
 
 from neuronedit._method_names import METHOD_NAMES
@@ -270,3 +273,12 @@ def test_what_the_pages_say_of_the_default_is_of_the_results(benchmark):
     paper = benchmark("paper").read()
     first = paper[paper["table"] == 3].groupby(["method", "data"])["energy_distance"].mean().unstack().idxmax()
     assert (first == "auto_edit").sum() == 3 and "first in energy distance on three of the four" in text[COMPARED[1]]
+
+
+def test_logarithms_leave_the_number_of_threads_as_it_is(benchmark):
+    pytest.importorskip("scanpy")
+    adata = AnnData(scipy.sparse.csr_matrix(np.random.default_rng(0).poisson(2.0, size=(50, 20)).astype(np.float32)))
+    n_threads = torch.get_num_threads()
+    benchmark("tasks").take_logarithms(adata)
+    assert torch.get_num_threads() == n_threads
+    assert np.expm1(adata.X.toarray()).sum(1) == pytest.approx(1e4, rel=1e-4)
