@@ -232,7 +232,7 @@ CLAIMS = [
     ("src/neuronedit/_cli/_options.py", "[default: enough for 2,500 steps]", None, lambda _: ne.spaces.Training().n_steps == 2_500),
     ("src/neuronedit/_cli/_demo.py", "[default: enough for 2,500 steps]", None, lambda _: ne.spaces.Training().n_steps == 2_500),
     ("docs/method.md", "of more than 60, such as genes, ten principal components are taken", None, lambda _: (_matching.MAX_MARKERS, _matching.N_COMPONENTS) == (60, 10)),
-    ("docs/method.md", "whose changes in 10 populations, matched before, differ by more than half its deviation", None, lambda _: (_matching.N_POPULATIONS_TO_COMPARE, _matching.MAX_SPREAD_OF_CHANGES) == (10, 0.5)),
+    ("docs/method.md", "over 10 populations, the standard deviation of a feature's change, beyond noise, is more than half its own.", None, lambda _: (_matching.N_POPULATIONS_TO_COMPARE, _matching.MAX_SPREAD_OF_CHANGES) == (10, 0.5)),
     ("docs/method.md", "which has the weight of 30 cells", None, lambda _: _matching.TYPICAL_CELLS == 30),
     ("docs/guide/images.md", "evaluates 17 candidates on every fold", None, lambda _: len(ne.ensemble.CANDIDATES) == 17),
 ]  # fmt: skip

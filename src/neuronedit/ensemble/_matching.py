@@ -269,7 +269,7 @@ def _take_few(x: Tensor) -> Tensor:
 def _find_unlike(source: Tensor, target: Tensor, scaled: Scaling, rng: int) -> Tensor:
     """Return which features populations change differently, ``(n_features,)``: components of these would tell states, not types.
 
-    None, if too few others would be left.
+    If too few others would be left, no feature is.
     """
     # match once
     before, after = (_take_few(x) for x in (source, target))
