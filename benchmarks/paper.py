@@ -22,6 +22,7 @@ from tasks import DATA, load_data, paper_tasks
 import neuronedit as ne
 from neuronedit.baselines import BASELINES, QUICK
 from neuronedit.spaces import Autoencoder
+from neuronedit.spaces._choice import choose_space
 
 CSV = Path(__file__).parent / "paper.csv"
 STEPS, SLOW_STEPS = 10_000, 2_000
@@ -49,8 +50,10 @@ def run(task, seed, names, steps, slow_steps):
     torch.set_num_threads(1)
     # methods: one autoencoder is shared by those that need one
     methods, shared_fit = {}, cache(fit)
+    n_features = load_data(task.data, seed).n_vars
+    fit_space = shared_fit if choose_space(n_features) == "autoencoder" else None  # its default
     for name in names:
-        offered = {"n_steps": steps if name in QUICK else slow_steps, "fit": shared_fit}
+        offered = {"n_steps": steps if name in QUICK else slow_steps, "fit": shared_fit, "fit_space": fit_space}
         accepted = signature(BASELINES[name]).parameters.keys() & offered
         methods[name] = partial(BASELINES[name], **{key: offered[key] for key in accepted})
     # compare

@@ -94,9 +94,10 @@ class Task:
         return cells.var_names.get_indexer(table.nlargest(N_TOP_GENES).index)
 
     def apply_edit(self, edit):
-        """Return the query as an edit in the autoencoder changes it."""
-        if "neuronedit" not in self.known.uns:
-            ne.tl.train(self.known, accelerator="cpu", progress_bar=False)
+        """Return the query as an edit changes it: the default in its own space, the paper's in an autoencoder."""
+        space = "auto" if edit == "auto" else "autoencoder"
+        if space not in self.known.uns:
+            ne.tl.train(self.known, space=space, key_added=space, accelerator="cpu", progress_bar=False)
         others = sorted(set(self.known.obs[CONTEXT]) - {self.context})
         roles = {
             "source": {PERTURBATION: CONTROL, CONTEXT: others},
@@ -104,7 +105,7 @@ class Task:
             "query": {PERTURBATION: CONTROL, CONTEXT: self.context},
         }
         strata = {"strata": CONTEXT} if edit == "auto" else {}
-        ne.tl.edit(self.known, **roles, edit=edit, **strata, accelerator="cpu")
+        ne.tl.edit(self.known, **roles, edit=edit, **strata, key=space, accelerator="cpu")
         return self.known.layers["edited"][self.is_query]
 
     def predict(self, name):

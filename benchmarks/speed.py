@@ -109,7 +109,7 @@ def jobs(data, n):
 
     adata = DATA[data](n)
     cells = CellReader(adata.X)
-    ne.tl.train(adata, max_epochs=1, progress_bar=False)
+    ne.tl.train(adata, space="autoencoder", max_epochs=1, progress_bar=False)
     yield "arithmetic", lambda: n * flops_per_cell(adata.n_vars) / measure_product_rate()
     yield "plain loop", timed(train_simply, CellByCell(adata.X), 0, epochs=1)
     yield "train", timed(Autoencoder.fit, cells, Training(max_epochs=1))

@@ -65,7 +65,7 @@ def check_edit(adata: Any, params: Mapping[str, Any], layer: str | None, setting
     from ..engine.fit import Edit
 
     open_adata(adata)
-    lookup(ne.spaces.SPACES, settings.space, "space")
+    lookup({"auto": None} | ne.spaces.SPACES, settings.space, "space")
     how = {name: value for name, value in params.items() if name in ("axes",)}
     method = Edit.of(params["edit"] or "auto", rng=params["rng"], **how)
     one_feature = adata[:, list_used(adata)[:1]].copy()
@@ -80,7 +80,8 @@ def train_space(adata: Any, settings: Any, layer: str | None, screen: Any) -> No
     import neuronedit as ne
 
     screen.begin()
-    screen.step(f"Training the space {settings.space!r} on {adata.n_obs:,} cells.")
+    what = "the default space" if settings.space == "auto" else f"the space {settings.space!r}"
+    screen.step(f"Training {what} on {adata.n_obs:,} cells.")
     how = {"max_epochs": settings.max_epochs, "rng": settings.rng, "accelerator": settings.accelerator}
     ne.tl.train(adata, space=settings.space, layer=layer, **how, progress_bar=screen.has_bars)
     if adata.uns["neuronedit"]["history"].get("interrupted"):

@@ -74,7 +74,7 @@ def method_options(edit: str, edit_help: str, strata_help: str) -> list[SectionO
         method_option("--strength", type=float, metavar="X", default=1.0, help="Share of the change that is applied: 0 leaves the cells alone."),
         method_option("--bounds", type=float, nargs=2, metavar="LOW HIGH", help="Clip the changed values to this range."),
         method_option("--axes", metavar="NAME", help="For an edit of neurons, what it edits along: neurons or principal."),
-        method_option("--space", default="autoencoder", metavar="NAME", help="Space to edit in: autoencoder, conv, pca or identity."),
+        method_option("--space", default="auto", metavar="NAME", help="Space to edit in: autoencoder, conv, pca, identity, or auto: pca for more than 60 features, else autoencoder."),
         method_option("--max-epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the cells in the training.  [default: enough for 2,500 steps]"),
     ]  # fmt: skip
 

@@ -9,7 +9,8 @@ from .._check import Count, Seed
 from .._types import CellTensor, Map, Method, Space, within
 from ..edits import percentile, shift
 from ..ensemble import cross_validate
-from ..spaces import PCA, Autoencoder, Training
+from ..spaces import PCA, SPACES, Autoencoder, Training
+from ..spaces._choice import choose_space
 
 FitSpace = Callable[[Tensor, Training], Space]  # trains a space on cells, (n_cells, n_features)
 
@@ -85,7 +86,7 @@ neuron_editing = make_autoencoder_baseline(
 
 def auto_edit(
     source: CellTensor, target: CellTensor, /, *, cells: CellTensor | None = None, query: CellTensor | None = None, n_steps: Count = 2_500,
-    rng: Seed = 0, fit: FitSpace = Autoencoder.fit,
+    rng: Seed = 0, fit_space: FitSpace | None = None,
 ) -> Map:  # fmt: skip
     """Average the edits that generalize best in cross-validation: what ``ne.tl.edit`` does by default, without strata.
 
@@ -102,12 +103,19 @@ def auto_edit(
     %(cells_to_train_on)s
     query
         The cells that the map is meant for: folds that resemble them count more. `None`: the source.
-    %(autoencoder_training)s
+    n_steps
+        Minibatches that the space is trained on, if it is trained.
+    rng
+        Seed of the training, and of all else that is random.
+    fit_space
+        Fits the space to cells. `None`: the default of ``ne.tl.train``, an autoencoder for up to 60 features, else principal
+        components.
 
     Returns
     -------
     The weighted mean of the candidates' maps.
     """
+    fit = SPACES[choose_space(source.shape[1])].fit if fit_space is None else fit_space
     space = _fit_space(fit, source, target, cells, n_steps, rng)
     with torch.no_grad():
         ensemble = cross_validate(space, source, target, source if query is None else query, rng=rng)

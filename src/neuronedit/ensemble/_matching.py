@@ -14,6 +14,7 @@ from .._subsample import subsample
 from .._types import CellTensor
 from ..spaces import PCA
 from ..spaces._base import moments
+from ..spaces._choice import MAX_MARKERS
 
 N_POPULATIONS = (6, 10, 14)  # one number alone is fragile: labelings with each of these are averaged
 MIN_CELLS_TO_MATCH = 200  # of source and of target, below which populations would be noise
@@ -23,8 +24,7 @@ CELLS_LABELLED_AT_ONCE = 16_384  # that are scaled and labelled together
 MAX_CELLS_FOR_GAP = 1_500  # between which all distances are measured
 MANY_FEATURES = 1_000  # components of more are found from fewer cells of either side: time grows with the cube
 N_CELLS_OF_MANY_FEATURES = 500
-MAX_MARKERS = 60  # more than a panel of proteins has; of genes, which are more, most are noise to a population
-N_COMPONENTS = 10  # principal components that are taken of more features; `benchmarks/matching.py` compares others
+N_COMPONENTS = 10  # principal components that are taken of genes, most of which are noise; `benchmarks/matching.py` compares others
 N_POPULATIONS_TO_COMPARE = 10  # whose changes of each feature are compared, before components are taken
 MAX_SPREAD_OF_CHANGES = 0.5  # over populations, in deviations of a feature: with more it is in no component
 

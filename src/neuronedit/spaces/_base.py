@@ -21,10 +21,11 @@ class FittedSpace(nn.Module, ABC):
 
     ``config``, what the constructor was given (as JSON can hold it), and the saved weights make it again. ``history`` has the
     losses during training, if there was one. ``training_defaults`` are what :func:`neuronedit.tl.train` takes instead of the
-    defaults of `Training`, where the caller gives none.
+    defaults of `Training`, where the caller gives none. A space that ``is_trained`` is fitted in steps, as they say.
     """
 
     training_defaults: ClassVar[dict[str, Any]] = {}
+    is_trained: ClassVar[bool] = True
 
     def __init__(self, **config: Any) -> None:
         super().__init__()
@@ -131,6 +132,15 @@ def covariance(cells: CellSource, mean: Tensor) -> Tensor:
         block -= mean
         products += block.T @ block
     return products / cells.shape[0]
+
+
+def apply_covariance(cells: CellSource, mean: Tensor, directions: Tensor) -> Tensor:
+    """Return what `covariance` makes of directions, ``(n_features, n)`` in float64, without holding it."""
+    moved = torch.zeros_like(directions)
+    for block in _read_double(cells):
+        block -= mean
+        moved += block.T @ (block @ directions)
+    return moved / cells.shape[0]
 
 
 def moments(cells: CellSource) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,8 @@ from ._train import Training
 class Identity(FittedSpace):
     """Edit the features themselves. `percentile` in it is per-marker quantile matching, `shift` the mean shift."""
 
+    is_trained = False
+
     @classmethod
     def fit(cls, cells: Annotated[CellSource, CELLS], training: Training) -> Self:
         """Return the space; there is nothing to fit."""

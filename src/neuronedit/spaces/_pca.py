@@ -8,12 +8,18 @@ from torch import Tensor
 from .._blocks import CellSource, pad_rows
 from .._check import CELLS, Count
 from .._device import fast_matmul
-from ._base import FittedSpace, covariance, moments
+from ._base import FittedSpace, apply_covariance, covariance, moments
 from ._train import Training
+
+MAX_EXACT = 1_000  # of cells or features, whichever are fewer: time grows with the cube of it
+N_PASSES = 5  # over the cells, where there are more
+N_MORE = 10  # directions that are followed besides the components, so that the last components are nearly exact
 
 
 class PCA(FittedSpace):
-    """Project centred cells on their principal components, exactly."""
+    """Project centred cells on their principal components."""
+
+    is_trained = False
 
     mean: Tensor  # (n_features,)
     components: Tensor  # (n_features, n_components), orthonormal, by decreasing variance
@@ -25,9 +31,10 @@ class PCA(FittedSpace):
 
     @classmethod
     def fit(cls, cells: Annotated[CellSource, CELLS], training: Training, *, n_components: Count = 50) -> Self:
-        """Find the components in two passes over the cells.
+        """Find the components: exactly with at most 1,000 features or cells, else by subspace iteration in six passes over the cells.
 
-        Memory grows with the square of the number of features, or of cells where these are fewer.
+        Memory grows with the number of features, times itself or the number of cells where they are at most 1,000, else times
+        the number of components.
 
         Examples
         --------
@@ -43,6 +50,10 @@ class PCA(FittedSpace):
             Only its device is used.
         n_components
             Components at most; there are never more than features. ``residual=True`` keeps what they lose of a cell.
+
+        References
+        ----------
+        Halko, Martinsson and Tropp 2011, Finding structure with randomness, doi:10.1137/090771806 (subspace iteration).
         """
         return cls.of(cells, n_components=n_components).to(training.device)
 
@@ -54,7 +65,9 @@ class PCA(FittedSpace):
         """
         n_cells, n_features = cells.shape
         mean, _ = moments(cells)
-        if n_cells < n_features:
+        if n_components is not None and min(n_cells, n_features) > max(MAX_EXACT, 4 * (n_components + N_MORE)):
+            vectors = _iterate(cells, mean, n_components)
+        elif n_cells < n_features:
             vectors = _components_of_few_cells(cells[:].cpu().double() - mean)[:, :n_components]
         else:
             vectors = torch.linalg.eigh(covariance(cells, mean)).eigenvectors.flip(1)[:, :n_components]
@@ -74,6 +87,18 @@ class PCA(FittedSpace):
     def decode(self, z: Tensor, /) -> Tensor:
         """Return the cells that the components span."""
         return (pad_rows(z) @ self.components.T)[: len(z)] + self.mean
+
+
+def _iterate(cells: CellSource, mean: Tensor, n_components: int) -> Tensor:
+    """Return the components, ``(n_features, n_components)``, without the covariance of all features: by subspace iteration."""
+    generator = torch.Generator().manual_seed(0)
+    moved = torch.randn(len(mean), n_components + N_MORE, dtype=torch.float64, generator=generator)
+    for _ in range(N_PASSES):
+        directions = torch.linalg.qr(moved).Q
+        moved = apply_covariance(cells, mean, directions)
+    # the components within the last directions
+    vectors = torch.linalg.eigh(directions.T @ moved).eigenvectors.flip(1)[:, :n_components]
+    return directions @ vectors
 
 
 def _components_of_few_cells(centered: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ def combine(
     output = Output.read(adata, space, key_added, strength, bounds, tool=Tool.COMBINE, layers=written)
     space.check_cells()
 
-    how: dict[str, Any] = {"accelerator": accelerator, "rng": rng, "progress_bar": progress_bar}
+    how: dict[str, Any] = {"edit": method.name, "accelerator": accelerator, "rng": rng, "progress_bar": progress_bar}
     with training_planned(adata, space, **how) as (adata, space):
         # compute: each combination in each order
         predictions, reports, alarms = {}, {}, check_scale(space.scale.find_ruling(space.features))

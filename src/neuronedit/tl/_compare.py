@@ -24,10 +24,11 @@ from .._data.record import Record, Tool, check_free
 from .._data.undo import writing
 from .._device import find_device
 from .._progress import shows_progress, track
-from .._slots import WHOLE
+from .._slots import IMAGE_SHAPE, WHOLE
 from ..baselines import BASELINES, QUICK
 from ..metrics import CHECKS
-from ..spaces import Autoencoder
+from ..spaces import SPACES, Autoencoder
+from ..spaces._choice import choose_space
 from ._scores import ALL_METRICS, Measure, Scorer, add_means, draw_samples, sort_methods
 
 logger = logging.getLogger(__name__)
@@ -160,6 +161,7 @@ def compare(
         check_free(adata, key_added, Tool.COMPARE, layers=layers.values(), var=var)
     check_finite(reader, layer, adata.obs_names, features)
     device = find_device(accelerator)
+    default_space = choose_space(len(features), is_image=IMAGE_SHAPE in adata.uns)
 
     # compute: each method with each seed, each metric on each bootstrap sample, for each stratum that is held out
     runs = [(name, seed) for name, learn in learners.items() for seed in _list_seeds(learn, rng, n_seeds)]
@@ -171,7 +173,9 @@ def compare(
         if (name, seed) == runs[0]:  # of another stratum
             cells = {role: reader[index].to(device) for role, index in task.rows.items()}
             trained_on = np.unique(np.concatenate([task.rows[role] for role in ("source", "target", "query")]))
-            offered = {"cells": reader[trained_on].to(device), "query": cells["query"], "fit": cache(Autoencoder.fit)}
+            fit = cache(Autoencoder.fit)
+            offered = {"cells": reader[trained_on].to(device), "query": cells["query"], "fit": fit}
+            offered["fit_space"] = fit if default_space == "autoencoder" else SPACES[default_space].fit
             run = cache(partial(_run_method, learners | compared_with, cells, offered))
             samples = draw_samples({role: x.cpu().numpy() for role, x in cells.items()}, n_bootstrap, rng)
             zero, _ = run(baseline, rng)

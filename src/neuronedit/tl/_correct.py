@@ -190,7 +190,13 @@ def correct(
     method.check(space)
     space.check_cells()
 
-    how: dict[str, Any] = {"accelerator": accelerator, "rng": rng, "progress_bar": progress_bar, "copy": copy}
+    how: dict[str, Any] = {
+        "edit": method.name,
+        "accelerator": accelerator,
+        "rng": rng,
+        "progress_bar": progress_bar,
+        "copy": copy,
+    }
     with training_planned(adata, space, **how) as (adata, space):
         # compute: fit the edit of each batch in turn
         with torch.no_grad():

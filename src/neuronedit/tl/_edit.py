@@ -187,7 +187,7 @@ def edit(
     method.check(space)
     space.check_cells()
 
-    how: dict[str, Any] = {"accelerator": accelerator, "rng": rng, "copy": copy}
+    how: dict[str, Any] = {"edit": method.name, "accelerator": accelerator, "rng": rng, "copy": copy}
     with training_planned(adata, space, **how) as (adata, space):
         # compute
         with torch.no_grad():

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from anndata import AnnData
 
@@ -32,19 +33,25 @@ def training_planned(
     adata: AnnData,
     space: TrainedSpace,
     *,
+    edit: str,
     accelerator: str,
     rng: Seed,
     progress_bar: bool | None = None,
     copy: bool = False,
 ) -> Iterator[tuple[AnnData, TrainedSpace]]:
-    """Train the space if it is only planned, in a copy if one is asked for; an error in the block takes it away again."""
+    """Train the space if it is only planned, in a copy if one is asked for; an error in the block takes it away again.
+
+    It is the default one, and for the ``edit`` of the paper an autoencoder.
+    """
     if not space.is_planned:
         yield adata, space
         return
     [key] = space.keys
     adata = adata.copy() if copy else adata
     logger.info("uns[%r] holds no trained space: one is trained, with the defaults of ne.tl.train.", key)
-    train(adata, layer=space.layer, rng=rng, accelerator=accelerator, key_added=key, progress_bar=progress_bar)
+    how: dict[str, Any] = {"space": "autoencoder"} if edit == "paper" else {}
+    how |= {"layer": space.layer, "rng": rng, "accelerator": accelerator, "progress_bar": progress_bar}
+    train(adata, key_added=key, **how)
     try:
         if adata.uns[key]["history"].get("interrupted"):
             raise KeyboardInterrupt

@@ -1,7 +1,7 @@
 """Train the space in which cells are edited."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import isclass, signature
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from .._memory import give_back
 from .._progress import is_shown, shows_progress
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
 from ..spaces._base import check_space
+from ..spaces._choice import MAX_MARKERS, choose_space
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ MAX_USUAL_VALUE = 100.0  # no usual transformation gives larger values: arcsinh 
 def train(
     adata: AnnData,
     *,
-    space: Literal["autoencoder", "conv", "pca", "identity"] | type[FittedSpace] = "autoencoder",
+    space: Literal["auto", "autoencoder", "conv", "pca", "identity"] | type[FittedSpace] = "auto",
     layer: str | None = None,
     max_epochs: Count | None = None,
     batch_size: Count | None = None,
@@ -70,12 +71,14 @@ def train(
     space
         ``"autoencoder"`` (as published by Amodio et al. 2018, arXiv:1805.12198), ``"conv"`` (as published for images), ``"pca"``,
         ``"identity"``, or a class of your own, derived from ``ne.spaces.FittedSpace``. With ``"identity"`` features are edited
-        themselves. It takes no time, and the default edit of cells is as good (see the FAQ). The shape of images is in
+        themselves. It takes no time, and the default edit of panels is as good (see the FAQ). The shape of images is in
         ``uns["image_shape"]``: rows, columns and any channels, the order in which they are flattened in X.
+        ``"auto"``: ``"pca"`` for more than 60 features, which are genes, as the default edit of genes is better there and
+        nothing has to be trained; ``"autoencoder"`` for up to 60 features and for images.
     layer
         Train on this layer instead of X. It is edited later, too.
     max_epochs
-        Passes over all cells; Ctrl-C ends training early and keeps the weights so far. `None`: as many as make 2,500 steps
+        Of a space that is trained, as all parameters down to ``early_stopping``. Passes over all cells; Ctrl-C ends training early and keeps the weights so far. `None`: as many as make 2,500 steps
         (``"conv"``: 1,000), at least two. More lowers the reconstruction error; see :func:`neuronedit.pl.history`.
     batch_size
         Cells a step. Larger ones need more epochs for the same error. `None`: 100 (``"conv"``: 16).
@@ -120,19 +123,27 @@ def train(
     ------
     ValueError, TypeError, KeyError
         Before any work, and with ``adata`` unchanged: no such layer, values that are NaN, infinite, or too large or small for
-        squares in float32, duplicated ``var_names``, an unknown space or parameter. Also unchanged after a training that
+        squares in float32, duplicated ``var_names``, an unknown space or parameter, a setting of training for a space without. Also unchanged after a training that
         diverged, and where a space of your own returns NaN or another shape.
     """
     # read: whatever can be refused is refused here, and adata is still untouched
     adata = open_adata(adata, copy=copy)
     features = find_used(adata)
     cells = read_cells(adata, layer, features)
-    kind: Any = lookup(SPACES, space, "space")
+    chosen = choose_space(len(features), is_image=_slots.IMAGE_SHAPE in adata.uns) if space == "auto" else space
+    kind: Any = lookup({"auto": None} | SPACES, chosen, "space")
     is_space = isclass(kind) and issubclass(kind, FittedSpace)
     if not is_space:
         what = "is no class derived from ne.spaces.FittedSpace"
         raise TypeError(f"space={space!r} {what}; there are {format_choices(SPACES)}.")
-    check_parameters(kind.fit, space_params, f"the space {space!r}")
+    what = f"the space {chosen!r}"
+    if space == "auto" and chosen == "pca":
+        what += f", the default with more than {MAX_MARKERS} features"
+    check_parameters(kind.fit, space_params, what)
+    if not kind.is_trained:
+        how = {"max_epochs": max_epochs, "batch_size": batch_size, "lr": lr, "schedule": schedule}
+        how |= {"validation_size": validation_size, "early_stopping": early_stopping}
+        _refuse_settings(how | {"precision": precision, "cuda_graph": cuda_graph}, what)
     check_free(adata, key_added, Tool.TRAIN, obsm=[_slots.neurons(key_added)])
     if _slots.IMAGE_SHAPE in adata.uns and _slots.IMAGE_SHAPE in signature(kind.fit).parameters:
         space_params = {_slots.IMAGE_SHAPE: adata.uns[_slots.IMAGE_SHAPE]} | space_params
@@ -177,3 +188,13 @@ def train(
             adata.obsm[_slots.neurons(key_added)] = neurons
     give_back()
     return adata if copy else None
+
+
+def _refuse_settings(settings: Mapping[str, Any], what: str) -> None:
+    """Refuse settings of training that differ from the defaults, for a space that is not trained."""
+    defaults = signature(train).parameters
+    asked = [f"{name}={value!r}" for name, value in settings.items() if value != defaults[name].default]
+    if asked:
+        raise ValueError(
+            f"{', '.join(asked)} is for spaces that are trained, not for {what}. Choose space='autoencoder', or leave it out."
+        )
