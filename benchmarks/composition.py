@@ -46,7 +46,7 @@ EDITS = {
     "default, types given": {"strata": TYPE},
     "neuron editing": {"edit": "percentile"},
 }
-"""Edits of `ne.tl.edit`, all in one autoencoder."""
+"""Edits of `ne.tl.edit`: the default ones in the default space, neuron editing in an autoencoder."""
 
 OTHERS = {
     "quantiles": "quantile",
@@ -199,15 +199,17 @@ def run(task, names):
     compare = partial(score, source, truth)
     rows = []
 
-    # edits, in one autoencoder
-    edits = [name for name in names if name in EDITS]
-    if edits:
-        _, train_seconds = measure_time(ne.tl.train, known, accelerator="cpu", progress_bar=False)
+    # edits: the paper's in an autoencoder, the others in the default space
+    edits, train_seconds = [name for name in names if name in EDITS], {}
     for name in edits:
+        space = "autoencoder" if name == "neuron editing" else "auto"
+        if space not in train_seconds:
+            how = {"space": space, "key_added": space, "accelerator": "cpu", "progress_bar": False}
+            _, train_seconds[space] = measure_time(ne.tl.train, known, **how)
         roles = {"source": "source", "target": "target", "query": "source"}
-        _, seconds = measure_time(ne.tl.edit, known, "role", **roles, **EDITS[name], accelerator="cpu")
+        _, seconds = measure_time(ne.tl.edit, known, "role", **roles, **EDITS[name], key=space, accelerator="cpu")
         closed = compare(known.layers["edited"][has_role(known, "source")])
-        rows.append({"method": name, "closed": closed, "seconds": seconds, "train_seconds": train_seconds})
+        rows.append({"method": name, "closed": closed, "seconds": seconds, "train_seconds": train_seconds[space]})
 
     # baselines
     for name in names:

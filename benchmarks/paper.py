@@ -51,7 +51,7 @@ def run(task, seed, names, steps, slow_steps):
     # methods: one autoencoder is shared by those that need one
     methods, shared_fit = {}, cache(fit)
     n_features = load_data(task.data, seed).n_vars
-    fit_space = shared_fit if choose_space(n_features) == "autoencoder" else None  # its default
+    fit_space = shared_fit if choose_space(n_features) is Autoencoder else None  # its default
     for name in names:
         offered = {"n_steps": steps if name in QUICK else slow_steps, "fit": shared_fit, "fit_space": fit_space}
         accepted = signature(BASELINES[name]).parameters.keys() & offered

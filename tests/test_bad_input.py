@@ -233,7 +233,7 @@ TRAIN = {
     "unknown space": (
         nothing,
         train(space="vae"),
-        "space='vae' is not known; choose 'autoencoder', 'conv', 'pca', 'identity'",
+        "space='vae' is not known; choose 'auto', 'autoencoder', 'conv', 'pca', 'identity'",
     ),
     "unknown parameter": (
         nothing,

@@ -112,7 +112,7 @@ def test_what_was_read_is_used_as_what_was_written(cells, tmp_path):
 @pytest.mark.parametrize("space", ["pca", "identity", "conv"])
 def test_other_spaces(cells, tmp_path, space):
     cells.uns["image_shape"] = (5, 7)
-    ne.tl.train(cells, space=space, max_epochs=1, **({"widths": (2, 2)} if space == "conv" else {}))
+    ne.tl.train(cells, space=space, **({"widths": (2, 2), "max_epochs": 1} if space == "conv" else {}))
     ne.tl.edit(cells, "group", **POPULATIONS, edit="transport")
     cells.uns["image_shape"] = np.array([5, 7])
     check_files(cells, tmp_path)

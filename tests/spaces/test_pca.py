@@ -31,3 +31,22 @@ def test_all_components_lose_nothing():
 def test_bad_n_components():
     with pytest.raises(ValueError, match="n_components must be at least 1"):
         PCA.fit(torch.ones(3, 2), Training(), n_components=0)
+
+
+@pytest.mark.parametrize(("n_cells", "n_features"), [(1_200, 1_100), (1_100, 1_200)])
+def test_components_of_many_features_are_those_of_the_exact_decomposition(n_cells, n_features):
+    """Subspace iteration finds the leading components, with a gap below them or without, and the same bits each time."""
+    generator = np.random.default_rng(0)
+    scores = generator.normal(size=(n_cells, 12)) * np.linspace(6, 2, 12)
+    x = scores @ np.linalg.qr(generator.normal(size=(n_features, 12)))[0].T + 0.05 * generator.normal(
+        size=(n_cells, n_features)
+    )
+    cells = torch.from_numpy((x + 5).astype(np.float32))
+    space, again = (PCA.of(cells, n_components=20) for _ in range(2))
+    exact = np.linalg.svd(x - x.mean(0), full_matrices=False)[2][:20].T
+    assert torch.equal(space.components, again.components)
+    found = space.components.double().numpy()
+    assert np.allclose(found.T @ found, np.eye(20), atol=1e-5)
+    assert np.allclose(np.abs(np.sum(found[:, :12] * exact[:, :12], axis=0)), 1, atol=1e-3)  # one by one
+    kept = [((x - x.mean(0)) @ components).var(axis=0).sum() for components in (found, exact)]
+    assert 0.999 * kept[1] < kept[0] <= kept[1] * (1 + 1e-6)  # the last eight are noise

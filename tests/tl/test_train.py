@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import anndata
 import numpy as np
@@ -32,6 +33,69 @@ def test_slots(cells):
     assert len(record["scale"]["quantiles"]) == 35 and record["scale"]["cofactor"].tolist() == [5.0] * 35
     assert len(record["id"]) == 64 and "embedded" not in record
     assert np.array_equal(cells.X, X)
+
+
+GENES = np.random.default_rng(0).normal(size=(40, 61)).astype(np.float32)
+DEFAULT_SPACES = {  # number of features, what else there is, and the space that is taken
+    "a panel": (60, {}, "autoencoder"),
+    "genes": (61, {}, "pca"),
+    "a panel of which more was measured": (61, {"var": "used"}, "autoencoder"),
+    "images": (60, {"image_shape": [6, 10]}, "autoencoder"),
+    "larger images": (61, {"image_shape": [61, 1]}, "autoencoder"),
+}
+
+
+@pytest.mark.parametrize("case", DEFAULT_SPACES)
+def test_genes_are_edited_in_principal_components(case):
+    n_features, more, space = DEFAULT_SPACES[case]
+    adata = anndata.AnnData(GENES[:, :n_features].copy())
+    if "image_shape" in more:
+        adata.uns["image_shape"] = more["image_shape"]
+    if "var" in more:
+        adata.var["used"] = np.arange(n_features) > 0
+    how = {"max_epochs": 1} if space == "autoencoder" else {}
+    ne.tl.train(adata, **how)
+    assert adata.uns["neuronedit"]["space"] == space
+    ne.tl.train(adata, space="autoencoder", **SMALL)
+    assert adata.uns["neuronedit"]["space"] == "autoencoder"
+
+
+OF_TRAINING = {
+    "max_epochs": 3, "batch_size": 10, "lr": 0.1, "schedule": "constant", "validation_size": 0.1, "early_stopping": 2,
+    "precision": "bfloat16", "cuda_graph": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_TRAINING)
+@pytest.mark.parametrize(
+    ("space", "what"),
+    [("auto", "'pca', the default with more than 60 features"), ("pca", "'pca'"), ("identity", "'identity'")],
+)
+def test_settings_of_training_are_refused_where_nothing_is_trained(name, space, what):
+    adata = anndata.AnnData(GENES.copy())
+    text = f"{name}={OF_TRAINING[name]!r} is for spaces that are trained, not for the space {what}. Choose space='autoencoder'"
+    with pytest.raises(ValueError, match=re.escape(text)):
+        ne.tl.train(adata, space=space, **{name: OF_TRAINING[name]})
+    assert not adata.uns and not adata.obsm
+
+
+def test_widths_are_not_of_the_space_of_genes():
+    text = (
+        "'widths' is not a parameter of the space 'pca', the default with more than 60 features; it has 'n_components'"
+    )
+    with pytest.raises(TypeError, match=re.escape(text)):
+        ne.tl.train(anndata.AnnData(GENES.copy()), widths=(3, 2))
+    adata = anndata.AnnData(GENES.copy())
+    ne.tl.train(adata, n_components=4)
+    assert adata.obsm["X_neurons"].shape == (40, 4)
+
+
+@pytest.mark.parametrize(("edit", "space"), [("auto", "pca"), ("percentile", "pca"), ("paper", "autoencoder")])
+def test_an_edit_of_genes_without_a_space_takes_its_own(edit, space):
+    adata = anndata.AnnData(GENES.copy())
+    adata.obs["group"] = np.repeat(["source", "target", "query", "query"], 10)
+    ne.tl.edit(adata, "group", source="source", target="target", query="query", edit=edit)
+    assert adata.uns["neuronedit"]["space"] == space
 
 
 def test_another_key_leaves_the_first_model(trained):

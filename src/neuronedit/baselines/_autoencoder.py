@@ -9,7 +9,7 @@ from .._check import Count, Seed
 from .._types import CellTensor, Map, Method, Space, within
 from ..edits import percentile, shift
 from ..ensemble import cross_validate
-from ..spaces import PCA, SPACES, Autoencoder, Training
+from ..spaces import PCA, Autoencoder, Training
 from ..spaces._choice import choose_space
 
 FitSpace = Callable[[Tensor, Training], Space]  # trains a space on cells, (n_cells, n_features)
@@ -115,7 +115,7 @@ def auto_edit(
     -------
     The weighted mean of the candidates' maps.
     """
-    fit = SPACES[choose_space(source.shape[1])].fit if fit_space is None else fit_space
+    fit = choose_space(source.shape[1]).fit if fit_space is None else fit_space
     space = _fit_space(fit, source, target, cells, n_steps, rng)
     with torch.no_grad():
         ensemble = cross_validate(space, source, target, source if query is None else query, rng=rng)

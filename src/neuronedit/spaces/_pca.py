@@ -11,7 +11,7 @@ from .._device import fast_matmul
 from ._base import FittedSpace, apply_covariance, covariance, moments
 from ._train import Training
 
-MAX_EXACT = 1_000  # of cells or features, whichever are fewer: time grows with the cube of it
+MAX_TO_DECOMPOSE = 1_000  # of cells or features, whichever are fewer: time grows with the cube of it
 N_PASSES = 5  # over the cells, where there are more
 N_MORE = 10  # directions that are followed besides the components, so that the last components are nearly exact
 
@@ -65,7 +65,7 @@ class PCA(FittedSpace):
         """
         n_cells, n_features = cells.shape
         mean, _ = moments(cells)
-        if n_components is not None and min(n_cells, n_features) > max(MAX_EXACT, 4 * (n_components + N_MORE)):
+        if n_components is not None and min(n_cells, n_features) > max(MAX_TO_DECOMPOSE, 4 * (n_components + N_MORE)):
             vectors = _iterate(cells, mean, n_components)
         elif n_cells < n_features:
             vectors = _components_of_few_cells(cells[:].cpu().double() - mean)[:, :n_components]

@@ -27,7 +27,7 @@ from .._progress import shows_progress, track
 from .._slots import IMAGE_SHAPE, WHOLE
 from ..baselines import BASELINES, QUICK
 from ..metrics import CHECKS
-from ..spaces import SPACES, Autoencoder
+from ..spaces import Autoencoder
 from ..spaces._choice import choose_space
 from ._scores import ALL_METRICS, Measure, Scorer, add_means, draw_samples, sort_methods
 
@@ -175,7 +175,7 @@ def compare(
             trained_on = np.unique(np.concatenate([task.rows[role] for role in ("source", "target", "query")]))
             fit = cache(Autoencoder.fit)
             offered = {"cells": reader[trained_on].to(device), "query": cells["query"], "fit": fit}
-            offered["fit_space"] = fit if default_space == "autoencoder" else SPACES[default_space].fit
+            offered["fit_space"] = fit if default_space is Autoencoder else default_space.fit
             run = cache(partial(_run_method, learners | compared_with, cells, offered))
             samples = draw_samples({role: x.cpu().numpy() for role, x in cells.items()}, n_bootstrap, rng)
             zero, _ = run(baseline, rng)

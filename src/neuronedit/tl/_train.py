@@ -19,11 +19,12 @@ from .._device import find_device
 from .._memory import give_back
 from .._progress import is_shown, shows_progress
 from ..spaces import SCHEDULES, SPACES, FittedSpace, Training
-from ..spaces._base import check_space
+from ..spaces._base import ScaledSpace, check_space
 from ..spaces._choice import MAX_MARKERS, choose_space
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_SPACE = "auto"  # the name of the space that depends on the features
 MAX_USUAL_VALUE = 100.0  # no usual transformation gives larger values: arcsinh and log1p of a million are 14
 
 
@@ -130,15 +131,7 @@ def train(
     adata = open_adata(adata, copy=copy)
     features = find_used(adata)
     cells = read_cells(adata, layer, features)
-    chosen = choose_space(len(features), is_image=_slots.IMAGE_SHAPE in adata.uns) if space == "auto" else space
-    kind: Any = lookup({"auto": None} | SPACES, chosen, "space")
-    is_space = isclass(kind) and issubclass(kind, FittedSpace)
-    if not is_space:
-        what = "is no class derived from ne.spaces.FittedSpace"
-        raise TypeError(f"space={space!r} {what}; there are {format_choices(SPACES)}.")
-    what = f"the space {chosen!r}"
-    if space == "auto" and chosen == "pca":
-        what += f", the default with more than {MAX_MARKERS} features"
+    kind, what = _find_class(space, len(features), is_image=_slots.IMAGE_SHAPE in adata.uns)
     check_parameters(kind.fit, space_params, what)
     if not kind.is_trained:
         how = {"max_epochs": max_epochs, "batch_size": batch_size, "lr": lr, "schedule": schedule}
@@ -166,7 +159,8 @@ def train(
         text = "The largest value is %.4g: are these raw counts or intensities? Transform them first, for example with"
         logger.warning(text + " ne.pp.arcsinh (cytometry) or scanpy.pp.log1p (counts).", highest)
     if ruling := Scale.measure(layer, None, cells).find_ruling(features):
-        text = "%s varies more than 20 times as much as most features and would dominate their scale, so it is scaled by itself. %s"
+        how_scaled = "would dominate their scale, so it is scaled by itself" if issubclass(kind, ScaledSpace) else "dominates them"
+        text = f"%s varies more than 20 times as much as most features and {how_scaled}. %s"
         logger.warning(
             text, format_choices(ruling), "Time, scatter and DNA are no markers: set var['used'] to False for them."
         )
@@ -188,6 +182,19 @@ def train(
             adata.obsm[_slots.neurons(key_added)] = neurons
     give_back()
     return adata if copy else None
+
+
+def _find_class(space: Any, n_features: int, *, is_image: bool) -> tuple[Any, str]:
+    """Return the class of the space, by its name or by default, and what it is called in errors."""
+    if space == DEFAULT_SPACE:
+        kind = choose_space(n_features, is_image=is_image)
+        remark = "" if kind.is_trained else f", the default with more than {MAX_MARKERS} features"
+        return kind, f"the space {name_space_class(kind)!r}{remark}"
+    kind = lookup({DEFAULT_SPACE: None} | SPACES, space, "space")
+    if not (isclass(kind) and issubclass(kind, FittedSpace)):
+        what = "is no class derived from ne.spaces.FittedSpace"
+        raise TypeError(f"space={space!r} {what}; there are {format_choices(SPACES)}.")
+    return kind, f"the space {space!r}"
 
 
 def _refuse_settings(settings: Mapping[str, Any], what: str) -> None:
