@@ -5,6 +5,7 @@ from neuronedit._method_names import METHOD_NAMES
 METHODS = METHOD_NAMES | {
     "auto": METHOD_NAMES["auto_edit"],
     "auto, without training": "the default, without training",
+    "auto, autoencoder": "the default, in an autoencoder",
     "auto, derived": "the default, without labels",
     "auto, with strata": "ensemble, cell types as strata",
     "default": "the default",

@@ -206,13 +206,12 @@ def test_the_takeaways_are_of_the_results(benchmark):
 def test_where_a_baseline_wins_is_of_the_results(benchmark):
     holdout = benchmark("holdout")
     closed, means = holdout.average(holdout.read())
-    for family in ("imubac patients", "kang donor"):
-        assert closed.loc["cca", family] > closed.loc["auto", family]
+    assert closed.loc["cca", "imubac patients"] > closed.loc["auto", "imubac patients"]
+    assert closed.loc["cca", "kang donor"] == pytest.approx(closed.loc["auto", "kang donor"], abs=0.005)
     assert (
         closed.loc[["quantile_by_strata", "neurons_by_strata"], "imubac patients"]
         > closed.loc["auto", "imubac patients"]
     ).all()
-    assert closed.loc["combat", "kang donor"] == pytest.approx(closed.loc["auto", "kang donor"], abs=0.01)
     assert closed.loc["neuron_editing", "cytonorm volunteers"] == pytest.approx(
         closed.loc["auto", "cytonorm volunteers"], abs=0.01
     )
@@ -266,10 +265,10 @@ def test_what_the_pages_say_of_the_default_is_of_the_results(benchmark):
     scores = (
         benchmark("scperturbench").read().groupby(["genes", "method"])[["correlation", "mse", "edistance", "sym_kldiv"]]
     )
-    for _, own in scores.mean().groupby("genes"):
+    for genes, own in scores.mean().groupby("genes"):
         own = own.droplevel("genes")
         assert own["correlation"].idxmax() == own["mse"].idxmin() == own["edistance"].idxmin() == "default"
-        assert own["sym_kldiv"].idxmin() != "default"
+        assert (own["sym_kldiv"].idxmin() == "default") == (genes == "all")
     paper = benchmark("paper").read()
     first = paper[paper["table"] == 3].groupby(["method", "data"])["energy_distance"].mean().unstack().idxmax()
     assert (first == "auto_edit").sum() == 3 and "first in energy distance on three of the four" in text[COMPARED[1]]
