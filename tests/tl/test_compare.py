@@ -279,6 +279,20 @@ def test_methods_share_an_autoencoder_and_do_what_they_do_alone(with_truth, monk
         assert np.array_equal(with_truth.layers[f"a_{name}"][query], expected)
 
 
+def test_the_default_of_genes_is_compared_in_principal_components(monkeypatch):
+    """Of more than 60 features `auto_edit` is what `ne.tl.edit` does, and no autoencoder is trained."""
+    monkeypatch.setattr(Autoencoder, "fit", lambda *args, **params: pytest.fail("an autoencoder was trained"))
+    x = np.random.default_rng(0).normal(size=(360, 61)).astype(np.float32)
+    genes = AnnData(x + np.repeat([[0.0], [1.0], [0.3]], 120, axis=0).astype(np.float32))
+    genes.obs["group"] = np.repeat(["source", "target", "query"], 120)
+    roles = {"source": "source", "target": "target", "query": "query"}
+    ne.tl.edit(genes, "group", **roles)
+    ne.tl.compare(
+        genes, "group", **roles, methods=["auto_edit"], n_bootstrap=0, key_added="compared", progress_bar=False
+    )
+    assert np.allclose(genes.layers["compared_auto_edit"], genes.layers["edited"], atol=1e-5)
+
+
 def test_the_same_seed_gives_the_same_table_and_nothing_is_written(with_truth):
     methods = {name: BASELINES[name] for name in FAST} | {"neurons": partial(BASELINES["neuron_editing"], n_steps=20)}
     before = with_truth.copy()
