@@ -75,7 +75,8 @@ def train(
         themselves. It takes no time, and the default edit of panels is as good (see the FAQ). The shape of images is in
         ``uns["image_shape"]``: rows, columns and any channels, the order in which they are flattened in X.
         ``"auto"``: ``"pca"`` for more than 60 features, which are genes, as the default edit of genes is better there and
-        nothing has to be trained; ``"autoencoder"`` for up to 60 features and for images.
+        nothing has to be trained; ``"autoencoder"`` for up to 60 features and for images. For one edit of genes, such as
+        ``edit="percentile"`` without strata, ``"autoencoder"`` is better.
     layer
         Train on this layer instead of X. It is edited later, too.
     max_epochs
@@ -159,7 +160,11 @@ def train(
         text = "The largest value is %.4g: are these raw counts or intensities? Transform them first, for example with"
         logger.warning(text + " ne.pp.arcsinh (cytometry) or scanpy.pp.log1p (counts).", highest)
     if ruling := Scale.measure(layer, None, cells).find_ruling(features):
-        how_scaled = "would dominate their scale, so it is scaled by itself" if issubclass(kind, ScaledSpace) else "dominates them"
+        how_scaled = (
+            "would dominate their scale, so it is scaled by itself"
+            if issubclass(kind, ScaledSpace)
+            else "dominates them"
+        )
         text = f"%s varies more than 20 times as much as most features and {how_scaled}. %s"
         logger.warning(
             text, format_choices(ruling), "Time, scatter and DNA are no markers: set var['used'] to False for them."
