@@ -17,6 +17,7 @@ import pytest
 import neuronedit as ne
 from neuronedit._cli import VERBS
 from neuronedit.ensemble import _matching
+from neuronedit.spaces import _choice, _pca
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "guide").glob("*.md"))]
@@ -156,6 +157,9 @@ CLAIMS = [
     ("docs/comparison.md", "the percentiles of neurons close more of a new cell type than those of components.", "holdout",
      lambda t: t[t["family"] == "kang cell type"].pivot_table("energy_distance", "family", "method").eval("neuron_editing > pca_edit").all()),
     ("docs/comparison.md", "This is one data set of 1,556 cells.", "holdout", lambda t: len(of_kang(t)) == 2),
+    ("docs/method.md", "With more than 1,000 features and cells they are found by subspace iteration", None, lambda _: _pca.MAX_TO_DECOMPOSE == 1_000),
+    ("docs/method.md", "60 directions are multiplied by the covariance five times", None, lambda _: (50 + _pca.N_MORE, _pca.N_PASSES) == (60, 5)),
+    ("docs/method.md", "By default up to 60 features, and images, have an autoencoder", None, lambda _: _choice.MAX_MARKERS == 60),
     ("docs/scaling.md", "from 10⁶ to 10⁷ cells the percentile edit takes 6 times as long, and the default 7 times.", "speed",
      lambda t: [round(ten_times(t, what)) for what in ("edit", "default edit")] == [6, 7]),
     # batches

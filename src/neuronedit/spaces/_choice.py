@@ -3,7 +3,7 @@
 from ._autoencoder import Autoencoder
 from ._pca import PCA
 
-MAX_MARKERS = 60  # more features than a panel of proteins has are genes
+MAX_MARKERS = 60  # a panel of proteins has no more features; genes are more
 
 
 def choose_space(n_features: int, *, is_image: bool = False) -> type[PCA] | type[Autoencoder]:

@@ -33,8 +33,7 @@ class PCA(FittedSpace):
     def fit(cls, cells: Annotated[CellSource, CELLS], training: Training, *, n_components: Count = 50) -> Self:
         """Find the components: exactly with at most 1,000 features or cells, else by subspace iteration in six passes over the cells.
 
-        Memory grows with the number of features, times itself or the number of cells where they are at most 1,000, else times
-        the number of components.
+        It takes memory for a square of features or of cells, whichever are fewer, up to 1,000; else for features times components.
 
         Examples
         --------
