@@ -10,9 +10,11 @@ from anndata import AnnData
 from .. import _slots
 from .._check import Seed
 from .._data.space import TrainedSpace
-from ._train import train
+from ._train import DEFAULT_SPACE, train
 
 logger = logging.getLogger(__name__)
+
+SPACE_OF_EDIT = {"paper": "autoencoder"}  # as published, whatever the features are
 
 
 def find_space(
@@ -41,7 +43,7 @@ def training_planned(
 ) -> Iterator[tuple[AnnData, TrainedSpace]]:
     """Train the space if it is only planned, in a copy if one is asked for; an error in the block takes it away again.
 
-    It is the default one, and for the ``edit`` of the paper an autoencoder.
+    It is the default one, or that of the ``edit`` in `SPACE_OF_EDIT`.
     """
     if not space.is_planned:
         yield adata, space
@@ -49,9 +51,8 @@ def training_planned(
     [key] = space.keys
     adata = adata.copy() if copy else adata
     logger.info("uns[%r] holds no trained space: one is trained, with the defaults of ne.tl.train.", key)
-    how: dict[str, Any] = {"space": "autoencoder"} if edit == "paper" else {}
-    how |= {"layer": space.layer, "rng": rng, "accelerator": accelerator, "progress_bar": progress_bar}
-    train(adata, key_added=key, **how)
+    how: dict[str, Any] = {"space": SPACE_OF_EDIT.get(edit, DEFAULT_SPACE), "layer": space.layer, "rng": rng}
+    train(adata, **how, accelerator=accelerator, key_added=key, progress_bar=progress_bar)
     try:
         if adata.uns[key]["history"].get("interrupted"):
             raise KeyboardInterrupt
