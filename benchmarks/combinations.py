@@ -39,7 +39,7 @@ FITTED_ON_GENES = {
 }
 """Rows of `BASELINES`. The mean of the mean shift is the additive prediction: B, plus A, less the control."""
 
-EDITS = {"neuron editing": "percentile", "default": "auto"}
+EDITS = {"neuron editing": {"edit": "percentile", "key": PAPER}, "default": {}}
 """Edits of ``ne.tl.edit``: the paper's in an autoencoder that was trained on the cells of control, A and B; the default in its own space."""
 
 BETTER_SINGLE = "better single"
@@ -97,10 +97,10 @@ def run(adata, truth, jobs):
         yield vars(task) | {"method": name} | scores
 
 
-def apply_edit(edit, known, task):
+def apply_edit(how, known, task):
     """Return the query as an edit changes it."""
     roles = {"source": CONTROL, "target": task.target, "query": task.query}
-    ne.tl.edit(known, "condition", **roles, edit=edit, key="neuronedit" if edit == "auto" else PAPER, accelerator="cpu")
+    ne.tl.edit(known, "condition", **roles, **how, accelerator="cpu")
     return known.layers["edited"][(known.obs["condition"] == task.query).to_numpy()]
 
 

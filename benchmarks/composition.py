@@ -44,7 +44,7 @@ MAX_DRAWS = 10_000
 EDITS = {
     "default": {},
     "default, types given": {"strata": TYPE},
-    "neuron editing": {"edit": "percentile"},
+    "neuron editing": {"edit": "percentile", "key": "autoencoder"},
 }
 """Edits of `ne.tl.edit`: the default ones in the default space, neuron editing in an autoencoder."""
 
@@ -202,12 +202,12 @@ def run(task, names):
     # edits: the paper's in an autoencoder, the others in the default space
     edits, train_seconds = [name for name in names if name in EDITS], {}
     for name in edits:
-        space = "autoencoder" if name == "neuron editing" else "auto"
+        space = EDITS[name].get("key", "auto")
         if space not in train_seconds:
             how = {"space": space, "key_added": space, "accelerator": "cpu", "progress_bar": False}
             _, train_seconds[space] = measure_time(ne.tl.train, known, **how)
         roles = {"source": "source", "target": "target", "query": "source"}
-        _, seconds = measure_time(ne.tl.edit, known, "role", **roles, **EDITS[name], key=space, accelerator="cpu")
+        _, seconds = measure_time(ne.tl.edit, known, "role", **roles, **{"key": space} | EDITS[name], accelerator="cpu")
         closed = compare(known.layers["edited"][has_role(known, "source")])
         rows.append({"method": name, "closed": closed, "seconds": seconds, "train_seconds": train_seconds[space]})
 

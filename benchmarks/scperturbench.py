@@ -42,8 +42,11 @@ N_TOP_GENES = 100
 SEED = 42
 
 ALONE, MEAN = "leave alone (baseControl)", "mean of training (trainMean)"
-EDITS = {"default": "auto", "neuron editing": "percentile"}
-"""Edits of `ne.tl.edit`, in one autoencoder that is trained without the cells to predict."""
+EDITS = {
+    "default": {"key": "auto", "strata": CONTEXT},
+    "neuron editing": {"key": "autoencoder", "edit": "percentile"},
+}
+"""Edits of `ne.tl.edit`, and the space of each, which is trained without the cells to predict."""
 
 ON_GENES = {"mean shift": "mean_shift", "quantiles": "quantile", "ComBat": "combat", "MNN": "mnn", "scGen": "scgen"}
 """Rows of `BASELINES`, fitted on all training cells alike."""
@@ -93,9 +96,9 @@ class Task:
         table = sc.get.rank_genes_groups_df(cells, self.perturbation).set_index("names")["scores"].abs()
         return cells.var_names.get_indexer(table.nlargest(N_TOP_GENES).index)
 
-    def apply_edit(self, edit):
-        """Return the query as an edit changes it: the default in its own space, the paper's in an autoencoder."""
-        space = "auto" if edit == "auto" else "autoencoder"
+    def apply_edit(self, how):
+        """Return the query as an edit changes it."""
+        space = how["key"]
         if space not in self.known.uns:
             ne.tl.train(self.known, space=space, key_added=space, accelerator="cpu", progress_bar=False)
         others = sorted(set(self.known.obs[CONTEXT]) - {self.context})
@@ -104,8 +107,7 @@ class Task:
             "target": {PERTURBATION: self.perturbation, CONTEXT: others},
             "query": {PERTURBATION: CONTROL, CONTEXT: self.context},
         }
-        strata = {"strata": CONTEXT} if edit == "auto" else {}
-        ne.tl.edit(self.known, **roles, edit=edit, **strata, key=space, accelerator="cpu")
+        ne.tl.edit(self.known, **roles, **how, accelerator="cpu")
         return self.known.layers["edited"][self.is_query]
 
     def predict(self, name):

@@ -223,6 +223,19 @@ def test_strata_that_respond_against_each_other(tmp_path, monkeypatch):
     assert "Nothing shows that the change generalizes" in verdict and "edited" in read("out.h5ad").layers
 
 
+@pytest.mark.parametrize("option", [[], ["--space", "pca"], ["--space", "identity"]])
+def test_epochs_are_refused_where_nothing_is_trained(tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    cells = np.random.default_rng(0).normal(size=(90, 61)).astype("f4")
+    obs = pd.DataFrame({"group": np.repeat(["a", "b", "c"], 30)}, index=[str(i) for i in range(90)])
+    anndata.AnnData(cells, obs=obs).write_h5ad("cells.h5ad")
+    groups = ["--groupby", "group", "--source", "a", "--target", "b", "--query", "c"]
+    code, _, err = call("edit", "cells.h5ad", *groups, *option, "--max-epochs", "3", "-o", "out.h5ad")
+    assert code not in (0, ALARMS) and not Path("out.h5ad").exists()
+    assert "--max-epochs is for spaces that are trained" in err and "give --space autoencoder" in err
+    assert "Training" not in err
+
+
 def test_combine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ne.datasets.simulate_combination(n_cells=100).write_h5ad("drugs.h5ad")

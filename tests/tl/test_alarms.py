@@ -188,7 +188,12 @@ def test_a_feature_that_rules_the_scale_is_named_at_train_and_after(caplog):
     )
     with caplog.at_level(logging.WARNING):
         ne.tl.train(with_time, widths=(32, 8), max_epochs=2, progress_bar=False)
-    assert "'Time' varies more than 20 times as much" in caplog.text
+    assert "'Time' varies more than 20 times as much" in caplog.text and "it is scaled by itself" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        ne.tl.train(with_time, space="pca", key_added="components", progress_bar=False)
+    assert "'Time' varies more than 20 times as much as most features and dominates all distances" in caplog.text
+    assert "scaled by itself" not in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         ne.tl.correct(with_time, "batch", **HOW)

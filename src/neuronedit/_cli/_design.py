@@ -59,13 +59,19 @@ def check_edit(adata: Any, params: Mapping[str, Any], layer: str | None, setting
     """Refuse, before the training, what does not exist: a space, an edit, its parameters; and values that cannot be worked on."""
     import neuronedit as ne
 
-    from .._data.check import lookup, open_adata
+    from .. import _slots
+    from .._data.check import open_adata
     from .._data.output import Output
     from .._data.space import TrainedSpace
     from ..engine.fit import Edit
+    from ..tl._train import find_space_class
 
     open_adata(adata)
-    lookup({"auto": None} | ne.spaces.SPACES, settings.space, "space")
+    kind, what = find_space_class(settings.space, len(list_used(adata)), is_image=_slots.IMAGE_SHAPE in adata.uns)
+    if settings.max_epochs is not None and not kind.is_trained:
+        refuse(
+            f"--max-epochs is for spaces that are trained, not for {what}. Leave it out, or give --space autoencoder."
+        )
     how = {name: value for name, value in params.items() if name in ("axes",)}
     method = Edit.of(params["edit"] or "auto", rng=params["rng"], **how)
     one_feature = adata[:, list_used(adata)[:1]].copy()

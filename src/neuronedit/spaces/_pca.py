@@ -33,7 +33,7 @@ class PCA(FittedSpace):
     def fit(cls, cells: Annotated[CellSource, CELLS], training: Training, *, n_components: Count = 50) -> Self:
         """Find the components: exactly with at most 1,000 features or cells, else by subspace iteration in six passes over the cells.
 
-        It takes memory for a square of features or of cells, whichever are fewer, up to 1,000; else for features times components.
+        Of features and cells, the number of the fewer is squared in memory up to 1,000. Beyond, it is features times components.
 
         Examples
         --------

@@ -80,8 +80,9 @@ def train(
     layer
         Train on this layer instead of X. It is edited later, too.
     max_epochs
-        Of a space that is trained, as all parameters down to ``early_stopping``. Passes over all cells; Ctrl-C ends training early and keeps the weights so far. `None`: as many as make 2,500 steps
-        (``"conv"``: 1,000), at least two. More lowers the reconstruction error; see :func:`neuronedit.pl.history`.
+        Passes over all cells; Ctrl-C ends training early and keeps the weights so far. `None`: as many as make 2,500 steps
+        (``"conv"``: 1,000), at least two. More lowers the reconstruction error; see :func:`neuronedit.pl.history`. For ``"pca"``
+        and ``"identity"``, which are not trained, this and the other settings of training are refused.
     batch_size
         Cells a step. Larger ones need more epochs for the same error. `None`: 100 (``"conv"``: 16).
     lr
@@ -132,7 +133,7 @@ def train(
     adata = open_adata(adata, copy=copy)
     features = find_used(adata)
     cells = read_cells(adata, layer, features)
-    kind, what = _find_class(space, len(features), is_image=_slots.IMAGE_SHAPE in adata.uns)
+    kind, what = find_space_class(space, len(features), is_image=_slots.IMAGE_SHAPE in adata.uns)
     check_parameters(kind.fit, space_params, what)
     if not kind.is_trained:
         how = {"max_epochs": max_epochs, "batch_size": batch_size, "lr": lr, "schedule": schedule}
@@ -163,7 +164,7 @@ def train(
         how_scaled = (
             "would dominate their scale, so it is scaled by itself"
             if issubclass(kind, ScaledSpace)
-            else "dominates them"
+            else "dominates all distances"
         )
         text = f"%s varies more than 20 times as much as most features and {how_scaled}. %s"
         logger.warning(
@@ -189,7 +190,7 @@ def train(
     return adata if copy else None
 
 
-def _find_class(space: Any, n_features: int, *, is_image: bool) -> tuple[Any, str]:
+def find_space_class(space: Any, n_features: int, *, is_image: bool) -> tuple[Any, str]:
     """Return the class of the space, by its name or by default, and what it is called in errors."""
     if space == DEFAULT_SPACE:
         kind = choose_space(n_features, is_image=is_image)
