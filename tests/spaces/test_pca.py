@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from neuronedit.spaces import PCA, Training
+from neuronedit.spaces import PCA, Training, _pca
 
 
 def simulate(n=300, d=8):
@@ -50,3 +50,37 @@ def test_components_of_many_features_are_those_of_the_exact_decomposition(n_cell
     assert np.allclose(np.abs(np.sum(found[:, :12] * exact[:, :12], axis=0)), 1, atol=1e-3)  # one by one
     kept = [((x - x.mean(0)) @ components).var(axis=0).sum() for components in (found, exact)]
     assert 0.999 * kept[1] < kept[0] <= kept[1] * (1 + 1e-6)  # the last eight are noise
+
+
+class Source:
+    """Cells that are read by their rows, as those of a file; it counts them."""
+
+    def __init__(self, x):
+        self.x, self.shape, self.n_read = x, x.shape, 0
+
+    def __getitem__(self, rows):
+        self.n_read += len(self.x[rows])
+        return self.x[rows]
+
+
+def test_components_of_very_many_cells_are_found_from_some_of_them_and_the_mean_from_all(monkeypatch):
+    x = torch.from_numpy(simulate(6_000).astype(np.float32))
+    exact = PCA.of(x, n_components=4)
+    monkeypatch.setattr(_pca, "MAX_VALUES_TO_FIND", 2_000 * x.shape[1])
+    cells = Source(x)
+    found = PCA.of(cells, n_components=4)
+    assert cells.n_read <= 6_000 + 2_000 + 1  # one pass over all cells, those that were drawn, and one for the device
+    assert torch.equal(found.mean, exact.mean)
+    assert not torch.equal(found.components, exact.components)
+    assert ((found.components * exact.components).sum(0) > 0.99).all()
+    assert torch.equal(found.components, PCA.of(x, n_components=4).components)  # the same bits each time
+    assert PCA.of(x).components.shape == (8, 8)  # all components are those of all cells
+
+
+@pytest.mark.parametrize("row", [0, 1_500, 2_999])
+def test_a_bad_value_among_very_many_cells_is_refused_though_it_is_not_drawn(row, monkeypatch):
+    monkeypatch.setattr(_pca, "MAX_VALUES_TO_FIND", 0)
+    x = torch.from_numpy(simulate(3_000).astype(np.float32))
+    x[row, 2] = torch.nan
+    with pytest.raises(ValueError, match=r"features number \[2\]"):
+        PCA.of(Source(x), n_components=2)

@@ -8,11 +8,15 @@ from torch import Tensor
 from .._blocks import CellSource, pad_rows
 from .._check import CELLS, Count
 from .._device import fast_matmul
+from .._subsample import subsample
 from ._base import FittedSpace, apply_covariance, covariance, moments
 from ._train import Training
 
 MAX_TO_DECOMPOSE = 1_000  # of cells or features, whichever are fewer: time grows with the cube of it
 N_PASSES = 5  # over the cells, where there are more
+MAX_VALUES_TO_FIND = (
+    2**26
+)  # of cells that components are found from, 256 MB: 33,000 cells of 2,000 genes, 1.9 million of 35 markers
 N_MORE = 10  # directions that are followed besides the components, so that the last components are nearly exact
 
 
@@ -31,9 +35,11 @@ class PCA(FittedSpace):
 
     @classmethod
     def fit(cls, cells: Annotated[CellSource, CELLS], training: Training, *, n_components: Count = 50) -> Self:
-        """Find the components: exactly with at most 1,000 features or cells, else by subspace iteration in six passes over the cells.
+        """Find the components: exactly with at most 1,000 features or cells, else by subspace iteration.
 
-        Of features and cells, the number of the fewer is squared in memory up to 1,000. Beyond, it is features times components.
+        Cells are drawn at random where there are more than 2²⁶ values, which is about 33,000 cells of 2,000 genes. The mean is
+        that of all cells. Of features and cells, the number of the fewer is squared in memory up to 1,000. Beyond, it is
+        features times components.
 
         Examples
         --------
@@ -62,8 +68,11 @@ class PCA(FittedSpace):
 
         With fewer cells than features there are as many components as directions in which the cells vary.
         """
-        n_cells, n_features = cells.shape
-        mean, _ = moments(cells)
+        (mean, _), n_features = moments(cells), cells.shape[1]
+        if n_components is not None:
+            n_most = max(MAX_TO_DECOMPOSE, MAX_VALUES_TO_FIND // n_features)
+            cells = cells[subsample(cells.shape[0], n_most)] if cells.shape[0] > n_most else cells
+        n_cells = cells.shape[0]
         if n_components is not None and min(n_cells, n_features) > max(MAX_TO_DECOMPOSE, 4 * (n_components + N_MORE)):
             vectors = _iterate(cells, mean, n_components)
         elif n_cells < n_features:
