@@ -105,6 +105,8 @@ def rank_methods(results, table, metric, paper):
     lines = []
     for data, column in means.items():
         ranked = column.sort_values(ascending=False)
+        if "neuron_editing" not in ranked:
+            continue
         place = list(ranked.index).index("neuron_editing") + 1
         agreement = ranked.corr(theirs, method="spearman")
         lines.append(

@@ -233,6 +233,7 @@ def main():
     if options.published is not None and options.data is None and CSV.exists() and not options.quick:
         return print_published(options.published, options.dataset, read())
     names = options.methods or [name for name in METHODS if not (options.quick and name in EDITS)]
+    names = list(dict.fromkeys([ALONE, *names]))  # the cells left alone are what all others are compared with
     if find_spec("pertpy") is None and "scGen" in names:
         names.remove("scGen")
         print("scGen is skipped: pertpy is not installed.")
