@@ -28,7 +28,19 @@ ALLOWED = {
     "_memory": {"torch"},
     "_progress": {"tqdm"},
     # tensors or arrays in and out: no AnnData
-    "spaces": {"_adam", "_progress", "numpy", "torch", "_types", "_blocks", "_device", "_check", "_docs", "_networks"},
+    "spaces": {
+        "_adam",
+        "_progress",
+        "numpy",
+        "torch",
+        "_types",
+        "_blocks",
+        "_subsample",
+        "_device",
+        "_check",
+        "_docs",
+        "_networks",
+    },
     "edits": {
         "_blocks",
         "_memory",
