@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from neuronedit.edits import Populations, by_pairing, by_strata, on_all, on_balanced, percentile, shift
-from neuronedit.edits._strata import MAX_TIMES_DRAWN, MIN_CELLS_PER_STRATUM, PRIOR_CELLS, balance
+from neuronedit.edits._strata import MAX_TIMES_DRAWN, MIN_CELLS_PER_STRATUM, PRIOR_CELLS, balance, limit_resembling
 
 
 def kinds(counts, change, seed=0):
@@ -178,6 +178,23 @@ def test_several_labelings_average(fit):
     torch.testing.assert_close(together, (first + second) / 2, rtol=0, atol=1e-4)
     single = populations._replace(source_strata=both[0][:, :1], target_strata=both[1][:, :1])
     torch.testing.assert_close(fit(single)(populations.source), first, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "n_features", "n_found"),
+    [
+        (12_000, 2, 10_000),
+        (12_000, 800, 10_000),
+        (12_000, 2_000, 4_194),
+        (3_000, 2_000, 3_000),
+        (12_000, 30_000, 2_000),
+    ],
+)
+def test_neighbours_are_looked_for_among_fewer_cells_where_there_are_many_features(n_cells, n_features, n_found):
+    assert min(n_cells, limit_resembling(n_features)) == n_found
+    if n_features <= 2:
+        cells, strata = torch.randn(n_cells, n_features), np.arange(n_cells) % 2
+        assert len(by_strata(shift)(Populations(cells, cells, strata, strata)).cells) == n_found
 
 
 def test_what_strata_are_called_does_not_matter():

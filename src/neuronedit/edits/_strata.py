@@ -16,7 +16,10 @@ from ._neighbors import Nearest
 # a mean of 20 cells has a standard error of 0.22 standard deviations, one of 50 cells of 0.14
 MIN_CELLS_PER_STRATUM = 20  # fewer, before or after the change, are not fitted alone
 PRIOR_CELLS = 50  # the edit of all cells counts as so many against a stratum's n
-MAX_CELLS_TO_RESEMBLE = 10_000  # as in `local`: the time to edit a cell grows with it
+# of the source, among which neighbours are looked for: the time to edit a cell grows with it, and with the features
+MAX_CELLS_TO_RESEMBLE = 10_000  # as in `local`
+MIN_CELLS_TO_RESEMBLE = 2_000  # however many features there are
+MAX_VALUES_TO_RESEMBLE = 2**23  # cells times features: 4,000 cells of 2,000 genes
 MAX_TIMES_DRAWN = 10  # a target cell is drawn at most so often to make up for others of its stratum
 
 
@@ -137,17 +140,22 @@ def by_strata(method: Method, /, *, n_neighbors: Count = 30) -> Callable[[Popula
     Returns
     -------
     The function that fits it to `Populations`: with several labelings, source cells move by the mean over them. It looks for
-    neighbours among at most 10,000 source cells.
+    neighbours among at most 10,000 source cells, and among fewer where there are more than about 800 features: 4,000 of 2,000 genes.
     """
 
     def fit(populations: Populations) -> Map:
         source, target, source_strata, target_strata, *_ = populations
         labelings = list(zip(as_labelings(source_strata), as_labelings(target_strata), strict=True))
-        rows = subsample(len(source), MAX_CELLS_TO_RESEMBLE)
+        rows = subsample(len(source), limit_resembling(source.shape[1]))
         moves = torch.stack([_moves_by_strata(method, source, target, *labels, rows) for labels in labelings]).mean(0)
         return Nearest(source[rows], moves, n_neighbors)
 
     return fit
+
+
+def limit_resembling(n_features: int) -> int:
+    """Return among how many source cells neighbours are looked for."""
+    return max(MIN_CELLS_TO_RESEMBLE, min(MAX_CELLS_TO_RESEMBLE, MAX_VALUES_TO_RESEMBLE // n_features))
 
 
 def _moves_by_strata(
