@@ -14,9 +14,7 @@ from ._train import Training
 
 MAX_TO_DECOMPOSE = 1_000  # of cells or features, whichever are fewer: time grows with the cube of it
 N_PASSES = 5  # over the cells, where there are more
-MAX_VALUES_TO_FIND = (
-    2**26
-)  # of cells that components are found from, 256 MB: 33,000 cells of 2,000 genes, 1.9 million of 35 markers
+MAX_VALUES_TO_FIND = 2**26  # that components are found from, 256 MB: 33,000 cells of 2,000 genes
 N_MORE = 10  # directions that are followed besides the components, so that the last components are nearly exact
 
 
