@@ -16,6 +16,7 @@ import pytest
 
 import neuronedit as ne
 from neuronedit._cli import VERBS
+from neuronedit.edits import _strata
 from neuronedit.ensemble import _matching
 from neuronedit.spaces import _choice, _pca
 
@@ -250,6 +251,10 @@ CLAIMS = [
     ("docs/method.md", "of more than 60, such as genes, ten principal components are taken", None, lambda _: (_matching.MAX_MARKERS, _matching.N_COMPONENTS) == (60, 10)),
     ("docs/method.md", "over 10 populations, the standard deviation of a feature's change, beyond noise, is more than half its own.", None, lambda _: (_matching.N_POPULATIONS_TO_COMPARE, _matching.MAX_SPREAD_OF_CHANGES) == (10, 0.5)),
     ("docs/method.md", "which has the weight of 30 cells", None, lambda _: _matching.TYPICAL_CELLS == 30),
+    ("docs/method.md", "which is 33,000 cells of 2,000 genes", None, lambda _: _pca.MAX_VALUES_TO_FIND // 2_000 // 1_000 == 33),
+    (SCALING, "components are found from 33,000 of them at most", None, lambda _: _pca.MAX_VALUES_TO_FIND // 2_000 // 1_000 == 33),
+    (SCALING, "among 10,000 source cells at most, and among 4,000 with 2,000 genes.", None,
+     lambda _: [_strata.limit_resembling(n) // 1_000 for n in (35, 2_000)] == [10, 4]),
     ("docs/guide/images.md", "evaluates 17 candidates on every fold", None, lambda _: len(ne.ensemble.CANDIDATES) == 17),
 ]  # fmt: skip
 

@@ -140,7 +140,8 @@ def by_strata(method: Method, /, *, n_neighbors: Count = 30) -> Callable[[Popula
     Returns
     -------
     The function that fits it to `Populations`: with several labelings, source cells move by the mean over them. It looks for
-    neighbours among at most 10,000 source cells, and among fewer where there are more than about 800 features: 4,000 of 2,000 genes.
+    neighbours among at most 10,000 source cells, drawn at random. With more than about 800 features there are fewer, such as
+    4,000 with 2,000 genes.
     """
 
     def fit(populations: Populations) -> Map:

@@ -35,8 +35,8 @@ class PCA(FittedSpace):
     def fit(cls, cells: Annotated[CellSource, CELLS], training: Training, *, n_components: Count = 50) -> Self:
         """Find the components: exactly with at most 1,000 features or cells, else by subspace iteration.
 
-        Cells are drawn at random where there are more than 2²⁶ values, which is about 33,000 cells of 2,000 genes. The mean is
-        that of all cells. Of features and cells, the number of the fewer is squared in memory up to 1,000. Beyond, it is
+        Where there are more than 2²⁶ values, cells are drawn at random: 33,000 with 2,000 genes, and never fewer than 1,000. The
+        mean is that of all cells. Of features and cells, the number of the fewer is squared in memory up to 1,000. Beyond, it is
         features times components.
 
         Examples

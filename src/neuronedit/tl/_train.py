@@ -72,8 +72,9 @@ def train(
     space
         ``"autoencoder"`` (as published by Amodio et al. 2018, arXiv:1805.12198), ``"conv"`` (as published for images), ``"pca"``,
         ``"identity"``, or a class of your own, derived from ``ne.spaces.FittedSpace``. With ``"identity"`` features are edited
-        themselves. It takes no time, and the default edit of panels is as good (see the FAQ). The shape of images is in
-        ``uns["image_shape"]``: rows, columns and any channels, the order in which they are flattened in X.
+        themselves. It takes no time, and the default edit of panels is as good (see the FAQ). ``"pca"`` finds the components of
+        very many cells from some that are drawn, such as 33,000 cells of 2,000 genes (see :class:`neuronedit.spaces.PCA`). The
+        shape of images is in ``uns["image_shape"]``: rows, columns and any channels, the order in which they are flattened in X.
         ``"auto"``: ``"pca"`` for more than 60 features, which are genes, as the default edit of genes is better there and
         nothing has to be trained; ``"autoencoder"`` for up to 60 features and for images. For one edit of genes, such as
         ``edit="percentile"`` without strata, ``"autoencoder"`` is better.
