@@ -709,13 +709,22 @@ COLUMNS = {
 }
 
 
+@pytest.mark.parametrize("columns", COLUMNS)
+def test_percentiles_do_not_depend_on_how_many_columns_are_sorted_together(columns, monkeypatch):
+    z = COLUMNS[columns]
+    wanted = exact_percentiles(z, 100)
+    for most in (1, 2 * len(z)):
+        monkeypatch.setattr(_percentile, "MAX_VALUES_TO_SORT", most)
+        assert torch.equal(exact_percentiles(z, 100), wanted)
+
+
 @pytest.mark.parametrize("n_bins", [1, 10, 100, 1000])
 @pytest.mark.parametrize("columns", COLUMNS)
 def test_percentiles_by_sorting_are_the_same(columns, n_bins, monkeypatch):
     z = COLUMNS[columns]
     wanted = exact_percentiles(z, n_bins)
     for most in (1, 2 * len(z), 2**26):  # of one column, two, and all
-        monkeypatch.setattr(_percentile, "MAX_VALUES_TO_SORT", most)
+        monkeypatch.setattr(_percentile, "MAX_VALUES_TO_SORT_THERE", most)
         with pretending() as notes:
             there = exact_percentiles(put(z), n_bins)
         assert notes == []

@@ -6,6 +6,7 @@ import torch
 
 from neuronedit.edits import Populations, _strata, by_pairing, by_strata, on_all, on_balanced, percentile, shift
 from neuronedit.edits._strata import MAX_TIMES_DRAWN, MIN_CELLS_PER_STRATUM, PRIOR_CELLS, balance, limit_resembling
+from neuronedit.spaces import Identity
 
 
 def kinds(counts, change, seed=0):
@@ -190,6 +191,29 @@ def test_neighbours_are_looked_for_among_no_more_cells_than_the_limit(monkeypatc
     monkeypatch.setattr(_strata, "MAX_VALUES_TO_RESEMBLE", 1_000)
     cells, strata = torch.randn(300, 5), np.arange(300) % 2
     assert len(by_strata(shift)(Populations(cells, cells, strata, strata)).cells) == 200
+
+
+def test_neighbours_are_those_in_the_space_that_cells_are_compared_in():
+    """Two kinds differ in one feature of 100: the noise of the others hides it, unless cells are compared in that one."""
+
+    class First(Identity):
+        def encode(self, x):
+            return x[:, :1]
+
+    populations = changed_kinds([200, 200], [200, 200], [-3.0, 3.0])
+    noise = torch.randn(400, 99, generator=torch.Generator().manual_seed(0)) * 50
+    wide = populations._replace(
+        source=torch.cat([populations.source[:, :1], noise], 1), target=torch.cat([populations.target[:, :1], noise], 1)
+    )
+    query = torch.cat([populations.source[:, :1], -noise], 1)
+    expected = torch.from_numpy(
+        np.repeat([-3.0, 3.0], 200) * 200 / (200 + PRIOR_CELLS)
+    ).float()  # shrunk towards no change
+    errors = []
+    for compared_in in (None, First()):
+        moved = by_strata(shift)(wide._replace(compared_in=compared_in))(query) - query
+        errors.append(float((moved[:, 0] - expected).abs().mean()))
+    assert errors[0] > 1 and errors[1] < 0.2
 
 
 def test_what_strata_are_called_does_not_matter():

@@ -46,6 +46,19 @@ def test_neighbours_are_looked_for_once(monkeypatch):
     more = [*edits(), Nearest(cells(100, 7), cells(100, 8), 5), Nearest(cells(100, 0), cells(100, 8), 6)]
     list(edit_each(Identity(), more, cells(30, 9)))
     assert len(searches) == 4  # other cells, and another number of them, are other neighbours
+    space = PCA.of(cells(100, 5), n_components=2)
+    places = space.encode(cells(100, 0))
+    elsewhere = [Nearest(places.clone(), cells(100, seed), 5, space) for seed in (1, 2)]
+    list(edit_each(Identity(), [*edits(), *elsewhere], cells(30, 9)))
+    assert len(searches) == 6  # in another space they are others, and are looked for once, too
+
+
+def test_neighbours_in_a_space_are_those_of_encoded_cells():
+    space, x, moves = PCA.of(cells(100, 5), n_components=2), cells(30, 9), cells(100, 1)
+    places = space.encode(cells(100, 0))
+    moved = Nearest(places, moves, 5, space)(x)
+    nearest = torch.cdist(space.encode(x), places).topk(5, largest=False).indices
+    torch.testing.assert_close(moved, x + moves[nearest].mean(1), rtol=0, atol=1e-5)
 
 
 def test_equal_cells_are_kept_once():

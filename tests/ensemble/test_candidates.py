@@ -15,6 +15,7 @@ from neuronedit.ensemble._candidates import (
     predict_each,
 )
 from neuronedit.spaces import PCA, Identity
+from neuronedit.spaces._choice import MAX_MARKERS
 
 
 def expected(**given):
@@ -116,6 +117,18 @@ def test_candidates_that_differ_in_the_offset_alone_share_an_edit():
     spaces = {"features": Identity(n_features=2)}
     fit_candidates(candidates, encode_in_spaces(spaces, Populations(cells, cells, labels, labels)))
     assert fitted == [5]
+
+
+@pytest.mark.parametrize(("n_features", "differs"), [(MAX_MARKERS, False), (MAX_MARKERS + 1, True)])
+def test_cells_of_many_features_are_compared_in_the_trained_space(n_features, differs):
+    cells = torch.randn(90, n_features, generator=torch.Generator().manual_seed(0))
+    spaces = {"features": Identity(n_features=n_features), "neurons": PCA.of(cells, n_components=4)}
+    labels = np.repeat([0, 1, 2], 30)
+    encoded = encode_in_spaces(spaces, Populations(cells, cells + 1, labels, labels))
+    assert encoded["features"].compared_in is (spaces["neurons"] if differs else None)
+    assert encoded["neurons"].compared_in is None
+    edit = fit_candidates({"shift": CANDIDATES["shift_by_strata"]}, encoded)["shift"]
+    assert edit.cells.shape[1] == (4 if differs else n_features) and edit.moves.shape[1] == n_features
 
 
 def test_the_average_is_the_weighted_mean_of_what_each_candidate_makes():

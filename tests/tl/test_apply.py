@@ -9,6 +9,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.numpy
 
 import neuronedit as ne
 
@@ -66,6 +67,23 @@ def test_every_edit_is_applied_as_it_was_fitted(old, name, tmp_path):
     config = json.loads(again.uns["edited"]["config"])
     assert config["model"].endswith("model.safetensors") and config["fitted"]["source"] == "control_1"
     assert config["query"] == "all cells" and not {"fitted", "ensemble"} & set(again.uns["edited"])
+
+
+def test_the_edit_of_genes_is_applied_as_it_was_fitted(tmp_path):
+    """More than 60 features are compared in the trained space, which the file names once."""
+    generator = np.random.default_rng(0)
+    kinds, groups = np.tile([0, 1], 300), np.repeat(["source", "target", "query"], 200)
+    X = generator.normal(size=(600, 70)) + 4 * kinds[:, None] * (np.arange(70) < 20)
+    X[groups == "target"] += np.where(kinds[groups == "target"], 2, 1)[:, None]
+    genes = anndata.AnnData(X.astype(np.float32))
+    genes.obs["group"], genes.obs["kind"] = groups, kinds.astype(str)
+    ne.tl.edit(genes, "group", source="source", target="target", query="query", strata="kind")
+    ne.io.save_model(genes, tmp_path / "model.safetensors")
+    again = anndata.AnnData(genes.X[groups == "query"])
+    ne.tl.apply(again, tmp_path / "model.safetensors", query=again.obs_names)
+    assert np.array_equal(again.layers["edited"], genes.layers["edited"][groups == "query"])
+    arrays = safetensors.numpy.load_file(tmp_path / "model.safetensors")
+    assert sum(array.shape == (70, 50) for array in arrays.values()) == 1
 
 
 def test_the_same_bits_in_a_second_process(old, new, tmp_path):

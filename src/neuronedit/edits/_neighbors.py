@@ -10,17 +10,22 @@ from torch.nn.functional import embedding_bag
 from .._blocks import pad_rows
 from .._maps import ShapeRepr
 from .._memory import scratch
+from .._types import Space
 
 CELLS_AT_ONCE = 128  # their distances to 10,000 others are 5 MB; 64 to 512 take the same time
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Nearest(ShapeRepr):
-    """Moves a cell by the mean of the ``moves`` of the ``n_neighbors`` nearest ``cells``; both are ``(n, n_neurons)``."""
+    """Moves a cell by the mean of the ``moves`` of the ``n_neighbors`` nearest ``cells``, both ``(n, n_neurons)``.
+
+    With a space, ``compared_in``, neighbours are those of cells in it, and ``cells`` are encoded, ``(n, n_neurons of it)``.
+    """
 
     cells: Tensor
     moves: Tensor
     n_neighbors: int
+    compared_in: Space | None = None
 
     def __post_init__(self) -> None:
         if self.n_neighbors < 1:
@@ -31,12 +36,14 @@ class Nearest(ShapeRepr):
 
     def find_neighbors(self, z: Tensor) -> Tensor:
         """Return the row numbers of the cells nearest to each of ``z``: ``(len(z), n_neighbors)``."""
-        return find_nearest(z, self.cells, self.n_neighbors, ordered=False)[1]
+        places = z if self.compared_in is None else self.compared_in.encode(z)
+        return find_nearest(places, self.cells, self.n_neighbors, ordered=False)[1]
 
     def finds_as(self, other: "Nearest") -> bool:
-        """Return whether another edit looks for as many neighbours, among the same cells."""
-        same_cells = self.cells is other.cells or torch.equal(self.cells, other.cells)
-        return same_cells and self.n_neighbors == other.n_neighbors
+        """Return whether another edit looks for as many neighbours, among the same cells, in the same space."""
+        if self.n_neighbors != other.n_neighbors or self.compared_in is not other.compared_in:
+            return False
+        return self.cells is other.cells or torch.equal(self.cells, other.cells)
 
     def follow(self, z: Tensor, neighbors: Tensor) -> Tensor:
         """Move each of ``z`` by the mean of the moves of its neighbours."""

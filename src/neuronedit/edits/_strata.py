@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._blocks import encode_in_blocks
 from .._check import Count, LabelsOf
 from .._maps import Average
 from .._subsample import subsample
-from .._types import CellTensor, Map, Method
+from .._types import CellTensor, Map, Method, Space
 from ._neighbors import Nearest
 
 # a mean of 20 cells has a standard error of 0.22 standard deviations, one of 50 cells of 0.14
@@ -42,6 +43,8 @@ class Populations(NamedTuple):
         Numbers of strata, -1 for none, ``(n_cells,)``, or several labelings, ``(n_cells, n_labelings)``.
     source_pairing, target_pairing
         In which donor, say, a cell was observed, ``(n_cells,)``. None: it is not known.
+    compared_in
+        Space in which `by_strata` looks for the nearest cells. None: they are compared as they are.
     """
 
     source: CellTensor
@@ -50,6 +53,7 @@ class Populations(NamedTuple):
     target_strata: Annotated[np.ndarray, LabelsOf("target")]
     source_pairing: Annotated[np.ndarray, LabelsOf("source")] | None = None
     target_pairing: Annotated[np.ndarray, LabelsOf("target")] | None = None
+    compared_in: Space | None = None
 
     def subset(self, source: np.ndarray, target: np.ndarray) -> Self:
         """Return these source and target cells alone, given as masks or row numbers."""
@@ -145,11 +149,12 @@ def by_strata(method: Method, /, *, n_neighbors: Count = 30) -> Callable[[Popula
     """
 
     def fit(populations: Populations) -> Map:
-        source, target, source_strata, target_strata, *_ = populations
+        source, target, source_strata, target_strata, *_, compared_in = populations
         labelings = list(zip(as_labelings(source_strata), as_labelings(target_strata), strict=True))
         rows = subsample(len(source), limit_resembling(source.shape[1]))
         moves = torch.stack([_moves_by_strata(method, source, target, *labels, rows) for labels in labelings]).mean(0)
-        return Nearest(source[rows], moves, n_neighbors)
+        places = source[rows] if compared_in is None else encode_in_blocks(compared_in, source[rows])
+        return Nearest(places, moves, n_neighbors, compared_in)
 
     return fit
 

@@ -12,6 +12,7 @@ from .._blocks import encode_in_blocks
 from .._check import NotNegative, Share
 from .._maps import Average, Compose, NoChange
 from .._types import Map, Space
+from ..spaces._choice import MAX_MARKERS
 
 from ..edits import (  # isort: skip
     Populations, Shift, affine, by_strata, gaussian_ot, on_all, on_balanced, percentile, shift, transport,
@@ -121,13 +122,16 @@ def expect_weights(candidates: Candidates, *, differs: float | None, n_cells: in
     return (1 - share) * usual + share * few_cells / few_cells.sum()
 
 
+def encode_in_space(spaces: Spaces, name: str, populations: Populations) -> Populations:
+    """Return source and target in a space. Of many features most are noise, so cells are compared in the trained space."""
+    source, target = (encode_in_blocks(spaces[name], x) for x in (populations.source, populations.target))
+    compared_in = spaces["neurons"] if name == "features" and source.shape[1] > MAX_MARKERS else None
+    return populations._replace(source=source, target=target, compared_in=compared_in)
+
+
 def encode_in_spaces(spaces: Spaces, populations: Populations) -> dict[str, Populations]:
     """Return source and target in every space."""
-    source, target = populations.source, populations.target
-    return {
-        name: populations._replace(source=encode_in_blocks(space, source), target=encode_in_blocks(space, target))
-        for name, space in spaces.items()
-    }
+    return {name: encode_in_space(spaces, name, populations) for name in spaces}
 
 
 def fit_candidates(candidates: Candidates, encoded: Mapping[str, Populations]) -> dict[str, Map]:

@@ -24,7 +24,7 @@ from ._matching import Matching, combine_differences, compare_query, match_popul
 from ._stacking import expect, score_candidates, stack
 
 from ._candidates import (  # isort: skip
-    CANDIDATES, Candidate, Candidates, Spaces, average_candidates, encode_in_spaces, expect_weights, fit_candidates,
+    CANDIDATES, Candidate, Candidates, Spaces, average_candidates, encode_in_space, encode_in_spaces, expect_weights, fit_candidates,
     predict_each,
 )  # fmt: skip
 from ._folds import (  # isort: skip
@@ -304,10 +304,10 @@ def fit_together(
     def fit(populations: Populations) -> Map:
         offset = populations.source.mean(0) - query_mean
         edits: dict[str, Map] = {}
-        for name, space in spaces.items():  # one at a time: neurons take as much memory as the cells
+        for name in spaces:  # one at a time: neurons take as much memory as the cells
             own = {key: candidate for key, candidate in used.items() if candidate.space == name}
             if own:
-                edits |= fit_candidates(own, encode_in_spaces({name: space}, populations))
+                edits |= fit_candidates(own, {name: encode_in_space(spaces, name, populations)})
                 give_back()
         return Scaled(average_candidates(used, edits, shares, spaces, offset), strength)
 

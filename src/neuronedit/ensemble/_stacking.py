@@ -87,7 +87,7 @@ def fit_weights(
             predicted = fold.predicted[:, every(fold.query, N_CELLS_TO_DESCEND)]
             truth = fold.truth[every(fold.truth, N_CELLS_TO_DESCEND)]
             center = truth.mean(0)  # far from 0 squares would lose what differs between cells
-            used.append((float(count / scale), predicted - center, truth - center))
+            used.append((predicted - center, truth - center, float(count / scale) * weigh_pairs(truth, predicted[0])))
 
     # descend
     logits = (expected if start is None else start).clone().requires_grad_(True)
@@ -98,14 +98,22 @@ def fit_weights(
             logarithms = logits.log_softmax(0)
             weights = logarithms.exp()
             loss = shrinkage / max(n_folds, 1.0) * (weights * (logarithms - expected)).sum()
-            for count, predicted, truth in used:
+            for predicted, truth, of_pairs in used:
                 blended = torch.einsum("k,knd->nd", weights, predicted)
-                # the energy distance, less what does not depend on the weights
-                loss = loss + count * (2 * torch.cdist(blended, truth).mean() - torch.pdist(blended).mean())
+                # its gradient is that of the energy distance; the second cell of a pair is held, so those within count twice
+                distances = torch.cdist(blended, torch.cat([truth, blended.detach()]))
+                loss = loss + (distances @ of_pairs).sum()
             gradient.zero_()
             loss.backward()
             adam.step(RATE)
     return logits.detach()
+
+
+def weigh_pairs(truth: Tensor, predicted: Tensor) -> Tensor:
+    """Return what the distances of predicted cells to cells of the truth, and of the prediction, count: ``(n_cells of both,)``."""
+    n, n_truth = len(predicted), len(truth)
+    to_truth, within = truth.new_full((n_truth,), 2 / (n * n_truth)), truth.new_full((n,), -2 / (n * max(n - 1, 1)))
+    return torch.cat([to_truth, within])
 
 
 def every(cells: Tensor, n: int) -> slice:

@@ -82,8 +82,8 @@ def edit(
         Column of ``obs`` that divides source and target into strata between which the change may differ: cell types, donors.
         ``"auto"`` holds them out in turn, so name what is new about the query: cell types for a new cell type,
         donors for a new donor. Any other edit is fitted in each stratum, and a cell moves as the source cells nearest to it do
-        in theirs; small strata are shrunk towards the edit fitted on all cells. `None`: ``"auto"`` derives strata (clusters on
-        the features that change least, samples of different composition), other edits are fitted on all cells alike.
+        in theirs; small strata are shrunk towards the edit fitted on all cells. `None`: ``"auto"`` matches
+        populations of source and target, and other edits are fitted on all cells alike.
     strength
         Share of the edit: 0 leaves the cells alone, 1 is the whole edit, 2 goes twice as far, -1 the other way. ``"auto"`` takes
         this share of its own strength. Several, such as ``[0.25, 0.5, 1]``, are a path: the last one is written as usual, the
