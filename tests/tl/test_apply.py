@@ -70,7 +70,7 @@ def test_every_edit_is_applied_as_it_was_fitted(old, name, tmp_path):
 
 
 def test_the_edit_of_genes_is_applied_as_it_was_fitted(tmp_path):
-    """More than 60 features are compared in the trained space, which the file names once."""
+    """More than 60 features are compared in their components, which the file holds once."""
     generator = np.random.default_rng(0)
     kinds, groups = np.tile([0, 1], 300), np.repeat(["source", "target", "query"], 200)
     X = generator.normal(size=(600, 70)) + 4 * kinds[:, None] * (np.arange(70) < 20)

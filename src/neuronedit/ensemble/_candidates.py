@@ -12,6 +12,7 @@ from .._blocks import encode_in_blocks
 from .._check import NotNegative, Share
 from .._maps import Average, Compose, NoChange
 from .._types import Map, Space
+from ..spaces import PCA
 from ..spaces._choice import MAX_MARKERS
 
 from ..edits import (  # isort: skip
@@ -123,10 +124,11 @@ def expect_weights(candidates: Candidates, *, differs: float | None, n_cells: in
 
 
 def encode_in_space(spaces: Spaces, name: str, populations: Populations) -> Populations:
-    """Return source and target in a space. Of many features most are noise, so cells are compared in the trained space."""
+    """Return source and target in a space. Cells of many features are compared in principal components, if neurons are these."""
     source, target = (encode_in_blocks(spaces[name], x) for x in (populations.source, populations.target))
-    compared_in = spaces["neurons"] if name == "features" and source.shape[1] > MAX_MARKERS else None
-    return populations._replace(source=source, target=target, compared_in=compared_in)
+    neurons = spaces.get("neurons")
+    has_components = name == "features" and source.shape[1] > MAX_MARKERS and isinstance(neurons, PCA)
+    return populations._replace(source=source, target=target, compared_in=neurons if has_components else None)
 
 
 def encode_in_spaces(spaces: Spaces, populations: Populations) -> dict[str, Populations]:
