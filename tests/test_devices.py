@@ -740,10 +740,11 @@ def test_percentiles_on_a_real_accelerator_are_the_same(columns):
 
 # ensemble
 
-SAME_CELLS = ("wait", "edits/_neighbors.py:Nearest.finds_as")  # edits of the same cells look for neighbours once
+# edits of the same cells look for neighbours, and percentiles, once
+SAME_CELLS = {("wait", f"edits/{place}.finds_as") for place in ("_neighbors.py:Nearest", "_percentile.py:Percentiles")}
 FOLDS = {
     MATCHED,
-    SAME_CELLS,
+    *SAME_CELLS,
     ("wait", "ensemble/_cross_validate.py:predict_folds"),  # rows by mask
     ("copy", "ensemble/_cross_validate.py:predict_folds"),  # folds are stacked on the CPU
     ("copy", "ensemble/_folds.py:find_resembling"),
@@ -768,10 +769,10 @@ def test_an_ensemble_stays_there(name):
         assert set(notes) - {ARGUMENTS, READ} == allowed
         notes.clear()
         move = there.fit(there.populations)
-        assert set(notes) <= {ARGUMENTS, READ, MATCHED, SAME_CELLS}
+        assert set(notes) <= {ARGUMENTS, READ, MATCHED, *SAME_CELLS}
         notes.clear()
         moved = move(put(query))
-        assert set(notes) <= {SAME_CELLS}
+        assert set(notes) <= SAME_CELLS
         notes.clear()
         again = move(put(query))
     assert notes == [] and torch.equal(see(again), see(moved))

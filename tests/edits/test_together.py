@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from neuronedit.edits import Shift, _neighbors
+from neuronedit.edits import Shift, _neighbors, percentile
 from neuronedit.edits._neighbors import Nearest, find_nearest
+from neuronedit.edits._percentile import Percentiles
 from neuronedit.edits._together import AverageInSpace, edit_each, share_cells
 from neuronedit.spaces import PCA, Identity
 
@@ -59,6 +60,17 @@ def test_neighbours_in_a_space_are_those_of_encoded_cells():
     moved = Nearest(places, moves, 5, space)(x)
     nearest = torch.cdist(space.encode(x), places).topk(5, largest=False).indices
     torch.testing.assert_close(moved, x + moves[nearest].mean(1), rtol=0, atol=1e-5)
+
+
+def test_percentiles_are_looked_for_once(monkeypatch):
+    source, x, searches = cells(100, 0), cells(30, 9), []
+    own = [percentile(source.clone(), cells(100, seed)) for seed in (1, 2)] + [percentile(cells(100, 7), source)]
+    alone = [edit(x) for edit in own]
+    find = Percentiles.find
+    monkeypatch.setattr(Percentiles, "find", lambda self, z: (searches.append(self), find(self, z))[1])
+    for moved, edited in zip(alone, edit_each(Identity(), own, x), strict=True):
+        torch.testing.assert_close(edited, moved, rtol=0, atol=1e-6)
+    assert searches == [own[0], own[2]]
 
 
 def test_equal_cells_are_kept_once():

@@ -10,7 +10,7 @@ from torch.nn.functional import embedding_bag
 from .._blocks import pad_rows
 from .._maps import ShapeRepr
 from .._memory import scratch
-from .._types import Space
+from .._types import Map, Space
 
 CELLS_AT_ONCE = 128  # their distances to 10,000 others are 5 MB; 64 to 512 take the same time
 
@@ -32,22 +32,24 @@ class Nearest(ShapeRepr):
             raise ValueError(f"n_neighbors must be at least 1; it is {self.n_neighbors}.")
 
     def __call__(self, z: Tensor, /) -> Tensor:
-        return self.follow(z, self.find_neighbors(z))
+        return self.follow(z, self.find(z))
 
-    def find_neighbors(self, z: Tensor) -> Tensor:
+    def find(self, z: Tensor) -> Tensor:
         """Return the row numbers of the cells nearest to each of ``z``: ``(len(z), n_neighbors)``."""
         places = z if self.compared_in is None else self.compared_in.encode(z)
         return find_nearest(places, self.cells, self.n_neighbors, ordered=False)[1]
 
-    def finds_as(self, other: "Nearest") -> bool:
+    def finds_as(self, other: Map) -> bool:
         """Return whether another edit looks for as many neighbours, among the same cells, in the same space."""
-        if self.n_neighbors != other.n_neighbors or self.compared_in is not other.compared_in:
+        if not isinstance(other, Nearest) or self.n_neighbors != other.n_neighbors:
+            return False
+        if self.compared_in is not other.compared_in:
             return False
         return self.cells is other.cells or torch.equal(self.cells, other.cells)
 
-    def follow(self, z: Tensor, neighbors: Tensor) -> Tensor:
+    def follow(self, z: Tensor, found: Tensor) -> Tensor:
         """Move each of ``z`` by the mean of the moves of its neighbours."""
-        return z + embedding_bag(neighbors, self.moves, mode="mean")
+        return z + embedding_bag(found, self.moves, mode="mean")
 
 
 def find_nearest(x: Tensor, cells: Tensor, n_neighbors: int, *, ordered: bool = True) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 
 from .._check import Count
 from .._maps import ShapeRepr
-from .._types import CellTensor
+from .._types import CellTensor, Map
 
 # at a time: 4 MB of float32; on an accelerator 256 MB, and row numbers of 512 MB
 MAX_VALUES_TO_SORT, MAX_VALUES_TO_SORT_THERE = 2**20, 2**26
@@ -23,11 +23,25 @@ class Percentiles(ShapeRepr):
     shifts: Tensor
 
     def __call__(self, z: Tensor, /) -> Tensor:
-        values = z.T.contiguous()  # (n_neurons, n_cells)
+        return self.follow(z, self.find(z))
+
+    def find(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the percentile right of each value, and how much it counts against the left one: ``(n_neurons, n_cells)`` each."""
+        values = z.T.contiguous()
         upper = torch.searchsorted(self.knots, values, right=True).clamp_(1, self.knots.shape[1] - 1)
         left, right = self.knots.gather(1, upper - 1), self.knots.gather(1, upper)
         width = (right - left).clamp_min(torch.finfo(left.dtype).tiny)
-        weight = ((values - left) / width).clamp_(0, 1)  # 0 at the left percentile, 1 at the right
+        return upper, ((values - left) / width).clamp_(0, 1)
+
+    def finds_as(self, other: Map) -> bool:
+        """Return whether another edit has the same percentiles of the source."""
+        if not isinstance(other, Percentiles) or other.knots.shape != self.knots.shape:
+            return False
+        return self.knots is other.knots or torch.equal(self.knots, other.knots)
+
+    def follow(self, z: Tensor, found: tuple[Tensor, Tensor]) -> Tensor:
+        """Move each of ``z`` by the shifts of the percentiles that it lies between."""
+        upper, weight = found
         return z + torch.lerp(self.shifts.gather(1, upper - 1), self.shifts.gather(1, upper), weight).T
 
 

@@ -1,6 +1,7 @@
 """Fit an edit within every stratum, and let a cell move as the source cells that resemble it move within theirs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, NamedTuple, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from .._maps import Average
 from .._subsample import subsample
 from .._types import CellTensor, Map, Method, Space
 from ._neighbors import Nearest
+from ._percentile import Percentiles
 
 # a mean of 20 cells has a standard error of 0.22 standard deviations, one of 50 cells of 0.14
 MIN_CELLS_PER_STRATUM = 20  # fewer, before or after the change, are not fitted alone
@@ -114,9 +116,17 @@ def on_balanced(method: Method, /) -> Callable[[Populations], Map]:
         source, target, source_strata, target_strata, *_ = populations
         labelings = list(zip(as_labelings(source_strata), as_labelings(target_strata), strict=True))
         maps = [method(source, target[torch.from_numpy(balance(*labels))]) for labels in labelings]
-        return maps[0] if len(maps) == 1 else Average(maps, [1 / len(maps)] * len(maps))
+        return _average(maps)
 
     return fit
+
+
+def _average(maps: list[Map]) -> Map:
+    """Return the mean of edits of one source: those by percentiles differ in their shifts alone, and are one edit."""
+    percentiles = [edit for edit in maps if isinstance(edit, Percentiles)]
+    if len(percentiles) == len(maps):
+        return replace(percentiles[0], shifts=torch.stack([edit.shifts for edit in percentiles]).mean(0))
+    return Average(maps, [1 / len(maps)] * len(maps))
 
 
 def by_strata(method: Method, /, *, n_neighbors: Count = 30) -> Callable[[Populations], Map]:

@@ -1,13 +1,15 @@
-"""Several edits of the same cells in one space: cells are encoded once, and their neighbours are looked for once."""
+"""Several edits of the same cells in one space: cells are encoded once, and what edits look for in common is found once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 
 from .._types import Map, Space
 from ._neighbors import Nearest
+from ._percentile import Percentiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,24 +41,28 @@ def edit_each(space: Space, edits: Sequence[Map], x: Tensor, searches: Sequence[
 
 
 def move_each(edits: Sequence[Map], z: Tensor, searches: Sequence[int]) -> Iterator[Tensor]:
-    """Yield the neurons that each edit makes of ``z``: where several look for the same neighbours, they are found once."""
-    found: dict[int, Tensor] = {}
-    for edit, search in zip(edits, searches, strict=True):
-        if not isinstance(edit, Nearest):
+    """Yield the neurons that each edit makes of ``z``: neighbours or percentiles that several look for are found once."""
+    found: dict[int, Any] = {}
+    last_uses = {search: i for i, search in enumerate(searches)}
+    for i, (edit, search) in enumerate(zip(edits, searches, strict=True)):
+        if not isinstance(edit, Nearest | Percentiles):
             yield edit(z)
             continue
         if search not in found:
-            found[search] = edit.find_neighbors(z)
-        yield edit.follow(z, found[search])
+            found[search] = edit.find(z)
+        moved = edit.follow(z, found[search])
+        if last_uses[search] == i:
+            del found[search]  # of a block of cells it can be 30 MB
+        yield moved
 
 
 def number_searches(edits: Sequence[Map]) -> list[int]:
-    """Return for each edit the number of the first one that looks for the same neighbours; its own where none does before."""
-    firsts: dict[int, Nearest] = {}
+    """Return for each edit the number of the first one that looks for the same; its own where none does before."""
+    firsts: dict[int, Nearest | Percentiles] = {}
     numbers = []
     for i, edit in enumerate(edits):
         number = i
-        if isinstance(edit, Nearest):
+        if isinstance(edit, Nearest | Percentiles):
             number = next((j for j, other in firsts.items() if edit.finds_as(other)), i)
             firsts.setdefault(number, edit)
         numbers.append(number)
