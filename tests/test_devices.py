@@ -724,7 +724,7 @@ def test_percentiles_by_sorting_are_the_same(columns, n_bins, monkeypatch):
     z = COLUMNS[columns]
     wanted = exact_percentiles(z, n_bins)
     for most in (1, 2 * len(z), 2**26):  # of one column, two, and all
-        monkeypatch.setattr(_percentile, "MAX_VALUES_TO_SORT_THERE", most)
+        monkeypatch.setattr(_percentile, "MAX_VALUES_TO_SORT_ON_DEVICE", most)
         with pretending() as notes:
             there = exact_percentiles(put(z), n_bins)
         assert notes == []

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from neuronedit.edits import Populations, _strata, by_pairing, by_strata, on_all, on_balanced, percentile, shift
+from neuronedit.edits._percentile import Percentiles
 from neuronedit.edits._strata import MAX_TIMES_DRAWN, MIN_CELLS_PER_STRATUM, PRIOR_CELLS, balance, limit_resembling
 from neuronedit.spaces import Identity
 
@@ -163,7 +164,14 @@ def test_a_stratum_of_the_target_alone_says_nothing():
         torch.testing.assert_close(fit(more)(query), fit(populations)(query), rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("fit", [by_strata(shift, n_neighbors=5), on_balanced(shift), on_balanced(percentile)])
+def backwards(source, target):
+    """An edit whose percentiles are the target's, which labelings balance differently."""
+    return percentile(target, source)
+
+
+@pytest.mark.parametrize(
+    "fit", [by_strata(shift, n_neighbors=5), on_balanced(shift), on_balanced(percentile), on_balanced(backwards)]
+)
 def test_several_labelings_average(fit):
     populations = changed_kinds([200, 100, 100], [100, 200, 100], [1.0, -1.0, 3.0])
     merged = [np.minimum(labels, 1) for labels in (populations.source_strata, populations.target_strata)]
@@ -223,6 +231,14 @@ def test_what_strata_are_called_does_not_matter():
     others = populations._replace(source_strata=s, target_strata=t)
     for fit in (by_strata(shift), by_strata(percentile), on_balanced(shift)):
         assert torch.equal(fit(others)(populations.source), fit(populations)(populations.source))
+
+
+def test_percentiles_of_several_labelings_are_one_edit():
+    populations = changed_kinds([200, 100, 100], [100, 200, 100], [1.0, -1.0, 3.0])
+    s, t = (np.stack([x, np.minimum(x, 1)], 1) for x in (populations.source_strata, populations.target_strata))
+    several = populations._replace(source_strata=s, target_strata=t)
+    assert isinstance(on_balanced(percentile)(several), Percentiles)
+    assert not isinstance(on_balanced(backwards)(several), Percentiles)
 
 
 def test_subset_keeps_every_labeling():

@@ -12,7 +12,7 @@ from .._maps import ShapeRepr
 from .._types import CellTensor, Map
 
 # at a time: 4 MB of float32; on an accelerator 256 MB, and row numbers of 512 MB
-MAX_VALUES_TO_SORT, MAX_VALUES_TO_SORT_THERE = 2**20, 2**26
+MAX_VALUES_TO_SORT, MAX_VALUES_TO_SORT_ON_DEVICE = 2**20, 2**26
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,7 +119,7 @@ def sort_percentiles(z: Tensor, below: Tensor, above: Tensor, weight: Tensor) ->
     """Return the same percentiles with torch's sort, many columns at a time, which is how an accelerator is fast."""
     below, above, weight = (x.to(z.device) for x in (below, above, weight))
     parts = []
-    for columns in z.split(max(1, MAX_VALUES_TO_SORT_THERE // len(z)), dim=1):
+    for columns in z.split(max(1, MAX_VALUES_TO_SORT_ON_DEVICE // len(z)), dim=1):
         ordered = columns.T.contiguous().sort(1).values  # (n_columns, n_cells)
         low, high = ordered[:, below], ordered[:, above]
         parts.append((low + weight * (high - low)).cummax(1).values)

@@ -122,10 +122,10 @@ def on_balanced(method: Method, /) -> Callable[[Populations], Map]:
 
 
 def _average(maps: list[Map]) -> Map:
-    """Return the mean of edits of one source: those by percentiles differ in their shifts alone, and are one edit."""
-    percentiles = [edit for edit in maps if isinstance(edit, Percentiles)]
-    if len(percentiles) == len(maps):
-        return replace(percentiles[0], shifts=torch.stack([edit.shifts for edit in percentiles]).mean(0))
+    """Return the mean of edits, which is one edit where all have the same percentiles of the source: their shifts are averaged."""
+    alike = [edit for edit in maps if isinstance(edit, Percentiles) and edit.finds_as(maps[0])]
+    if len(alike) == len(maps):
+        return replace(alike[0], shifts=torch.stack([edit.shifts for edit in alike]).mean(0))
     return Average(maps, [1 / len(maps)] * len(maps))
 
 
