@@ -587,10 +587,14 @@ BY_ROW = {
 ON_ALL = ne.edits.on_all(ne.edits.percentile)
 BY_STRATA = ne.edits.by_strata(ne.edits.percentile)
 ON_BALANCED = ne.edits.on_balanced(ne.edits.percentile)
+SAME_PERCENTILES = (
+    "wait",
+    "edits/_percentile.py:Percentiles.finds_as",
+)  # they are compared once, when an edit is fitted
 WITH_STRATA = {
     "on_all": (partial(fit_strata, ON_ALL), set()),
     "on_balanced": (partial(fit_strata, ON_BALANCED), set()),
-    "on_balanced, two labelings": (partial(fit_strata, ON_BALANCED, n_labelings=2), set()),
+    "on_balanced, two labelings": (partial(fit_strata, ON_BALANCED, n_labelings=2), {SAME_PERCENTILES}),
     "by_strata": (partial(fit_strata, BY_STRATA), set()),
     "by_strata, two labelings": (partial(fit_strata, BY_STRATA, n_labelings=2), set()),
     "by_strata, transport": (partial(fit_strata, ne.edits.by_strata(ne.edits.transport)), {MATCHED}),
@@ -741,7 +745,7 @@ def test_percentiles_on_a_real_accelerator_are_the_same(columns):
 # ensemble
 
 # edits of the same cells look for neighbours, and percentiles, once
-SAME_CELLS = {("wait", f"edits/{place}.finds_as") for place in ("_neighbors.py:Nearest", "_percentile.py:Percentiles")}
+SAME_CELLS = {("wait", "edits/_neighbors.py:Nearest.finds_as"), SAME_PERCENTILES}
 FOLDS = {
     MATCHED,
     *SAME_CELLS,
