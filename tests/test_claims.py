@@ -250,7 +250,7 @@ CLAIMS = [
     ("src/neuronedit/_cli/_demo.py", "[default: enough for 2,500 steps]", None, lambda _: ne.spaces.Training().n_steps == 2_500),
     ("docs/method.md", "of more than 60, such as genes, ten principal components are taken", None, lambda _: (_matching.MAX_MARKERS, _matching.N_COMPONENTS) == (60, 10)),
     ("docs/method.md", "over 10 populations, the standard deviation of a feature's change, beyond noise, is more than half its own.", None, lambda _: (_matching.N_POPULATIONS_TO_COMPARE, _matching.MAX_SPREAD_OF_CHANGES) == (10, 0.5)),
-    ("docs/method.md", "With more than 60 features, such as genes, the default edit compares cells in the principal components", None, lambda _: _candidates.MAX_MARKERS == 60),
+    ("docs/method.md", "With more than 60 features, such as genes, the default edit finds the nearest cells in principal components", None, lambda _: _candidates.MAX_MARKERS == 60),
     ("docs/method.md", "which has the weight of 30 cells", None, lambda _: _matching.TYPICAL_CELLS == 30),
     ("docs/method.md", "which is 33,000 cells of 2,000 genes", None, lambda _: _pca.MAX_VALUES_TO_FIND // 2_000 // 1_000 == 33),
     (SCALING, "components are found from 33,000 of them at most", None, lambda _: _pca.MAX_VALUES_TO_FIND // 2_000 // 1_000 == 33),

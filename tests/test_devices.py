@@ -587,10 +587,8 @@ BY_ROW = {
 ON_ALL = ne.edits.on_all(ne.edits.percentile)
 BY_STRATA = ne.edits.by_strata(ne.edits.percentile)
 ON_BALANCED = ne.edits.on_balanced(ne.edits.percentile)
-SAME_PERCENTILES = (
-    "wait",
-    "edits/_percentile.py:Percentiles.finds_as",
-)  # they are compared once, when an edit is fitted
+# percentiles of the source are compared once, when an edit is fitted
+SAME_PERCENTILES = ("wait", "edits/_percentile.py:Percentiles.finds_as")
 WITH_STRATA = {
     "on_all": (partial(fit_strata, ON_ALL), set()),
     "on_balanced": (partial(fit_strata, ON_BALANCED), set()),

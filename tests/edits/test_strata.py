@@ -214,9 +214,8 @@ def test_neighbours_are_those_in_the_space_that_cells_are_compared_in():
         source=torch.cat([populations.source[:, :1], noise], 1), target=torch.cat([populations.target[:, :1], noise], 1)
     )
     query = torch.cat([populations.source[:, :1], -noise], 1)
-    expected = torch.from_numpy(
-        np.repeat([-3.0, 3.0], 200) * 200 / (200 + PRIOR_CELLS)
-    ).float()  # shrunk towards no change
+    shrunk = 3 * 200 / (200 + PRIOR_CELLS)  # towards no change, the mean of both
+    expected = torch.tensor([-shrunk, shrunk]).repeat_interleave(200)
     errors = []
     for compared_in in (None, First()):
         moved = by_strata(shift)(wide._replace(compared_in=compared_in))(query) - query

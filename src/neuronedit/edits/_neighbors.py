@@ -41,9 +41,9 @@ class Nearest(ShapeRepr):
 
     def finds_as(self, other: Map) -> bool:
         """Return whether another edit looks for as many neighbours, among the same cells, in the same space."""
-        if not isinstance(other, Nearest) or self.n_neighbors != other.n_neighbors:
+        if not isinstance(other, Nearest):
             return False
-        if self.compared_in is not other.compared_in:
+        if self.n_neighbors != other.n_neighbors or self.compared_in is not other.compared_in:
             return False
         return self.cells is other.cells or torch.equal(self.cells, other.cells)
 

@@ -26,7 +26,7 @@ class Percentiles(ShapeRepr):
         return self.follow(z, self.find(z))
 
     def find(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the percentile right of each value, and how much it counts against the left one: ``(n_neurons, n_cells)`` each."""
+        """Return which percentile is right of each value, and its share against the one to the left: ``(n_neurons, n_cells)`` each."""
         values = z.T.contiguous()
         upper = torch.searchsorted(self.knots, values, right=True).clamp_(1, self.knots.shape[1] - 1)
         left, right = self.knots.gather(1, upper - 1), self.knots.gather(1, upper)

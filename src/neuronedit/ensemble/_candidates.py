@@ -124,7 +124,10 @@ def expect_weights(candidates: Candidates, *, differs: float | None, n_cells: in
 
 
 def encode_in_space(spaces: Spaces, name: str, populations: Populations) -> Populations:
-    """Return source and target in a space. Cells of many features are compared in principal components, if neurons are these."""
+    """Return source and target in a space. Cells of many features are compared in principal components, if neurons are these.
+
+    Those of an autoencoder are not used: with them, edits within strata scored lower than with all genes.
+    """
     source, target = (encode_in_blocks(spaces[name], x) for x in (populations.source, populations.target))
     neurons = spaces.get("neurons")
     has_components = name == "features" and source.shape[1] > MAX_MARKERS and isinstance(neurons, PCA)

@@ -100,7 +100,7 @@ def fit_weights(
             loss = shrinkage / max(n_folds, 1.0) * (weights * (logarithms - expected)).sum()
             for predicted, truth, of_pairs in used:
                 blended = torch.einsum("k,knd->nd", weights, predicted)
-                # its gradient is that of the energy distance; the second cell of a pair is held, so those within count twice
+                # The gradient is that of the energy distance. The second cell of a pair is detached, so pairs within count twice.
                 distances = torch.cdist(blended, torch.cat([truth, blended.detach()]))
                 loss = loss + (distances @ of_pairs).sum()
             gradient.zero_()
