@@ -34,7 +34,15 @@ from tasks import (
 import neuronedit as ne
 from neuronedit.ensemble import CANDIDATES
 from neuronedit.ensemble._candidates import Prior, encode_in_spaces, expect_weights, fit_candidates
-from neuronedit.ensemble._cross_validate import INTERVAL_FLOOR, SHRINKAGE, UNTESTED_STRENGTH, drop_small, hold_out
+from neuronedit.ensemble._cross_validate import (
+    INTERVAL_FLOOR,
+    SHRINKAGE,
+    UNTESTED_STRENGTH,
+    count_same_cells,
+    drop_small,
+    hold_out,
+    shrink,
+)
 from neuronedit.ensemble._folds import Fold, FoldKind
 from neuronedit.ensemble._matching import QUERY_WIDTH, combine_differences
 from neuronedit.ensemble._stacking import N_CELLS_TO_DESCEND, every, fit_weights
@@ -184,7 +192,9 @@ def try_settings(task, learned):
     before = ne.metrics.energy_distance(query.numpy(), truth.numpy())
     floor = noise_floor(ne.metrics.energy_distance, query.numpy(), truth.numpy(), n_splits=N_SPLITS)
     for ((prior, width), expected), shrinkage in product(priors.items(), SHRINKAGES):
-        weights = drop_small(fit_weights(folds, expected, shrinkage).softmax(0).numpy().astype(float))
+        same_cells = count_same_cells(task.folds, None if task.differs is None else combine(task, width))
+        fitted = fit_weights(folds, expected, shrink(shrinkage, same_cells))
+        weights = drop_small(fitted.softmax(0).numpy().astype(float))
         blended = torch.einsum("k,knd->nd", torch.from_numpy(weights).float(), task.query.predicted)
         closed = {}
         for untested in STRENGTHS if width == QUERY_WIDTH else [UNTESTED_STRENGTH]:

@@ -7,7 +7,7 @@ import torch
 from neuronedit.edits import percentile
 from neuronedit.ensemble import CANDIDATES, FoldKind, cross_validate
 from neuronedit.ensemble._candidates import expect_weights
-from neuronedit.ensemble._cross_validate import INTERVAL_FLOOR, INTERVAL_Z, MIN_WEIGHT, UNTESTED_STRENGTH
+from neuronedit.ensemble._cross_validate import INTERVAL_FLOOR, INTERVAL_Z, MIN_WEIGHT, UNTESTED_STRENGTH, shrink
 from neuronedit.ensemble._matching import combine_differences
 from neuronedit.metrics import energy_distance, gap_closed
 from neuronedit.spaces import Identity
@@ -146,6 +146,38 @@ def test_less_is_expected_the_further_the_query_is_beyond_all_folds():
     assert near.familiarity == 1 and 1 > far.familiarity > further.familiarity > 0
     assert near.expected > 0.8 and further.expected < far.expected < 0.5
     assert further.expected <= further.familiarity
+
+
+# more of the same cells
+
+
+def test_weights_are_drawn_to_the_prior_the_more_the_query_is_more_of_the_same_cells():
+    drawn = [shrink(0.3, same_cells) for same_cells in (0.0, 0.2, 0.5, 0.7, 1.0)]
+    assert drawn[0] == 0.3 and np.all(np.diff(drawn[:4]) > 0) and drawn[3] == drawn[4] < 5
+
+
+@pytest.mark.parametrize("of_same_cells", [True, False])
+def test_folds_of_other_kinds_say_little_of_the_same_cells(of_same_cells, monkeypatch):
+    """Each kind moves otherwise, so that none tells how the others move."""
+    source, target, _ = strata([VECTOR, -VECTOR, 2 * VECTOR, 0 * VECTOR, VECTOR, -2 * VECTOR], n=200)
+    query = source + 0.1 if of_same_cells else strata([0 * VECTOR] * 2, n=200, seed=10)[0][200:]  # kind 1
+    ensemble, _ = fit_and_apply(source, target, query)
+    monkeypatch.setattr("neuronedit.ensemble._cross_validate.count_same_cells", lambda *_: 0.0)
+    as_others, _ = fit_and_apply(source, target, query)
+    apart, apart_as_others = (np.abs(one.weights - one.prior).sum() for one in (ensemble, as_others))
+    if of_same_cells:
+        assert ensemble.query_variation < 0.1 and apart < 0.7 * apart_as_others
+    else:
+        assert ensemble.query_variation > 0.7 and apart > 0.9 * apart_as_others
+
+
+def test_strata_that_are_named_are_folds_like_the_query():
+    """Without halves nothing is known of more of the same cells, so the weights are those of the strata."""
+    source, target, labels = strata([VECTOR] * 5)
+    prior = expect_weights(CANDIDATES, differs=None, n_cells=len(source))
+    ensemble, _ = fit_and_apply(source, target, source, (labels, labels))
+    np.testing.assert_allclose(ensemble.prior, prior)
+    assert np.abs(ensemble.weights - prior).sum() > 0.1
 
 
 # composition

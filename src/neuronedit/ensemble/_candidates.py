@@ -76,6 +76,7 @@ Spaces = Mapping[str, Space]
 
 transport_few = partial(transport, max_cells=MAX_CELLS_TO_TRANSPORT)
 seldom = Prior(0.01, 0.01, matched=0.005)
+of_same_cells = replace(seldom, alike=0.08)  # other kinds of cells must not be moved towards the source
 of_all_cells = Prior(0.02, 0.02, matched=0.005)  # an edit that takes another composition for a change
 
 # The weights are rounded and the same for candidates that resemble each other: `benchmarks/prior.py` compares them with others.
@@ -83,13 +84,13 @@ WITHOUT_OFFSET: dict[str, Candidate] = {
     "identity": Candidate("features", lambda populations: NoChange(), prior=of_all_cells),
     "mean_shift": Candidate("features", on_all(shift), prior=replace(of_all_cells, few_cells=0.6)),
     "affine": Candidate("features", on_all(affine), prior=of_all_cells),
-    "quantile": Candidate("features", on_all(percentile), prior=replace(of_all_cells, alike=0.35)),
+    "quantile": Candidate("features", on_all(percentile), prior=replace(of_all_cells, alike=0.25)),
     "quantile_balanced": Candidate("features", on_balanced(percentile)),
     "shift_by_strata": Candidate("features", by_strata(shift)),
     "quantile_by_strata": Candidate("features", by_strata(percentile), prior=Prior(0.02, 0.4)),
     "constant_shift": Candidate("neurons", on_all(shift), prior=replace(of_all_cells, few_cells=0.2)),
     "neuron_editing": Candidate("neurons", on_all(percentile), prior=replace(of_all_cells, alike=0.1, few_cells=0.2)),
-    "gaussian_ot_neurons": Candidate("neurons", on_all(gaussian_ot), prior=replace(of_all_cells, alike=0.25)),
+    "gaussian_ot_neurons": Candidate("neurons", on_all(gaussian_ot), prior=replace(of_all_cells, alike=0.4)),
     "transport_neurons": Candidate("neurons", on_all(transport_few), prior=replace(of_all_cells, alike=0.1)),
     "constant_shift_by_strata": Candidate("neurons", by_strata(shift), prior=Prior(0.02, 0.05)),
     "neurons_by_strata": Candidate("neurons", by_strata(percentile), prior=Prior(0.02, 0.15)),
@@ -98,8 +99,8 @@ WITHOUT_OFFSET: dict[str, Candidate] = {
 
 # edits that proved different from each other, after half of the way to the source
 WITH_OFFSET = {
-    f"{name}_offset": replace(WITHOUT_OFFSET[name], offset=0.5, prior=seldom)
-    for name in ("mean_shift", "quantile", "neuron_editing")
+    f"{name}_offset": replace(WITHOUT_OFFSET[name], offset=0.5, prior=prior)
+    for name, prior in (("mean_shift", seldom), ("quantile", of_same_cells), ("neuron_editing", of_same_cells))
 }
 CANDIDATES = WITHOUT_OFFSET | WITH_OFFSET
 

@@ -28,7 +28,7 @@ from ._candidates import (  # isort: skip
     predict_each,
 )  # fmt: skip
 from ._folds import (  # isort: skip
-    CellLabels, Fold, FoldCells, FoldKind, find_resembling, label_strata, make_folds, measure_novelty, weigh_folds,
+    MAX_FAMILIAR, CellLabels, Fold, FoldCells, FoldKind, find_resembling, label_strata, make_folds, measure_novelty, weigh_folds,
 )  # fmt: skip
 
 MAX_CELLS_TO_TRY = 3_000  # of source and of target, so that it takes less time than the training of the space
@@ -204,7 +204,7 @@ def cross_validate(
     # stack
     fold_kind = FoldKind.STRATA if held.matching is None else FoldKind.DERIVED
     strength = held.coverage + (1 - held.coverage) * UNTESTED_STRENGTH
-    stacked = stack(folds, prior, SHRINKAGE[fold_kind], strength)
+    stacked = stack(folds, prior, shrink(SHRINKAGE[fold_kind], held.same_cells), strength)
     weights, fold_weights = drop_small(stacked.weights), np.array([fold.weight for fold in folds])
     fit = fit_together(candidates, weights, strength, held.spaces, query)
     expected, se = expect(folds, stacked.scores)
@@ -236,6 +236,7 @@ class HeldOut:
     familiarity: (
         float  # how far the query is as novel as the most novel of them: 1 if it is no more novel, less if it is
     )
+    same_cells: float  # how far the query is more of the same cells, from 0 to 1; 0 with strata
     prior: np.ndarray  # the weights that are expected, (n_candidates,)
 
 
@@ -280,7 +281,23 @@ def hold_out(
     folds, coverage, familiarity = predict_folds(fold_cells, few, query, resembling, spaces, candidates, rng)
     n_cells = min(len(source), len(target)) if len(folds) >= 2 else 0
     prior = expect_weights(candidates, differs=differs, n_cells=n_cells)
-    return HeldOut(populations, matching, query_variation, differs, spaces, folds, coverage, familiarity, prior)
+    same_cells = count_same_cells(folds, differs)
+    return HeldOut(
+        populations, matching, query_variation, differs, spaces, folds, coverage, familiarity, same_cells, prior
+    )
+
+
+def count_same_cells(folds: Sequence[Fold], differs: float | None) -> float:
+    """Return how far the query is more of the same cells, from 0 to 1: as familiar as halves, and composed alike."""
+    return 0.0 if differs is None else (1 - differs) * sum(fold.weight for fold in folds if fold.is_half)
+
+
+def shrink(shrinkage: float, same_cells: float) -> float:
+    """Return how far weights are drawn to what is expected: further where the query is more of the same cells.
+
+    Of these, folds of other kinds of cells say little.
+    """
+    return shrinkage / (1 - min(same_cells, MAX_FAMILIAR)) ** 2
 
 
 def half_width(se: float) -> float:
