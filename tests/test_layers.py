@@ -289,6 +289,10 @@ def test_import_loads_nothing_heavy():
     assert seconds < 0.3
 
 
+def test_what_only_some_need_is_loaded_where_it_is_used():
+    assert "sklearn" not in loaded_by("import neuronedit as ne; ne.tl.edit, ne.metrics, ne.ensemble")[0]
+
+
 def test_plots_know_no_torch():
     assert "torch" not in loaded_by("import neuronedit as ne; ne.pl.biaxial")[0]
 

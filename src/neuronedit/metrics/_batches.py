@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.signal import find_peaks
 from scipy.stats import gaussian_kde, mannwhitneyu, wasserstein_distance
 
 from .._check import CellArray, Count, LabelsOf, NumberOrInfinity, Positive, Share
@@ -345,6 +344,8 @@ def _count_peaks(values: Sequence[np.ndarray]) -> tuple[int, int]:
 
 def _count_peaks_of(values: np.ndarray) -> int:
     """Return how many peaks the density of a set of values has."""
+    from scipy.signal import find_peaks  # to import it takes half a second
+
     density: Callable[[np.ndarray], np.ndarray] = gaussian_kde(values, bw_method="scott")
     heights = density(np.linspace(values.min(), values.max(), N_GRID))
     if np.argmax(heights) == 0:  # a peak at the lower end: put a 0 before it

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from .._cluster_names import name_cluster
+
+if TYPE_CHECKING:
+    from sklearn.cluster import KMeans
 
 N_CLUSTERS = 10  # at most: more would follow smaller populations, whose shares are less certain
 MAX_CELLS_PER_SAMPLE = 1_300  # shares of 10 clusters are then known to about 1 %
@@ -53,6 +56,8 @@ def measure_coverage(
         return Coverage(beyond, dict.fromkeys(cells_of_samples, np.nan), {})
 
     # cluster equally many cells of both
+    from sklearn.cluster import KMeans  # to import it takes half a second
+
     n = min(len(all_controls), len(all_samples), MAX_CELLS_IN_CLUSTERING)
     both = np.concatenate([cells[numpy_rng.permutation(len(cells))[:n]] for cells in (all_controls, all_samples)])
     clusters = KMeans(min(N_CLUSTERS, len(both)), n_init=3, random_state=rng).fit(both)
@@ -87,7 +92,7 @@ def _subsample_each(x: np.ndarray, samples: np.ndarray, numpy_rng: np.random.Gen
     return {name: x[np.sort(numpy_rng.permutation(own)[:MAX_CELLS_PER_SAMPLE])] for name, own in rows.items()}
 
 
-def _get_shares(clusters: KMeans, cells: np.ndarray) -> np.ndarray:
+def _get_shares(clusters: "KMeans", cells: np.ndarray) -> np.ndarray:
     """Return the share of the cells in each cluster."""
     labels = clusters.predict(np.ascontiguousarray(cells))
     return np.bincount(labels, minlength=clusters.n_clusters) / len(cells)

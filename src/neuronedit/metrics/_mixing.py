@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 
 from .._check import CellArray, Count, LabelsOf, Seed, TwoOrMore
 from ._cells import to_float64
@@ -217,6 +216,7 @@ def _find_neighbors(
     """Return the nearest neighbours as scib-metrics takes them, the labels as numbers, and that package."""
     scib_metrics = _import_scib(function)
     from scib_metrics.nearest_neighbors import NeighborsResults
+    from sklearn.neighbors import NearestNeighbors
 
     [cells] = to_float64(cells)
     _, codes = _code_labels(labels, argument)
