@@ -207,13 +207,14 @@ def test_where_a_baseline_wins_is_of_the_results(benchmark):
     holdout = benchmark("holdout")
     closed, means = holdout.average(holdout.read())
     assert closed.loc["cca", "imubac patients"] > closed.loc["auto", "imubac patients"]
-    assert closed.loc["cca", "kang donor"] == pytest.approx(closed.loc["auto", "kang donor"], abs=0.005)
+    assert 0 < closed.loc["cca", "kang donor"] - closed.loc["auto", "kang donor"] < 0.01  # a little more
     assert (
         closed.loc[["quantile_by_strata", "neurons_by_strata"], "imubac patients"]
         > closed.loc["auto", "imubac patients"]
     ).all()
-    assert closed.loc["neuron_editing", "cytonorm volunteers"] == pytest.approx(
-        closed.loc["auto", "cytonorm volunteers"], abs=0.01
+    overview = closed.loc[[name for name in holdout.SHOWN if name != "auto"], "cytonorm volunteers"]
+    assert (
+        overview.idxmax() == "neuron_editing" and -0.02 < overview.max() - closed.loc["auto", "cytonorm volunteers"] < 0
     )
     assert closed.loc["mean_shift_offset", "sachs inhibitor"] > closed.loc["auto", "sachs inhibitor"]
     assert means["mean_shift_offset"] < 0
