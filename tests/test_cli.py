@@ -242,7 +242,7 @@ def test_sparse_and_missing_values_are_no_difference(file, tmp_path):
 
 
 def test_demo(tmp_path, capsys):
-    assert main(["demo", "--n-cells", "100", "-o", str(tmp_path / "demo")]) in (DONE, 3)
+    assert main(["demo", "--n-cells", "100", "--max-epochs", "20", "-o", str(tmp_path / "demo")]) in (DONE, 3)
     out = capsys.readouterr().out
     for row in (
         "cells left alone",

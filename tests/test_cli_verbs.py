@@ -631,7 +631,7 @@ def test_compensation(folder, option):
 DRUGS = ["--groupby", "group", "--control", "control_1", "--effect", "control_2", "--effect", "sample_1"]
 TRUTH = [*POPULATIONS, "--truth", "sample_2", "--method", "mean_shift", "--method", "identity"]
 STORY = [  # a command line, its exit code, and a file that it writes
-    (["demo", "--n-cells", "100", "-o", "demo"], {0, 3}, "demo/edited.h5ad"),
+    (["demo", "--n-cells", "100", "--max-epochs", "20", "-o", "demo"], {0, 3}, "demo/edited.h5ad"),
     (["inspect", "cells.h5ad", *BATCHES], {4}, None),  # few controls
     (["edit", "cells.h5ad", *POPULATIONS, *SMALL, "-o", "a.zarr", "--save-model", "m.safetensors"], {0}, "a.zarr"),
     (

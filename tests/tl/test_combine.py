@@ -118,9 +118,9 @@ def find_disagreement(adata, column, control, effects, **how):
 
 @pytest.mark.parametrize("max_epochs", [2, 20])
 def test_additive_effects_are_not_said_not_to_add_up(max_epochs):
-    """500 cells. Trained too briefly the orders disagree, and the alarm says why; of 20 trained spaces at most one alarms."""
+    """500 cells. Trained too briefly the orders disagree, and the alarm says why; of eight trained spaces none alarms."""
     alarms = []
-    for rng in range(5 if max_epochs == 2 else 20):
+    for rng in range(5 if max_epochs == 2 else 8):
         adata = ne.datasets.simulate_combination(n_cells=500, rng=rng)
         ne.tl.train(adata, max_epochs=max_epochs, rng=rng)
         text, record = find_disagreement(adata, "condition", "basal", ["A", "B"])
@@ -132,7 +132,7 @@ def test_additive_effects_are_not_said_not_to_add_up(max_epochs):
             re.search(r"reproduces only \d+% of the effect of B and \d+% of the effect of A", one) for one in alarms
         )
     else:
-        assert sum(map(bool, alarms)) <= 1
+        assert not any(alarms)
 
 
 @pytest.mark.parametrize("rng", range(5))
