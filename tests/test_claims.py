@@ -178,9 +178,9 @@ CLAIMS = [
      lambda t: of_kinds(t).mean().idxmax() == "default" and of_kinds(t).min()["default"] >= 0),
     (BATCHES, "it did in one of 18 tasks.", "sorted_cells",
      lambda t: [*(of_kinds(t).get_group("default") < 0.05).agg(["sum", "size"])] == [1, 18]),
-    (BATCHES, "for granulocytes, and level with it for all cells.", "sorted_cells",
+    (BATCHES, "for granulocytes, and a little behind it for all cells.", "sorted_cells",
      lambda t: [round(own["optimal transport"] - own["default"], 2) for kind in ("granulocytes", "all cells")
-                for own in [t[t["kind"] == kind].groupby("method")["closed"].mean()]] == [pytest.approx(0.03, abs=0.011), pytest.approx(0, abs=0.011)]),
+                for own in [t[t["kind"] == kind].groupby("method")["closed"].mean()]] == [pytest.approx(0.03, abs=0.011), pytest.approx(-0.02, abs=0.011)]),
     (BATCHES, "is fourth in energy distance on replicates, where Gaussian transport, neuron editing and ComBat close a little more.", "paper",
      lambda t: rank(paper(t, 2)["cytonorm_volunteers"])[:4] == ["gaussian_ot", "neuron_editing", "combat", "auto_edit"]
      and paper(t, 2)["cytonorm_volunteers"].max() - paper(t, 2).loc["auto_edit", "cytonorm_volunteers"] < 0.03),
