@@ -271,8 +271,11 @@ def test_what_the_pages_say_of_the_default_is_of_the_results(benchmark):
         assert own["correlation"].idxmax() == own["mse"].idxmin() == own["edistance"].idxmin() == "default"
         assert (own["sym_kldiv"].idxmin() == "default") == (genes == "all")
     paper = benchmark("paper").read()
-    first = paper[paper["table"] == 3].groupby(["method", "data"])["energy_distance"].mean().unstack().idxmax()
-    assert (first == "auto_edit").sum() == 3 and "first in energy distance on three of the four" in text[COMPARED[1]]
+    closed = paper[paper["table"] == 3].groupby(["method", "data"])["energy_distance"].mean().unstack()
+    assert (closed.idxmax() == "auto_edit").sum() == 2 and "first in energy distance on two of the four" in text[
+        COMPARED[1]
+    ]
+    assert 0 < closed.loc["cca", "bodenmiller_4stim"] - closed.loc["auto_edit", "bodenmiller_4stim"] < 0.02
 
 
 def test_logarithms_leave_the_number_of_threads_as_it_is(benchmark):
