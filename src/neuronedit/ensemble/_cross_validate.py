@@ -153,6 +153,7 @@ def cross_validate(
 
     Each stratum is left out in turn, and every candidate is fitted to the others and predicts it. The weights are those with
     which the mean prediction is nearest to the truth, shrunk towards weights that are expected before anything is left out.
+    They are shrunk further where the query is more of the same cells, such as another sample of one person.
     Without strata, populations of source and target are matched, and take the place of strata as far as compositions differ.
 
     Examples
