@@ -192,7 +192,7 @@ def try_settings(task, learned):
     before = ne.metrics.energy_distance(query.numpy(), truth.numpy())
     floor = noise_floor(ne.metrics.energy_distance, query.numpy(), truth.numpy(), n_splits=N_SPLITS)
     for ((prior, width), expected), shrinkage in product(priors.items(), SHRINKAGES):
-        same_cells = count_same_cells(task.folds, None if task.differs is None else combine(task, width))
+        same_cells = count_same_cells(task.folds, combine(task, width))
         fitted = fit_weights(folds, expected, shrink(shrinkage, same_cells))
         weights = drop_small(fitted.softmax(0).numpy().astype(float))
         blended = torch.einsum("k,knd->nd", torch.from_numpy(weights).float(), task.query.predicted)

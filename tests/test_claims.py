@@ -17,7 +17,7 @@ import pytest
 import neuronedit as ne
 from neuronedit._cli import VERBS
 from neuronedit.edits import _strata
-from neuronedit.ensemble import _candidates, _matching
+from neuronedit.ensemble import _candidates, _folds, _matching
 from neuronedit.spaces import _choice, _pca
 
 ROOT = Path(__file__).parents[1]
@@ -157,6 +157,8 @@ CLAIMS = [
                 for own in [of_kang(t, score)]] == [True, True]),
     ("docs/comparison.md", "the percentiles of neurons close more of a new cell type than those of components.", "holdout",
      lambda t: t[t["family"] == "kang cell type"].pivot_table("energy_distance", "family", "method").eval("neuron_editing > pca_edit").all()),
+    ("docs/comparison.md", "without it, single genes of a new donor end further from the truth than they began.", "holdout",
+     lambda t: of_families(t, "mean_wasserstein").loc["kang donor", "auto, without training"] < 0 < of_families(t, "mean_wasserstein").loc["kang donor", "auto"]),
     ("docs/comparison.md", "This is one data set of 1,556 cells.", "holdout", lambda t: len(of_kang(t)) == 2),
     ("docs/method.md", "With more than 1,000 features and cells they are found by subspace iteration", None, lambda _: _pca.MAX_TO_DECOMPOSE == 1_000),
     ("docs/method.md", "60 directions are multiplied by the covariance five times", None, lambda _: (50 + _pca.N_MORE, _pca.N_PASSES) == (60, 5)),
@@ -251,6 +253,7 @@ CLAIMS = [
     ("docs/method.md", "of more than 60, such as genes, ten principal components are taken", None, lambda _: (_matching.MAX_MARKERS, _matching.N_COMPONENTS) == (60, 10)),
     ("docs/method.md", "over 10 populations, the standard deviation of a feature's change, beyond noise, is more than half its own.", None, lambda _: (_matching.N_POPULATIONS_TO_COMPARE, _matching.MAX_SPREAD_OF_CHANGES) == (10, 0.5)),
     ("docs/method.md", "With more than 60 features, such as genes, the default edit finds the nearest cells in principal components", None, lambda _: _candidates.MAX_MARKERS == 60),
+    ("docs/method.md", "$h$ is the weight of both halves, at most 0.7,", None, lambda _: _folds.MAX_FAMILIAR == 0.7),
     ("docs/method.md", "which has the weight of 30 cells", None, lambda _: _matching.TYPICAL_CELLS == 30),
     ("docs/method.md", "which is 33,000 cells of 2,000 genes", None, lambda _: _pca.MAX_VALUES_TO_FIND // 2_000 // 1_000 == 33),
     (SCALING, "components are found from 33,000 of them at most", None, lambda _: _pca.MAX_VALUES_TO_FIND // 2_000 // 1_000 == 33),
