@@ -17,6 +17,7 @@ MIN_SCORE = -1.0  # below this a score counts no further: one fold must not deci
 MIN_RELATIVE_GAP = 0.5  # of the mean gap: lower ones count as this, as a fold without a change of its own cannot decide
 MIN_COUNT_TO_DESCEND = 0.005  # a fold that counts less is not descended
 N_DESCENTS, N_DESCENTS_AGAIN, RATE = 40, 15, 0.3  # of Adam: from the prior on, and from the weights of all folds on
+LEAST_DISTANCE = 1e-4  # of the mean: nearer cells, which rounding decides, pull each other no more than those
 MAX_CELLS_PER_CANDIDATE = 300  # of each fold, to score candidates
 # of each fold, about, between which distances are measured: what others would add is noise to the weights, not to the score
 N_CELLS_TO_DESCEND = 150
@@ -87,38 +88,40 @@ def fit_weights(
             predicted = fold.predicted[:, every(fold.query, N_CELLS_TO_DESCEND)]
             truth = fold.truth[every(fold.truth, N_CELLS_TO_DESCEND)]
             center = truth.mean(0)  # far from 0 squares would lose what differs between cells
-            used.append((predicted - center, truth - center, float(count / scale) * weigh_pairs(truth, predicted[0])))
+            used.append(((predicted - center).flatten(1), truth - center, float(count / scale)))
 
     # descend
-    logits = (expected if start is None else start).clone().requires_grad_(True)
-    gradient = logits.grad = torch.zeros_like(logits)
+    logits = (expected if start is None else start).clone()
+    gradient = torch.zeros_like(logits)
     adam = Adam(logits, gradient)
-    with torch.enable_grad():
-        for _ in range(n_steps):
-            logarithms = logits.log_softmax(0)
-            weights = logarithms.exp()
-            loss = shrinkage / max(n_folds, 1.0) * (weights * (logarithms - expected)).sum()
-            for predicted, truth, of_pairs in used:
-                blended = torch.einsum("k,knd->nd", weights, predicted)
-                # The gradient is that of the energy distance. The second cell of a pair is detached, so pairs within count twice.
-                distances = torch.cdist(blended, torch.cat([truth, blended.detach()]))
-                loss = loss + (distances @ of_pairs).sum()
-            gradient.zero_()
-            loss.backward()
-            adam.step(RATE)
-    return logits.detach()
+    for _ in range(n_steps):
+        logarithms = logits.log_softmax(0)
+        weights = logarithms.exp()
+        slopes = shrinkage / max(n_folds, 1.0) * (logarithms - expected)  # of the loss, by weight, (n_candidates,)
+        for predicted, truth, share in used:
+            blended = (weights @ predicted).view(-1, truth.shape[1])  # (n_cells, n_features)
+            slopes += share * (predicted @ find_slopes(blended, truth).flatten())
+        torch.mul(weights, slopes - weights @ slopes, out=gradient)
+        adam.step(RATE)
+    return logits
 
 
-def weigh_pairs(truth: Tensor, predicted: Tensor) -> Tensor:
-    """Return what the distances of predicted cells to cells of the truth, and of the prediction, count: ``(n_cells of both,)``."""
-    n, n_truth = len(predicted), len(truth)
-    to_truth, within = truth.new_full((n_truth,), 2 / (n * n_truth)), truth.new_full((n,), -2 / (n * max(n - 1, 1)))
-    return torch.cat([to_truth, within])
+def find_slopes(cells: Tensor, truth: Tensor) -> Tensor:
+    """Return the gradient of the energy distance between cells and the truth, by the cells: ``(n_cells, n_features)``."""
+    n, n_truth = len(cells), len(truth)
+    of_pairs = truth.new_full((n_truth + n,), -2 / (n * max(n - 1, 1)))
+    of_pairs[:n_truth] = 2 / (n * n_truth)
+    others = torch.cat([truth, cells])
+    distances = torch.cdist(cells, others)  # (n_cells, n_truth + n_cells)
+    distances.clamp_min_(LEAST_DISTANCE * distances.mean())
+    distances[:, n_truth:].fill_diagonal_(torch.inf)  # no cell pulls itself
+    pulls = of_pairs / distances
+    return pulls.sum(1, keepdim=True) * cells - pulls @ others
 
 
 def every(cells: Tensor, n: int) -> slice:
     """Return which cells to take so that about ``n`` are left, from all over the order that they are in."""
-    return slice(None, None, max(1, len(cells) // n))
+    return slice(None, None, max(1, round(len(cells) / n)))
 
 
 def gap_scales(folds: Sequence[Fold]) -> np.ndarray:
@@ -135,18 +138,19 @@ def tolerated_errors(folds: Sequence[Fold]) -> np.ndarray:
 
 
 def score_predictions(folds: Sequence[Fold], predictions: Sequence[Tensor]) -> np.ndarray:
-    """Share of the gap that a prediction of each fold closes, not below `MIN_SCORE`: ``(n_folds,)``."""
+    """Share of the gap that a prediction of each fold closes, not below `MIN_SCORE`: ``(n_folds,)``.
+
+    Of several predictions of each, ``(n_candidates, n_cells, n_features)``, it is ``(n_candidates, n_folds)``.
+    """
     gaps = np.array([fold.gap for fold in folds])
-    left = np.array([float(energy(cells, fold.truth)) for cells, fold in zip(predictions, folds, strict=True)])
-    return np.maximum((gaps - left) / gap_scales(folds), MIN_SCORE)
+    left = np.stack([energy(cells, fold.truth).numpy() for cells, fold in zip(predictions, folds, strict=True)])
+    return np.maximum((gaps - left.T) / gap_scales(folds), MIN_SCORE)
 
 
 def score_candidates(folds: Sequence[Fold]) -> np.ndarray:
     """Share of the gap that each candidate closes in each fold, not below `MIN_SCORE`: ``(n_candidates, n_folds)``."""
     few = [replace(fold, truth=fold.truth[every(fold.truth, MAX_CELLS_PER_CANDIDATE)]) for fold in folds]
-    compared = [fold.predicted[:, every(fold.query, MAX_CELLS_PER_CANDIDATE)] for fold in folds]
-    predictions = [[cells[k] for cells in compared] for k in range(len(folds[0].predicted))]
-    return np.array([score_predictions(few, cells) for cells in predictions])  # (n_candidates, n_folds)
+    return score_predictions(few, [fold.predicted[:, every(fold.query, MAX_CELLS_PER_CANDIDATE)] for fold in folds])
 
 
 def expect(folds: Sequence[Fold], scores: np.ndarray) -> tuple[float, float]:
