@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from neuronedit._types import InSpace
-from neuronedit.edits import Populations, on_all, shift
+from neuronedit.edits import Populations, by_strata, on_all, shift
 from neuronedit.ensemble import CANDIDATES, Candidate, Prior
 from neuronedit.ensemble._candidates import (
     average_candidates,
@@ -117,6 +117,26 @@ def test_candidates_that_differ_in_the_offset_alone_share_an_edit():
     spaces = {"features": Identity(n_features=2)}
     fit_candidates(candidates, encode_in_spaces(spaces, Populations(cells, cells, labels, labels)))
     assert fitted == [5]
+
+
+def test_folds_that_leave_whole_strata_out_share_the_edits_of_the_others():
+    fitted = []
+
+    def count(source, target):
+        fitted.append(len(source))
+        return shift(source, target)
+
+    generator = torch.Generator().manual_seed(0)
+    source, target = torch.randn(90, 2, generator=generator), torch.randn(90, 2, generator=generator) + 3
+    labels = np.repeat([0, 1, 2], [25, 30, 35])
+    populations = Populations(source, target, labels, labels)
+    candidates, known = {"by_strata": Candidate("features", by_strata(count))}, {}
+    for stratum in range(3):
+        others = {"features": populations.subset(labels != stratum, labels != stratum)}
+        shared = fit_candidates(candidates, others, known)["by_strata"]
+        alone = fit_candidates({"alone": CANDIDATES["shift_by_strata"]}, others)["alone"]
+        assert torch.equal(shared.moves, alone.moves) and torch.equal(shared.cells, alone.cells)
+    assert sorted(fitted) == [25, 30, 35, 55, 60, 65]  # each stratum once, and all cells of each fold
 
 
 @pytest.mark.parametrize(

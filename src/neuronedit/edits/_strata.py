@@ -1,7 +1,7 @@
 """Fit an edit within every stratum, and let a cell move as the source cells that resemble it move within theirs."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple, Self
 
 import numpy as np
@@ -129,7 +129,59 @@ def _average(maps: list[Map]) -> Map:
     return Average(maps, [1 / len(maps)] * len(maps))
 
 
-def by_strata(method: Method, /, *, n_neighbors: Count = 30) -> Callable[[Populations], Map]:
+FittedWithin = dict[tuple[Method, int, int], Map]  # by the edit, the number of the labeling, and the stratum
+
+
+@dataclass(frozen=True, eq=False)
+class ByStrata:
+    """Fits an edit within every stratum; what `by_strata` returns."""
+
+    method: Method
+    n_neighbors: int
+
+    def __call__(self, populations: Populations, /) -> Nearest:
+        return self.fit(populations, {})
+
+    def fit(self, populations: Populations, known: FittedWithin) -> Nearest:
+        """Fit it; edits within strata that are ``known`` are taken, and others are added. All cells of a stratum must be the same."""
+        source, target, source_strata, target_strata, *_, compared_in = populations
+        labelings = zip(as_labelings(source_strata), as_labelings(target_strata), strict=True)
+        rows = subsample(len(source), limit_resembling(source.shape[1]))
+        moves = [self._move(source, target, *labels, rows, known, i) for i, labels in enumerate(labelings)]
+        places = source[rows] if compared_in is None else encode_in_blocks(compared_in, source[rows])
+        return Nearest(places, torch.stack(moves).mean(0), self.n_neighbors, compared_in)
+
+    def _move(
+        self,
+        source: Tensor,
+        target: Tensor,
+        source_strata: np.ndarray,
+        target_strata: np.ndarray,
+        rows: np.ndarray,
+        known: FittedWithin,
+        labeling: int,
+    ) -> Tensor:
+        """Return how the source cells in these rows move by their strata's edits: ``(len(rows), n_features)``."""
+        # by the edit of all cells, the target's strata in the source's shares
+        cells, strata = source[rows], source_strata[rows]
+        balanced = target[torch.from_numpy(balance(source_strata, target_strata))]
+        moves = self.method(source, balanced)(cells) - cells
+        # and by its own stratum's edit: the more cells that has, the more it counts
+        for stratum in np.unique(strata[strata >= 0]):
+            s = torch.from_numpy(np.flatnonzero(source_strata == stratum))
+            t = torch.from_numpy(np.flatnonzero(target_strata == stratum))
+            n = min(len(s), len(t))
+            if n >= MIN_CELLS_PER_STRATUM:
+                key = (self.method, labeling, int(stratum))
+                if key not in known:
+                    known[key] = self.method(source[s], target[t])
+                own = torch.from_numpy(np.flatnonzero(strata == stratum))
+                moved = known[key](cells[own]) - cells[own]
+                moves[own] += (moved - moves[own]) * (n / (n + PRIOR_CELLS))
+        return moves
+
+
+def by_strata(method: Method, /, *, n_neighbors: Count = 30) -> ByStrata:
     """Fit an edit within every stratum; a cell moves as the source cells nearest to it do.
 
     A difference in the composition of source and target is then not mistaken for a change. Small strata are shrunk
@@ -157,46 +209,12 @@ def by_strata(method: Method, /, *, n_neighbors: Count = 30) -> Callable[[Popula
     neighbours among at most 10,000 source cells, drawn at random. With more than about 800 features there are fewer, such as
     4,000 with 2,000 genes.
     """
-
-    def fit(populations: Populations) -> Map:
-        source, target, source_strata, target_strata, *_, compared_in = populations
-        labelings = list(zip(as_labelings(source_strata), as_labelings(target_strata), strict=True))
-        rows = subsample(len(source), limit_resembling(source.shape[1]))
-        moves = torch.stack([_moves_by_strata(method, source, target, *labels, rows) for labels in labelings]).mean(0)
-        places = source[rows] if compared_in is None else encode_in_blocks(compared_in, source[rows])
-        return Nearest(places, moves, n_neighbors, compared_in)
-
-    return fit
+    return ByStrata(method, n_neighbors)
 
 
 def limit_resembling(n_features: int) -> int:
     """Return among how many source cells neighbours are looked for."""
     return max(MIN_CELLS_TO_RESEMBLE, min(MAX_CELLS_TO_RESEMBLE, MAX_VALUES_TO_RESEMBLE // n_features))
-
-
-def _moves_by_strata(
-    method: Method,
-    source: Tensor,
-    target: Tensor,
-    source_strata: np.ndarray,
-    target_strata: np.ndarray,
-    rows: np.ndarray,
-) -> Tensor:
-    """Return how the source cells in these rows move by their strata's edits: ``(len(rows), n_features)``."""
-    # by the edit of all cells, the target's strata in the source's shares
-    cells, strata = source[rows], source_strata[rows]
-    balanced = target[torch.from_numpy(balance(source_strata, target_strata))]
-    moves = method(source, balanced)(cells) - cells
-    # and by its own stratum's edit: the more cells that has, the more it counts
-    for stratum in np.unique(strata[strata >= 0]):
-        s = torch.from_numpy(np.flatnonzero(source_strata == stratum))
-        t = torch.from_numpy(np.flatnonzero(target_strata == stratum))
-        n = min(len(s), len(t))
-        if n >= MIN_CELLS_PER_STRATUM:
-            own = torch.from_numpy(np.flatnonzero(strata == stratum))
-            moved = method(source[s], target[t])(cells[own]) - cells[own]
-            moves[own] += (moved - moves[own]) * (n / (n + PRIOR_CELLS))
-    return moves
 
 
 def as_labelings(strata: np.ndarray) -> list[np.ndarray]:

@@ -18,7 +18,7 @@ from .._progress import track
 from .._subsample import subsample
 from .._types import CellTensor, Map, Space
 from ..edits import Populations
-from ..edits._strata import as_labelings, balance
+from ..edits._strata import FittedWithin, as_labelings, balance
 from ..spaces import PCA, Identity
 from ._matching import Matching, combine_differences, compare_query, match_populations
 from ._stacking import expect, score_candidates, stack
@@ -31,10 +31,12 @@ from ._folds import (  # isort: skip
     MAX_FAMILIAR, CellLabels, Fold, FoldCells, FoldKind, find_resembling, label_strata, make_folds, measure_novelty, weigh_folds,
 )  # fmt: skip
 
-MAX_CELLS_TO_TRY = 3_000  # of source and of target, so that it takes less time than the training of the space
+# of source and of target, so that it takes less time than the training of the space; strata can be small, and many
+MAX_CELLS_TO_TRY = {FoldKind.STRATA: 3_000, FoldKind.DERIVED: 1_500}
 MAX_VALUES_TO_TRY = 2**24  # cells times features: 64 MB of float32; images reach it
-MAX_CELLS_PER_FOLD = 600  # of a fold: all candidates predict each
-MAX_VALUES_PER_FOLD = 2**21  # cells times features: all predictions are held in memory
+MAX_CELLS_TO_PREDICT = 300  # of a fold: all candidates predict each
+MAX_VALUES_TO_PREDICT = 2**20  # cells times features: all predictions are held in memory
+TRUTHS_PER_PREDICTION = 2  # cells of a fold's truth for each that is predicted: they take little time
 MIN_WEIGHT = 0.01  # candidates of less are left out of the ensemble: each one costs an edit of every cell
 
 # How far weights are drawn to what is expected: `benchmarks/prior.py` compares other values, each family left out in turn.
@@ -260,7 +262,8 @@ def hold_out(
     fold_cells = make_folds(populations, strata, matching, rng)
 
     # subsample, and fit the spaces that candidates edit in
-    n = max(2, min(MAX_CELLS_TO_TRY, MAX_VALUES_TO_TRY // source.shape[1]))
+    most = MAX_CELLS_TO_TRY[FoldKind.STRATA if matching is None else FoldKind.DERIVED]
+    n = max(2, min(most, MAX_VALUES_TO_TRY // source.shape[1]))
     s, t, q = (subsample(len(x), n, rng) for x in (source, target, query))
     few = populations.subset(s, t)
     fold_cells = [own for fold in fold_cells if (own := fold.subset(s, t)).has_enough()]
@@ -360,8 +363,9 @@ def predict_folds(
 
     # predict each from the others
     encoded = encode_in_spaces(spaces, few)
-    n_scored = max(100, min(MAX_CELLS_PER_FOLD, MAX_VALUES_PER_FOLD // few.source.shape[1]))
-    folds = []
+    n_predicted = max(100, min(MAX_CELLS_TO_PREDICT, MAX_VALUES_TO_PREDICT // few.source.shape[1]))
+    folds: list[Fold] = []
+    within_strata: dict[str, FittedWithin] = {}  # the others' strata are whole, so their edits are those of other folds
     for fold, weight in track(zip(held_out, weights, strict=True), "cross-validation", "fold", len(held_out)):
         own, others = few.subset(fold.source, fold.target), (~fold.source, ~fold.target)
         if fold.is_half:  # its truth has the composition of its query
@@ -369,11 +373,12 @@ def predict_folds(
             own = own._replace(target=own.target[torch.from_numpy(balanced)])
         encoded_others = {space: cells.subset(*others) for space, cells in encoded.items()}
         offset = few.subset(*others).source.mean(0) - own.source.mean(0)
-        edits = fit_candidates(candidates, encoded_others)
-        before, truth = (x[subsample(len(x), n_scored, rng)] for x in (own.source, own.target))
+        edits = fit_candidates(candidates, encoded_others, None if fold.is_half else within_strata)
+        before = own.source[subsample(len(own.source), n_predicted, rng)]
+        truth = own.target[subsample(len(own.target), n_predicted * TRUTHS_PER_PREDICTION, rng)].cpu()
         by_name = predict_each(candidates, edits, spaces, offset, before)
         predicted = torch.stack(list(by_name.values()))  # (n_candidates, n_cells, n_features)
-        before, truth = before.cpu(), truth.cpu()
+        before = before.cpu()
         gap = float(energy(before, truth))
         folds.append(Fold(fold.name, float(weight), before, truth, predicted.cpu(), gap, is_half=fold.is_half))
     return folds, coverage, familiarity

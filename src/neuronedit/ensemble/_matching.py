@@ -30,6 +30,7 @@ MAX_SPREAD_OF_CHANGES = 0.5  # over populations, in deviations of a feature: wit
 
 # the mixture; set on `benchmarks/composition.py`, seeds 0 to 2
 N_STEPS, N_HOT_STEPS = 60, 30  # of expectation and maximization; the first are annealed
+MAX_CELLS_WHILE_HOT = 1_000  # about: of the first steps only the way matters
 COLDEST, WIDEST = 0.15, 4.0  # at the first step: likelihoods count so little, and variances are so many times larger
 MIN_VARIANCE = 0.05  # of a population, of 1 in all cells
 TYPICAL_CELLS = 30  # of each population, which the mean variance counts as: see `benchmarks/matching.py`
@@ -343,16 +344,18 @@ def _register(x: np.ndarray, mixture: Mixture, source: np.ndarray) -> Mixture:
     stretch, unsure = np.ones(n_features, dtype=x.dtype), np.zeros(n_features, dtype=x.dtype)
     common_cells = np.full(n_features, COMMON_CELLS, dtype=x.dtype)
     moved, powers = mixture, _take_powers(x)
+    few_powers = powers[:: max(1, len(x) // MAX_CELLS_WHILE_HOT)]
     for step in range(N_STEPS):
         # expectation
         cold = min(1.0, step / N_HOT_STEPS)
         width = 1 + (WIDEST - 1) * (1 - cold)
         fitted = replace(moved, variances=(mixture.variances * stretch + unsure) * width)
-        shares = fitted.assign_powers(powers, heat=COLDEST + (1 - COLDEST) * cold)  # (n_cells, k)
-        n = shares.sum(0)
+        used = powers if cold == 1 else few_powers
+        shares = fitted.assign_powers(used, heat=COLDEST + (1 - COLDEST) * cold)  # (n_cells, k)
+        n = shares.sum(0) * (len(x) / len(used))
         # maximization: weights, drawn half to the source's, and shifts, drawn to what is common
         weights = (n + 1 + len(x) * own_weights) / (2 * n.sum() + k)
-        means, variances = _moments(powers, shares)
+        means, variances = _moments(used, shares)
         shifts = means - mixture.centers
         enough = np.minimum(n, own) > MIN_CELLS_FOR_COMMON
         common = _median(shifts[enough]) if enough.sum() > 2 else np.average(shifts, axis=0, weights=n)
