@@ -34,7 +34,7 @@ from ._folds import (  # isort: skip
 # of source and of target, so that it takes less time than the training of the space; strata can be small, and many
 MAX_CELLS_TO_TRY = {FoldKind.STRATA: 3_000, FoldKind.DERIVED: 1_500}
 MAX_VALUES_TO_TRY = 2**24  # cells times features: 64 MB of float32; images reach it
-MAX_CELLS_TO_PREDICT = 300  # of a fold: all candidates predict each
+MAX_CELLS_TO_PREDICT = 256  # of a fold: all candidates predict each; products have a multiple of so many rows
 MAX_VALUES_TO_PREDICT = 2**20  # cells times features: all predictions are held in memory
 TRUTHS_PER_PREDICTION = 2  # cells of a fold's truth for each that is predicted: they take little time
 MIN_WEIGHT = 0.01  # candidates of less are left out of the ensemble: each one costs an edit of every cell
