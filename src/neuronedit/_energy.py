@@ -12,7 +12,7 @@ def energy(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _mean_within(x: Tensor) -> Tensor:
-    """Return the mean distance between two different cells: by products, which takes half of the time of each pair once."""
+    """Return the mean distance between two different cells. Matrix products measure each pair twice in half of `pdist`'s time."""
     distances, n = torch.cdist(x, x), x.shape[-2]
-    distances.diagonal(dim1=-2, dim2=-1).zero_()  # rounded, they are not
+    distances.diagonal(dim1=-2, dim2=-1).zero_()  # rounding leaves a cell apart from itself
     return distances.sum((-2, -1)) / (n * (n - 1))

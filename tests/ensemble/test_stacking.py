@@ -46,6 +46,16 @@ def test_what_is_descended_has_the_gradient_of_the_energy_distance(n, n_truth, d
     torch.testing.assert_close(find_slopes(x.detach(), truth), wanted, rtol=1e-4, atol=1e-6)
 
 
+def test_cells_that_are_all_one_point_have_no_gradient():
+    """As where a fold has no signal at all: its weights stay as they were, and finite."""
+    point = torch.full((40, 3), 2.0)
+    assert torch.equal(find_slopes(point, point), torch.zeros(40, 3))
+    silent = Fold("0", 0.5, point, point, point.expand(3, 40, 3), 0.0)
+    alone, beside = weights_of([silent, silent]), weights_of([silent, fold(0, 3.0, [0.0, 3.0, -3.0], 0.5)])
+    np.testing.assert_allclose(alone, EQUAL, atol=1e-6)
+    assert np.isfinite(beside).all() and beside.argmax() == 1
+
+
 # scores
 
 

@@ -129,7 +129,7 @@ def _average(maps: list[Map]) -> Map:
     return Average(maps, [1 / len(maps)] * len(maps))
 
 
-FittedWithin = dict[tuple[Method, int, int], Map]  # by the edit, the number of the labeling, and the stratum
+FittedWithin = dict[tuple["ByStrata", int, int], Map]  # by what fitted it, the number of the labeling, and the stratum
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +143,10 @@ class ByStrata:
         return self.fit(populations, {})
 
     def fit(self, populations: Populations, known: FittedWithin) -> Nearest:
-        """Fit it; edits within strata that are ``known`` are taken, and others are added. All cells of a stratum must be the same."""
+        """Fit it; edits within strata that are ``known`` are taken, and others are added.
+
+        They must have been fitted to the cells that their strata have here.
+        """
         source, target, source_strata, target_strata, *_, compared_in = populations
         labelings = zip(as_labelings(source_strata), as_labelings(target_strata), strict=True)
         rows = subsample(len(source), limit_resembling(source.shape[1]))
@@ -172,7 +175,7 @@ class ByStrata:
             t = torch.from_numpy(np.flatnonzero(target_strata == stratum))
             n = min(len(s), len(t))
             if n >= MIN_CELLS_PER_STRATUM:
-                key = (self.method, labeling, int(stratum))
+                key = (self, labeling, int(stratum))  # the caller's own method may have no hash
                 if key not in known:
                     known[key] = self.method(source[s], target[t])
                 own = torch.from_numpy(np.flatnonzero(strata == stratum))

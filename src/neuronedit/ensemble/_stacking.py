@@ -113,7 +113,10 @@ def find_slopes(cells: Tensor, truth: Tensor) -> Tensor:
     of_pairs[:n_truth] = 2 / (n * n_truth)
     others = torch.cat([truth, cells])
     distances = torch.cdist(cells, others)  # (n_cells, n_truth + n_cells)
-    distances.clamp_min_(LEAST_DISTANCE * distances.mean())
+    least = LEAST_DISTANCE * distances.mean()
+    if least == 0:  # all cells are one point
+        return torch.zeros_like(cells)
+    distances.clamp_min_(least)
     distances[:, n_truth:].fill_diagonal_(torch.inf)  # no cell pulls itself
     pulls = of_pairs / distances
     return pulls.sum(1, keepdim=True) * cells - pulls @ others
