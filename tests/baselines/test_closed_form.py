@@ -15,7 +15,7 @@ from neuronedit.baselines import BASELINES, _cca, _mnn
 from neuronedit.baselines._cca import canonical_vectors
 from neuronedit.baselines._combat import fit_combat
 from neuronedit.baselines._mnn import mutual_neighbors
-from neuronedit.edits._neighbors import find_nearest
+from neuronedit.edits._neighbors import find_nearest, take_smallest
 
 
 def simulate(seed, n=300, d=5, location=0.0, scale=1.0):
@@ -182,6 +182,17 @@ def test_nearest_cells_against_all_pairs():
         expected = torch.cdist(x.double(), y.double()).topk(5, largest=False)
         torch.testing.assert_close(distances.double(), expected.values, rtol=0, atol=1e-2 if offset else 1e-3)
         assert (rows == expected.indices).float().mean() > 0.99
+
+
+@pytest.mark.parametrize(("n_rows", "n_columns", "k"), [(1, 1, 1), (70, 40, 40), (100, 3000, 30)])
+def test_the_smallest_of_each_row_are_torch_s(n_rows, n_columns, k):
+    values = torch.randperm(n_rows * n_columns, generator=torch.Generator().manual_seed(0)).float().view(n_rows, -1)
+    expected = values.topk(k, largest=False)
+    smallest, columns = take_smallest(values, k, ordered=True)
+    assert torch.equal(smallest, expected.values) and torch.equal(columns, expected.indices)
+    smallest, columns = take_smallest(values, k, ordered=False)
+    assert torch.equal(smallest, values.gather(1, columns))
+    assert torch.equal(columns.sort(1).values, expected.indices.sort(1).values)
 
 
 def test_mnn_with_a_wide_kernel_is_one_vector():

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from neuronedit.edits import percentile
+from neuronedit.edits._percentile import VALUES_AT_ONCE, count_reached
 
 
 def column(values):
@@ -23,6 +24,18 @@ def test_the_edited_source_has_the_target_s_percentiles(n, n_bins):
     target = torch.from_numpy(generator.gamma(2.0, size=(n + 11, 3)).astype(np.float32))
     edited = percentile(source, target, n_bins=n_bins)(torch.from_numpy(percentiles(source, n_bins).astype(np.float32)))
     np.testing.assert_allclose(edited.numpy(), percentiles(target, n_bins), atol=2e-5)
+
+
+@pytest.mark.parametrize("n_knots", [2, 7, 8, 101, 128])
+@pytest.mark.parametrize("n_cells", [0, 1, 50, VALUES_AT_ONCE])
+def test_the_percentiles_that_values_reach_are_torch_s(n_knots, n_cells):
+    """Values lie between percentiles, beyond them, and on them; many percentiles are equal."""
+    generator = np.random.default_rng(0)
+    knots = torch.from_numpy(np.sort(generator.integers(0, 20, size=(3, n_knots)), axis=1) / np.float32(4))
+    values = torch.from_numpy(generator.integers(-9, 49, size=(3, n_cells)) / np.float32(8))
+    values[:, :2] = torch.tensor([torch.inf, -torch.inf])[: values.shape[1]]
+    reached = count_reached(knots, values).clamp(0, n_knots)
+    assert torch.equal(reached, torch.searchsorted(knots, values, right=True))
 
 
 def test_within_the_range_it_is_the_paper_s_equation():

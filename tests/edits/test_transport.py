@@ -2,8 +2,10 @@ import numpy as np
 import ot as pot
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from neuronedit.edits import transport
+from neuronedit.edits._transport import assign
 
 
 def population(seed, n=80, d=3):
@@ -17,6 +19,21 @@ def test_one_neighbor_is_pot_s_exact_plan():
     moved = transport(source, target, n_neighbors=1)(source)
     # 80 cells are fewer than max_cells: all are matched, in their order
     np.testing.assert_allclose(moved, 80 * plan @ target.double().numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 60])
+@pytest.mark.parametrize("far", [0.0, 1e3, 1e6])
+@pytest.mark.parametrize("n_kinds", [1, 3, 60])
+def test_assignments_cost_as_little_as_scipy_s(n, far, n_kinds):
+    """One cell may lie far away, and cells may be equal: costs with ties."""
+    source, target = (population(seed, n=n).double().numpy() for seed in (0, 1))
+    source, target = source[np.arange(n) % n_kinds], target[np.arange(n) % n_kinds] + 2
+    source[0] += far
+    cost = ((source[:, None] - target[None]) ** 2).sum(2)  # (n, n)
+    columns = assign(cost.copy())
+    assert sorted(columns) == list(range(n))
+    least = cost[linear_sum_assignment(cost)].sum()
+    np.testing.assert_allclose(cost[np.arange(n), columns].sum(), least, rtol=1e-9)
 
 
 def test_the_mean_moves_as_all_cells_do_although_few_are_paired():

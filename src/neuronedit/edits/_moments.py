@@ -132,14 +132,14 @@ def gaussian_ot(source: CellTensor, target: CellTensor, /, *, ridge: NotNegative
     added = ridge * source_cov.diag().mean() * torch.eye(len(source_cov), dtype=source_cov.dtype)
     source_cov, target_cov = source_cov + added, target_cov + added
     # A
-    root = _power(source_cov, 0.5)
-    inverse = _power(root, -1.0)
-    matrix = inverse @ _power(root @ target_cov @ root, 0.5) @ inverse
+    root, inverse = _powers(source_cov, 0.5, -0.5)
+    (middle,) = _powers(root @ target_cov @ root, 0.5)
+    matrix = inverse @ middle @ inverse
     return Linear(means[0].to(source), matrix.to(source), means[1].to(source))
 
 
-def _power(matrix: Tensor, exponent: float) -> Tensor:
-    """Power of a symmetric matrix; directions without variance stay without."""
+def _powers(matrix: Tensor, *exponents: float) -> list[Tensor]:
+    """Powers of a symmetric matrix; directions without variance stay without."""
     values, vectors = torch.linalg.eigh(matrix)
     kept = values > 1e-12 * values.max()
-    return (vectors[:, kept] * values[kept] ** exponent) @ vectors[:, kept].T
+    return [(vectors[:, kept] * values[kept] ** exponent) @ vectors[:, kept].T for exponent in exponents]

