@@ -7,7 +7,7 @@ from torch.nn.functional import normalize
 from .._check import Count
 from .._subsample import subsample
 from .._types import CellTensor, Map
-from ..edits._neighbors import CELLS_AT_ONCE, find_nearest
+from ..edits._neighbors import count_at_once, find_nearest
 from ._mnn import MAX_CELLS_FOR_NEIGHBORS, MAX_PLACES, mutual_neighbors
 
 
@@ -76,7 +76,7 @@ def cca(
         distances, anchors = find_nearest(own_places, places, n_weights)  # each (n_cells, n_weights)
         weights = (-(distances / _replace_zeros(distances[:, -1:]) * 2).square()).softmax(1)
         moved = torch.empty_like(x)
-        parts = (whole.split(CELLS_AT_ONCE) for whole in (moved, x, weights, anchors))
+        parts = (whole.split(count_at_once(places)) for whole in (moved, x, weights, anchors))
         for rows, block, own_weights, own_anchors in zip(*parts, strict=True):
             rows.copy_(block + torch.einsum("nk,nkd->nd", own_weights, vectors[own_anchors]))
         return moved

@@ -7,7 +7,7 @@ from torch.nn.functional import normalize
 from .._check import Count, Positive
 from .._subsample import subsample
 from .._types import CellTensor, Map
-from ..edits._neighbors import CELLS_AT_ONCE, compare_squares, find_nearest
+from ..edits._neighbors import compare_squares, count_at_once, find_nearest
 
 # All pairs of 100,000 cells take minutes. The caps move the mean correction of 50,000 simulated cells by 6 % and that of 100,000
 # by 11 %, towards the true one: mutual neighbours among fewer cells lie further apart.
@@ -81,10 +81,8 @@ def mnn(
     places, vectors = places[few], vectors[few]
 
     def move(x: Tensor) -> Tensor:
-        moved = torch.empty_like(x)
-        parts = zip(
-            compare_squares(x / width, places / width), moved.split(CELLS_AT_ONCE), x.split(CELLS_AT_ONCE), strict=True
-        )
+        moved, n_rows = torch.empty_like(x), count_at_once(places)
+        parts = zip(compare_squares(x / width, places / width), moved.split(n_rows), x.split(n_rows), strict=True)
         for (weights, _), rows, block in parts:
             weights.sub_(weights.amin(1, keepdim=True)).mul_(-0.5).clamp_min_(
                 LEAST_EXPONENT

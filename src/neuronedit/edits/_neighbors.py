@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from .._blocks import pad_rows
+from .._blocks import ROWS_PER_PRODUCT, pad_rows
 from .._maps import ShapeRepr
 from .._memory import scratch
 from .._types import Map, Space
 
-ROWS_PARTED_AT_ONCE = 32  # their numbers, of 10,000 columns, are 2.5 MB
-CELLS_AT_ONCE = 128  # their distances to 10,000 others are 5 MB; 64 to 512 take the same time
+MANY_CELLS = 5_000
+ROWS_PARTED_AT_ONCE = 8  # their numbers, of 10,000 columns, are 0.6 MB
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,7 +58,8 @@ def find_nearest(x: Tensor, cells: Tensor, n_neighbors: int, *, ordered: bool = 
     """Return the distances and row numbers of the cells nearest to each row of ``x``, each ``(len(x), n_neighbors)``."""
     k = min(n_neighbors, len(cells))
     distances, rows = x.new_empty(len(x), k), torch.empty(len(x), k, dtype=torch.long, device=x.device)
-    blocks = zip(compare_squares(x, cells), distances.split(CELLS_AT_ONCE), rows.split(CELLS_AT_ONCE), strict=True)
+    n_rows = count_at_once(cells)
+    blocks = zip(compare_squares(x, cells), distances.split(n_rows), rows.split(n_rows), strict=True)
     for (brackets, lengths), own_distances, own_rows in blocks:
         squares, nearest = take_smallest(brackets, k, ordered=ordered)
         own_distances.copy_((squares + lengths).clamp_min_(0).sqrt_())
@@ -71,8 +72,9 @@ def take_smallest(values: Tensor, k: int, *, ordered: bool) -> tuple[Tensor, Ten
     if values.device.type != "cpu":
         return values.topk(k, largest=False, sorted=ordered)
     # in half of the time that topk takes
-    parts = [np.argpartition(rows.numpy(), k - 1, axis=1)[:, :k] for rows in values.split(ROWS_PARTED_AT_ONCE)]
-    columns = torch.from_numpy(np.concatenate(parts))
+    columns = torch.empty(len(values), k, dtype=torch.long)
+    for rows, own in zip(values.split(ROWS_PARTED_AT_ONCE), columns.split(ROWS_PARTED_AT_ONCE), strict=True):
+        own.numpy()[:] = np.argpartition(rows.numpy(), k - 1, axis=1)[:, :k]
     smallest = values.gather(1, columns)
     if ordered:
         smallest, order = smallest.sort(1)
@@ -80,18 +82,24 @@ def take_smallest(values: Tensor, k: int, *, ordered: bool) -> tuple[Tensor, Ten
     return smallest, columns
 
 
+def count_at_once(cells: Tensor) -> int:
+    """Return for how many rows the distances to these cells are found together: to 10,000 of them, they are 2.6 MB."""
+    return 64 if len(cells) > MANY_CELLS else 128
+
+
 def compare_squares(x: Tensor, cells: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield a part of the squared distances of each row of ``x`` to all cells, and the rest, `CELLS_AT_ONCE` rows at a time.
+    """Yield a part of the squared distances of each row of ``x`` to all cells, and the rest, `count_at_once` rows at a time.
 
     ``|x - y|^2 = |x|^2 + (|y|^2 - 2 x y)``; for one x, the bracket alone says which y are nearest. The brackets,
     ``(n_rows, n_cells)``, may be changed, and hold until the next ones, of any call; the rest is ``(n_rows, 1)``.
     """
-    center = cells.mean(0)  # far from 0 squares would lose what differs between cells
-    cells, x = cells - center, x - center
-    n_cells, lengths = len(cells), pad_rows(cells.square().sum(1))
-    cells = pad_rows(cells)
-    buffer = scratch("brackets", x, CELLS_AT_ONCE, len(cells))
-    for block in x.split(CELLS_AT_ONCE):
-        padded = pad_rows(block, CELLS_AT_ONCE)
-        brackets = torch.addmm(lengths, padded, cells.T, alpha=-2, out=buffer[: len(padded)])
-        yield brackets[: len(block), :n_cells], block.square().sum(1, keepdim=True)
+    center, n_cells, n_rows = cells.mean(0), len(cells), count_at_once(cells)
+    # far from 0 squares would lose what differs between cells
+    padded = cells.new_zeros(n_cells + -n_cells % ROWS_PER_PRODUCT, cells.shape[1])
+    torch.sub(cells, center, out=padded[:n_cells])
+    lengths = torch.linalg.vector_norm(padded, dim=1).square_()
+    buffer = scratch("brackets", x, n_rows, len(padded))
+    for rows in x.split(n_rows):
+        block = pad_rows(rows - center, n_rows)
+        brackets = torch.addmm(lengths, block, padded.T, alpha=-2, out=buffer[: len(block)])
+        yield brackets[: len(rows), :n_cells], block[: len(rows)].square().sum(1, keepdim=True)
