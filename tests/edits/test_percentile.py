@@ -38,6 +38,14 @@ def test_the_percentiles_that_values_reach_are_torch_s(n_knots, n_cells):
     assert torch.equal(reached, torch.searchsorted(knots, values, right=True))
 
 
+def test_it_has_a_gradient():
+    """In one interval of percentiles a value moves by a linear function of it."""
+    source = column(np.arange(101))
+    z = column([0.5, 70.5]).requires_grad_()
+    percentile(source, 3 * source)(z).sum().backward()
+    torch.testing.assert_close(z.grad, torch.full_like(z, 3.0))
+
+
 def test_within_the_range_it_is_the_paper_s_equation():
     generator = np.random.default_rng(1)
     source, target = column(generator.normal(size=500)), column(generator.exponential(size=700))

@@ -92,9 +92,11 @@ def count_reached(knots: Tensor, values: Tensor) -> Tensor:
     table = np.full((n_neurons, width), np.inf, dtype=knots.numpy().dtype)
     table[:, :n_knots] = knots
     table = table.ravel()
-    first = width * np.arange(n_neurons)[:, None]  # where in the table each neuron begins
+    first = width * np.arange(n_neurons, dtype=np.int64)[:, None]  # where in the table each neuron begins
     reached = np.broadcast_to(first, values.shape).copy()
-    parts = (np.split(x.ravel(), range(VALUES_AT_ONCE, x.size, VALUES_AT_ONCE)) for x in (values.numpy(), reached))
+    parts = (
+        np.split(x.ravel(), range(VALUES_AT_ONCE, x.size, VALUES_AT_ONCE)) for x in (values.detach().numpy(), reached)
+    )
     for own_values, place in zip(*parts, strict=True):
         step = width // 2
         while step:
