@@ -104,6 +104,12 @@ def by_training(results):
     return len(own[own["method"] == "auto"]), *scores, seconds.round().tolist()
 
 
+def seconds_of_others(results):
+    """Return what other methods take for 10,000 cells."""
+    own = results[results["memory"].notna() & (results["n_cells"] == 10_000) & (results["what"] != "train and edit")]
+    return own.set_index("what")["seconds"]
+
+
 def leaves_least(results, column):
     return results.groupby("method")[column].mean().idxmin()
 
@@ -163,8 +169,8 @@ CLAIMS = [
     ("docs/method.md", "With more than 1,000 features and cells they are found by subspace iteration", None, lambda _: _pca.MAX_TO_DECOMPOSE == 1_000),
     ("docs/method.md", "60 directions are multiplied by the covariance five times", None, lambda _: (50 + _pca.N_MORE, _pca.N_PASSES) == (60, 5)),
     ("docs/method.md", "By default up to 60 features, and images, have an autoencoder", None, lambda _: _choice.MAX_MARKERS == 60),
-    ("docs/scaling.md", "from 10⁶ to 10⁷ cells the percentile edit takes 6 times as long, and the default 7 times.", "speed",
-     lambda t: [round(ten_times(t, what)) for what in ("edit", "default edit")] == [6, 7]),
+    ("docs/scaling.md", "from 10⁶ to 10⁷ cells the percentile edit takes 7 times as long, and the default 9 times.", "speed",
+     lambda t: [round(ten_times(t, what)) for what in ("edit", "default edit")] == [7, 9]),
     # batches
     (BATCHES, "Table: eleven methods", "cytonorm_r", lambda t: count(t, "method") == (11,)),
     (BATCHES, "Optimal transport of neurons comes closest in one energy distance, and is behind the default in the markers by themselves.", "cytonorm_r",
@@ -243,8 +249,9 @@ CLAIMS = [
      lambda t: [equal_types(t, *setting)[["harmed", "tasks"]].tolist() for setting in ((np.inf, 1.0), (_matching.QUERY_WIDTH, 0.3))] == [[9, 63], [4, 63]]),
     (PERTURBATIONS, "**Data.** The 58 tasks of the", "holdout", lambda t: len(t.drop_duplicates(["family", "task"])) == 58),
     # time
-    (SCALING, "are closed forms, and take a tenth of a second for 10,000 cells.", "speed",
-     lambda t: t[(t["data"] == "35 markers") & (t["n_cells"] == 10_000) & t["memory"].notna() & (t["what"] != "train and edit")]["seconds"].median() < 0.1),
+    (SCALING, "are closed forms, and take less than half a second for 10,000 cells.", "speed",
+     lambda t: sum(seconds < 0.5 for seconds in seconds_of_others(t)) > len(seconds_of_others(t)) / 2),
+    (SCALING, "CytoVI trains a network of its own, and takes three minutes.", "speed", lambda t: round(seconds_of_others(t)["cytovi"] / 60) == 3),
     (SCALING, "to the power of 1.02.", None, lambda _: growth(SCALING) == pytest.approx(1.02, abs=0.005)),
     (SCALING, "Training takes a fixed number of steps: 2,500 by default", None, lambda _: ne.spaces.Training().n_steps == 2_500),
     ("docs/guide/faq.md", "Training takes 2,500 steps by default", None, lambda _: ne.spaces.Training().n_steps == 2_500),
