@@ -128,3 +128,20 @@ def test_the_regularized_autoencoder_does_not_apply_the_change(combination):
         for name, steps in {"mmd_autoencoder": {"n_steps": 300}, "mean_shift": {}}.items()
     }
     assert closed["mmd_autoencoder"] < 0.3 and closed["mean_shift"] > 0.9
+
+
+PEERS = ["cytonorm", "cytovi", "scgen"]  # of the extra bench
+
+
+@pytest.mark.parametrize("name", [name for name in BASELINES if name not in PEERS])
+def test_cells_of_double_precision_are_mapped_alike_and_left_as_they_are(name):
+    source, query = cells(0, n=200), cells(1, n=80, center=(0.3, 0, 0))
+    parameters = {"n_steps": 20} if "n_steps" in signature(BASELINES[name]).parameters else {}
+    single = BASELINES[name](source, source * 1.5 + 1, **parameters)(query)
+    given = source.double(), source.double() * 1.5 + 1, query.double()
+    before = [x.clone() for x in given]
+    double = BASELINES[name](*given[:2], **parameters)(given[2])
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), single, rtol=0, atol=0.02)  # steps of adversaries drift apart
+    for x, own in zip(given, before, strict=True):
+        assert torch.equal(x, own)

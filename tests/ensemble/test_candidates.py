@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from neuronedit._types import InSpace
-from neuronedit.edits import Populations, by_strata, on_all, shift
+from neuronedit.edits import Populations, _strata, by_strata, on_all, shift
 from neuronedit.ensemble import CANDIDATES, Candidate, Prior
 from neuronedit.ensemble._candidates import (
     average_candidates,
@@ -119,7 +119,20 @@ def test_candidates_that_differ_in_the_offset_alone_share_an_edit():
     assert fitted == [5]
 
 
-def test_folds_that_leave_whole_strata_out_share_the_edits_of_the_others():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_cells_are_left_as_they_are(name, dtype):
+    source = torch.randn(150, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    labels = np.arange(150) % 3
+    populations = Populations(source.clone(), source * 1.5, labels, labels)
+    CANDIDATES[name].fit(populations)(source)
+    assert torch.equal(populations.source, source) and torch.equal(populations.target, source * 1.5)
+
+
+@pytest.mark.parametrize("n_resembling", [90, 40])
+def test_folds_that_leave_whole_strata_out_share_the_moves_of_the_others(n_resembling, monkeypatch):
+    """With fewer cells to resemble than there are, a fold takes the moves of other cells than the fold before."""
+    monkeypatch.setattr(_strata, "limit_resembling", lambda n_features: n_resembling)
     fitted = []
 
     class Count:

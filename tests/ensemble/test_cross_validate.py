@@ -318,3 +318,16 @@ def test_repr_is_a_line_and_names_only_candidates_with_weight():
     text = repr(ensemble)
     assert text.startswith("Ensemble(strata: ") and "expected=" in text and "3 folds" in text
     assert "\n" not in text and len(text) < 200 and " 0.00" not in text
+
+
+@pytest.mark.parametrize("labels", [None, np.repeat([0, 1], 150)])
+def test_cells_of_double_precision_have_the_same_weights(labels):
+    source = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    cells, strata = (source, source * 1.5 + 1, source[:100] + 0.5), None if labels is None else (labels, labels)
+    single, double = (
+        cross_validate(Identity(n_features=4), *(x.to(dtype) for x in cells), strata)
+        for dtype in (torch.float32, torch.float64)
+    )
+    np.testing.assert_allclose(double.weights, single.weights, atol=0.01)
+    edited = double.fit(double.populations)(cells[2].double())
+    assert edited.dtype == torch.float64 and edited.isfinite().all()

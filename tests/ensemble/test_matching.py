@@ -188,3 +188,12 @@ def test_differs_is_between_0_and_1_and_needs_both_cells_that_move_and_what_they
     by_effect = [Matching(*labels, *certainty, 0.5, 0.05, x).differs for x in (-0.2, 0.0, 0.1, 0.3, 2.0)]
     for values in (by_excess, by_effect):
         assert values[:2] == [0, 0] and values == sorted(values) and values[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("n_features", [4, 80])
+def test_cells_of_double_precision_are_matched_alike(n_features):
+    generator = torch.Generator().manual_seed(0)
+    source = torch.randn(400, n_features, generator=generator) + 6 * (torch.arange(400) % 3 == 0)[:, None]
+    single, double = (match_populations(x, x[:300] + 1) for x in (source, source.double()))
+    assert (single.source_labels == double.source_labels).mean() > 0.95
+    assert double.total_variation == pytest.approx(single.total_variation, abs=0.01)

@@ -26,16 +26,16 @@ class TrainedMap:
     def __call__(self, x: Tensor) -> Tensor:
         """Map cells, ``(n_cells, n_features)``."""
         with torch.no_grad():
-            return self.net((x - self.center) / self.scale) * self.scale + self.center
+            return self.net(((x - self.center) / self.scale).float()) * self.scale + self.center
 
 
 def standardize(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return source and target, centred per feature and divided by one scale, and that centre and scale."""
+    """Return source and target, centred per feature and divided by one scale, in float32, and that centre and scale."""
     cells = torch.cat([source, target])
     center = cells.mean(0)
     scale = (cells - center).square().mean().sqrt()
     scale = torch.where(scale > 0, scale, 1.0)
-    return (source - center) / scale, (target - center) / scale, center, scale
+    return ((source - center) / scale).float(), ((target - center) / scale).float(), center, scale
 
 
 def build_generator(n_features: int, image_shape: Sequence[int] | None, rng: torch.Generator) -> nn.Module:

@@ -13,7 +13,7 @@ from .._maps import ShapeRepr
 from .._memory import scratch
 from .._types import Map, Space
 
-MANY_CELLS = 5_000
+MANY_CELLS = 5_000  # with more, fewer rows are compared at once, as memory grows with both
 ROWS_PARTED_AT_ONCE = 8  # their numbers, of 10,000 columns, are 0.6 MB
 
 
@@ -93,8 +93,8 @@ def compare_squares(x: Tensor, cells: Tensor) -> Iterator[tuple[Tensor, Tensor]]
     ``|x - y|^2 = |x|^2 + (|y|^2 - 2 x y)``; for one x, the bracket alone says which y are nearest. The brackets,
     ``(n_rows, n_cells)``, may be changed, and hold until the next ones, of any call; the rest is ``(n_rows, 1)``.
     """
-    center, n_cells, n_rows = cells.mean(0), len(cells), count_at_once(cells)
-    # far from 0 squares would lose what differs between cells
+    n_cells, n_rows = len(cells), count_at_once(cells)
+    center = cells.mean(0)  # far from 0 squares would lose what differs between cells
     padded = cells.new_zeros(n_cells + -n_cells % ROWS_PER_PRODUCT, cells.shape[1])
     torch.sub(cells, center, out=padded[:n_cells])
     lengths = torch.linalg.vector_norm(padded, dim=1).square_()

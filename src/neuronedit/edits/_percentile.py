@@ -89,7 +89,7 @@ def count_reached(knots: Tensor, values: Tensor) -> Tensor:
         return torch.searchsorted(knots, values, right=True)
     n_neurons, n_knots = knots.shape
     width = 1 << n_knots.bit_length()  # a power of two above it
-    table = np.full((n_neurons, width), np.inf, dtype=knots.numpy().dtype)
+    table = np.full((n_neurons, width), np.nan, dtype=knots.numpy().dtype)  # what no value reaches
     table[:, :n_knots] = knots
     table = table.ravel()
     first = width * np.arange(n_neurons, dtype=np.int64)[:, None]  # where in the table each neuron begins

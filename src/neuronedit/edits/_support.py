@@ -10,7 +10,7 @@ from .._check import Count, Positive, Seed, at_least
 from .._maps import ShapeRepr
 from .._subsample import subsample
 from .._types import CellTensor, TwoCellTensor, Vector
-from ._neighbors import find_nearest
+from ._neighbors import find_nearest, take_smallest
 
 USUAL_SHARE = 0.99  # of the source's own cells are at usual distances: one in a hundred lies apart by chance
 
@@ -92,7 +92,7 @@ def distance(
     k = min(n_neighbors, len(cells) - 1)
     centered = cells - cells.mean(0)  # far from 0 squares would lose what differs between cells
     to_others = torch.cdist(centered, centered).fill_diagonal_(torch.inf)  # (n_cells, n_cells)
-    means = to_others.topk(k, largest=False).values.mean(1)
+    means = take_smallest(to_others, k, ordered=False)[0].mean(1)
     # nearer than numbers of this size are resolved is the same place
     resolution = 10 * torch.finfo(cells.dtype).eps * float(cells.abs().max()) * cells.shape[1] ** 0.5
     usual = max(float(torch.quantile(means, USUAL_SHARE)), resolution, 1e-12)

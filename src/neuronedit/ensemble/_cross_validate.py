@@ -375,10 +375,10 @@ def predict_folds(
         offset = few.subset(*others).source.mean(0) - own.source.mean(0)
         edits = fit_candidates(candidates, encoded_others, None if fold.is_half else within_strata)
         before = own.source[subsample(len(own.source), n_predicted, rng)]
-        truth = own.target[subsample(len(own.target), n_predicted * TRUTHS_PER_PREDICTION, rng)].cpu()
+        truth = own.target[subsample(len(own.target), n_predicted * TRUTHS_PER_PREDICTION, rng)]
         by_name = predict_each(candidates, edits, spaces, offset, before)
-        predicted = torch.stack(list(by_name.values()))  # (n_candidates, n_cells, n_features)
-        before = before.cpu()
+        predicted = torch.stack(list(by_name.values())).float().cpu()  # (n_candidates, n_cells, n_features)
+        before, truth = before.float().cpu(), truth.float().cpu()
         gap = float(energy(before, truth))
-        folds.append(Fold(fold.name, float(weight), before, truth, predicted.cpu(), gap, is_half=fold.is_half))
+        folds.append(Fold(fold.name, float(weight), before, truth, predicted, gap, is_half=fold.is_half))
     return folds, coverage, familiarity

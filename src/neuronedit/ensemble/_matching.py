@@ -291,7 +291,7 @@ def _find_unlike(source: Tensor, target: Tensor, scaled: Scaling, rng: int) -> T
     # how each population changes
     n, means, noise = [], [], []
     for x, own in zip((before, after), labels, strict=True):
-        own_means, own_variances = _moments(_take_powers(x.cpu().numpy()), np.eye(k, dtype=np.float32)[own])
+        own_means, own_variances = _moments(_take_powers(x.float().cpu().numpy()), np.eye(k, dtype=np.float32)[own])
         n.append(np.bincount(own, minlength=k))  # (k,)
         means.append(own_means)  # (k, n_features)
         noise.append(own_variances / np.maximum(n[-1], 1)[:, None])

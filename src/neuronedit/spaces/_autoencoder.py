@@ -65,4 +65,4 @@ class Autoencoder(ScaledSpace):
     @fast_matmul()
     def decode(self, z: Tensor, /) -> Tensor:
         """Return the cells that these activations stand for."""
-        return apply_dense(self.decoder, z) * self.scale + self.center
+        return apply_dense(self.decoder, z.to(self.center.dtype)) * self.scale + self.center

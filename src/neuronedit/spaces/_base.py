@@ -85,8 +85,8 @@ class ScaledSpace(FittedSpace):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def standardize(self, x: Tensor) -> Tensor:
-        """Return cells, centred and scaled."""
-        return (x - self.center) / self.scale
+        """Return cells, centred and scaled, in the precision of the weights."""
+        return ((x - self.center) / self.scale).to(self.center.dtype)
 
     def reconstruction_loss(self, x: Tensor) -> Tensor:
         """Return the mean squared error of reproducing cells, after scaling."""
@@ -166,4 +166,4 @@ def _read_double(cells: CellSource) -> Iterator[Tensor]:
     n_rows = block_size(n_features)
     for start in range(0, n_cells, n_rows):
         for part in cells[start : start + n_rows].split(max(1, n_rows // 8)):
-            yield part.cpu().double()
+            yield part.to("cpu", torch.float64, copy=True)  # it may be changed in place

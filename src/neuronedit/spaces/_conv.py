@@ -73,4 +73,5 @@ class Conv(ScaledSpace):
     @fast_matmul()
     def decode(self, z: Tensor, /) -> Tensor:
         """Return the images that these activations stand for."""
-        return torch.cat([self.decoder(block) for block in z.split(IMAGES_PER_BLOCK)]) * self.scale + self.center
+        blocks = z.to(self.center.dtype).split(IMAGES_PER_BLOCK)
+        return torch.cat([self.decoder(block) for block in blocks]) * self.scale + self.center

@@ -87,12 +87,12 @@ class PCA(FittedSpace):
     @fast_matmul()
     def encode(self, x: Tensor, /) -> Tensor:
         """Project cells on the components."""
-        return (pad_rows(x - self.mean) @ self.components)[: len(x)]
+        return (pad_rows((x - self.mean).to(self.mean.dtype)) @ self.components)[: len(x)]
 
     @fast_matmul()
     def decode(self, z: Tensor, /) -> Tensor:
         """Return the cells that the components span."""
-        return (pad_rows(z) @ self.components.T)[: len(z)] + self.mean
+        return (pad_rows(z.to(self.mean.dtype)) @ self.components.T)[: len(z)] + self.mean
 
 
 def _iterate(cells: CellSource, mean: Tensor, n_components: int) -> Tensor:
