@@ -3,12 +3,14 @@
 import io
 import os
 import pickle
+import re
 import sys
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 from scipy import sparse
 
 import neuronedit as ne
@@ -17,6 +19,23 @@ from neuronedit.datasets._fetch import origin
 
 LOADERS = ["cytonorm_volunteers", "bodenmiller_4stim", "imubac_krieg"]
 LOADERS += ["sachs_icam2_inhibitors", "kang_counts", "norman_doubles", "cmu_faces"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(requests.ConnectionError("retries"), "ConnectionError"), (PermissionError(13, "no right"), "no right")],
+)
+def test_without_a_network_it_is_said_where_to_put_the_file(error, reason, monkeypatch, tmp_path):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(requests, "get", refuse)
+    monkeypatch.setenv("NEURONEDIT_DATA_DIR", str(tmp_path))
+    folder = re.escape(str(tmp_path / "origin" / "imubac_krieg"))
+    with pytest.raises(
+        OSError, match=rf"could not be downloaded from https://\S+fcs \({reason}\).* put it into {folder}"
+    ):
+        ne.datasets.imubac_krieg()
 
 
 @pytest.mark.parametrize("name", LOADERS)

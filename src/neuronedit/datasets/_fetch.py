@@ -56,7 +56,18 @@ def fetch(dataset: str) -> list[Path]:
         base_url=f"https://raw.githubusercontent.com/{source['repository']}/{source['commit']}/{source['folder']}/",
         registry=source["files"],
     )
-    return [Path(store.fetch(name)) for name in sorted(source["files"])]
+    return [_fetch_file(store, name) for name in sorted(source["files"])]
+
+
+def _fetch_file(store: pooch.Pooch, name: str) -> Path:
+    """Return where a file is, once it is there."""
+    try:
+        return Path(store.fetch(name))
+    except OSError as error:  # the network's have no strerror
+        reason = error.strerror or type(error).__name__
+        raise OSError(
+            f"{name} could not be downloaded from {store.get_url(name)} ({reason}). Without a network, put it into {store.path}."
+        ) from None
 
 
 def assemble(dataset: str, samples: Sequence[AnnData], obs: pd.DataFrame, var: pd.DataFrame) -> AnnData:
