@@ -87,6 +87,8 @@ FINE: dict[tuple[str, str, str], str] = {  # function, parameter and value, "*" 
     ("*", "neurons", "None"): "all of them",
     ("*", "paired_by", "None"): "nothing is paired",
     ("io.save_model", "path", "unknown word"): "a new file",
+    ("io.write_cell_eval", "folder", "a folder"): "files are added to it",
+    ("io.write_fcs", "folder", "a folder"): "files are added to it",
     ("io.save_model", "adata", "no cells"): "no cells are saved",
     ("io.save_model", "adata", "inf in X"): "no cells are saved",
     ("io.save_model", "adata", "nan in X"): "no cells are saved",
@@ -204,7 +206,7 @@ def hints_of(name: str) -> dict[str, Any]:
     return typing.get_type_hints(inspect.unwrap(thing))
 
 
-CELLS = {"source", "target", "query", "predicted", "truth", "x", "y", "cells"}
+CELLS = {"source", "target", "query", "predicted", "truth", "x", "y", "cells", "control", "treated", "truths"}
 
 
 def kinds_of(key: str, hint: Any) -> list[str]:
@@ -481,6 +483,12 @@ def world() -> dict[str, Any]:
     ne.tl.edit(
         images, **dict(zip(("source", "target", "query"), roles, strict=True)), edit="percentile", strength=[0.5, 1]
     )
+    linear = cells.copy()
+    ne.pp.inverse_arcsinh(linear)
+    logicle = linear.copy()
+    ne.pp.logicle(logicle)
+    ne.datasets.simulate_fcs_study(f"{folder}/study", n_cells=20)
+    events = ne.io.read_fcs(f"{folder}/study/fcs")
     table = ne.tl.compare(plain, "group", **groups, truth="sample_2", methods=["identity", "mean_shift"], n_bootstrap=2)
     rng = torch.Generator().manual_seed(0)
     source, target, query = (torch.randn(60, 4, generator=rng) + i for i in range(3))
@@ -548,8 +556,9 @@ def good_arguments(name: str, parameter: str) -> dict[str, Any]:
         "ensemble.Candidate": {"space": "features", "fit": on_all}, "ensemble.Prior": {"alike": 0.1, "strata": 0.1},
         "ensemble.cross_validate": {"space": ne.spaces.PCA.of(source), "source": source, "target": target, "query": query},
         "ensemble.match_populations": {"source": source, "target": target},
-        "io.load_model": {"path": f"{w['folder']}/model.safetensors"}, "io.read_fcs": {"path": "none.fcs"},
-        "io.write_fcs": {"adata": w["cells"].copy(), "folder": f"{w['folder']}/fcs"},
+        "io.load_model": {"path": f"{w['folder']}/model.safetensors"}, "io.read_fcs": {"path": f"{w['folder']}/study/fcs"},
+        "io.write_fcs": {"adata": w["events"].copy(), "folder": f"{w['folder']}/{uuid4()}"},
+        "io.write_cell_eval": {"table": w["table"], "folder": f"{w['folder']}/scores"},
         "io.save_model": {"adata": w["cells"].copy(), "path": f"{w['folder']}/new.safetensors"},
         "metrics.gap_closed": {"metric": ne.metrics.mean_wasserstein, "query": x["source"], "truth": x["target"], "predicted": x["query"]},
         "metrics.harmed": {"query": x["query"], "predicted": x["target"], **({"truth": x["source"]} if parameter == "truth" else x)},
@@ -560,7 +569,7 @@ def good_arguments(name: str, parameter: str) -> dict[str, Any]:
         "pl.cross_validation": of_key | {"key": "auto"}, "pl.synergy": {"adata": w["drugs"].copy()},
         "pl.images": {"adata": w["images"].copy(), "n": 2}, "pl.image_path": {"adata": w["images"].copy(), "n": 2},
         "pp.arcsinh": {"adata": w["plain"].copy(), "layer": None, "cofactor": 5.0}, "pp.inverse_arcsinh": {"adata": w["plain"].copy()},
-        "pp.logicle": {"adata": w["plain"].copy(), "layer": None}, "pp.inverse_logicle": {"adata": w["plain"].copy()},
+        "pp.logicle": {"adata": w["linear"].copy(), "layer": None}, "pp.inverse_logicle": {"adata": w["logicle"].copy()},
         "pp.match_populations": {"adata": w["plain"].copy(), "groupby": "group", "n_populations": 3},
         "spaces.PCA": {"n_features": 4, "n_components": 2}, "spaces.PCA.fit": {"cells": source, "training": training, "n_components": 2},
         "spaces.PCA.of": {"cells": source}, "spaces.Identity.fit": {"cells": source, "training": training},
@@ -595,6 +604,13 @@ def good_arguments(name: str, parameter: str) -> dict[str, Any]:
     names = list(inspect.signature(find(name)).parameters)
     if room == "metrics":
         roles = {"x": x["source"], "y": x["target"], "predicted": x["query"] + 1} | x
+        roles |= {
+            "control": x["source"],
+            "truth": x["target"],
+            "treated": x["target"],
+            "truths": x["target"],
+            "origin": x["source"][0],
+        }
         return {key: roles[key] for key in names if key in roles}
     if names[0] == "method":
         return {"method": shift}

@@ -58,3 +58,11 @@ def test_bad_input(table, tmp_path, change, message):
     with pytest.raises((KeyError, ValueError), match=message):
         ne.io.write_cell_eval(change(table), tmp_path / "scores")
     assert not (tmp_path / "scores").exists()
+
+
+def test_folders_that_cannot_be_written(table, tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder, error in {"no/scores": FileNotFoundError, "file": NotADirectoryError}.items():
+        with pytest.raises(error, match="does not exist|is no folder"):
+            ne.io.write_cell_eval(table, tmp_path / folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

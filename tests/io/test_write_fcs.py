@@ -384,6 +384,12 @@ def test_an_interruption_leaves_nothing(adata, tmp_path, monkeypatch, exists):
             ValueError,
             "none of the channels of a.fcs .*renamed",
         ),
+        (lambda a: setattr(a, "X", a.X.astype(complex)), TypeError, "X has dtype complex.*; it must hold real numbers"),
+        (
+            lambda a: setattr(a, "X", a.X.astype(str).astype(object)),
+            TypeError,
+            "X has dtype object; it must hold real numbers",
+        ),
     ],
 )
 def test_what_is_missing(adata, tmp_path, change, error, message):

@@ -90,6 +90,12 @@ def get_matrix(adata: AnnData, layer: str | None) -> Any:
     return matrix
 
 
+def check_real(matrix: Any, name: str) -> None:
+    """Refuse values that are no real numbers."""
+    if matrix.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {matrix.dtype}; it must hold real numbers.")
+
+
 def check_sparse(matrix: Any, name: str = "the matrix") -> Any:
     """Return a matrix; refuse a CSR or CSC one whose row or column numbers do not exist: computing with it ends the process."""
     if not sparse.issparse(matrix) or matrix.format not in ("csr", "csc"):

@@ -20,7 +20,7 @@ from torch import Tensor
 from .._blocks import block_size
 from .._check import find_limit
 from .._types import Space
-from .check import check_row_pointers, check_sparse, describe_layer, format_choices, get_matrix
+from .check import check_real, check_row_pointers, check_sparse, describe_layer, format_choices, get_matrix
 
 # reading: rows of a file
 ROWS_PER_SPAN = 1024  # that are read together, even if not all are wanted: a read costs more than they do
@@ -234,8 +234,7 @@ def read_cells(adata: AnnData, layer: str | None, features: Sequence[str] | None
     if not isinstance(matrix, np.ndarray) and not sparse.issparse(matrix) and not is_far:
         kinds = "a numpy array, a CSR or CSC matrix, backed, or a dask array"
         raise TypeError(f"{name} is a {type(matrix).__name__}; it must be {kinds}.")
-    if matrix.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {matrix.dtype}; it must hold real numbers.")
+    check_real(matrix, name)
     check_sparse(matrix, name)  # with its name
     if isinstance(matrix, CSRDataset):
         parts = matrix.group

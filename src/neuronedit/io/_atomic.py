@@ -80,6 +80,17 @@ def check_goal(path: Path) -> Path:
     return goal
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written."""
+    parent = folder.resolve().parent
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} exists and is no folder.")
+    if not folder.exists() and not parent.is_dir():
+        raise FileNotFoundError(f"The folder {parent} does not exist.")
+    if not os.access(folder if folder.exists() else parent, os.W_OK):
+        raise PermissionError(f"{folder} may not be written.")
+
+
 def _name_beside(goal: Path) -> Path:
     """Return a name that is free, in the same folder."""
     return goal.with_name(f".{goal.name}{MARK}{os.getpid()}-{uuid4().hex[:8]}{goal.suffix}")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from .._check import FilePath
 from .._slots import ALL_STRATA
-from ._atomic import filling
+from ._atomic import check_folder, filling
 
 NAMES_THERE = {
     "delta_correlation": "pearson_delta",
@@ -52,6 +52,8 @@ def write_cell_eval(table: Annotated[pd.DataFrame, "what ne.tl.compare returned"
     ------
     KeyError, ValueError
         A table that lacks columns or rows, or a method whose name cannot be that of a file.
+    OSError
+        When the folder cannot be written.
     """
     if missing := [name for name in NEEDED if name not in table]:
         raise KeyError(f"table has no column {', '.join(map(repr, missing))}; give what ne.tl.compare returned.")
@@ -60,6 +62,7 @@ def write_cell_eval(table: Annotated[pd.DataFrame, "what ne.tl.compare returned"
         raise ValueError("table has no rows; give what ne.tl.compare returned.")
     if elsewhere := [str(name) for name in rows["method"].unique() if Path(str(name)).name != str(name)]:
         raise ValueError(f"methods {', '.join(map(repr, elsewhere))} cannot be names of files; name them otherwise.")
+    check_folder(Path(folder))
     paths: list[Path] = []
     with filling(Path(folder)) as temporary:
         for method, own in rows.groupby("method", sort=False, observed=True):

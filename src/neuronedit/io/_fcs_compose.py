@@ -9,7 +9,7 @@ import numpy as np
 from anndata import AnnData
 
 from .. import _slots
-from .._data.check import describe_layer, get_matrix
+from .._data.check import check_real, describe_layer, get_matrix
 from .._data.scales import FeatureScale, read_scales
 from ._fcs_record import FcsFile
 
@@ -35,6 +35,9 @@ class FeatureValues:
         ``events`` are the numbers of the cells in their files.
         """
         edited = get_matrix(adata, layer)
+        for matrix, own in ((edited, layer), (adata.X, None)):
+            if matrix is not None:
+                check_real(matrix, describe_layer(own))
         used = adata.var.get(_slots.USED)
         is_used = np.ones(adata.n_vars, dtype=bool) if used is None else used.to_numpy(dtype=bool)
         of_layer, of_x = read_scales(adata.var, layer), read_scales(adata.var, None)

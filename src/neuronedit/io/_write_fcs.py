@@ -3,7 +3,6 @@
 import gzip
 import json
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from anndata import AnnData
 from .._check import FilePath
 from .._data.check import MAX_NAMES_SHOWN, format_choices, open_adata
 from .._data.record import find_tool
-from ._atomic import filling
+from ._atomic import check_folder, filling
 from ._fcs_build import OFFSETS, build_fcs, raise_range, replace_keywords, set_layout
 from ._fcs_channels import KEPT_CHANNEL
 from ._fcs_compose import Composed, FeatureValues
@@ -135,12 +134,7 @@ def _format_counts(counts: Mapping[str, int]) -> str:
 
 def _check_goals(folder: Path, record: FcsRecord, overwrite: bool) -> None:
     """Refuse a folder that cannot be written, and files that are there."""
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} exists and is no folder.")
-    if not folder.exists() and not folder.resolve().parent.is_dir():
-        raise FileNotFoundError(f"The folder {folder.resolve().parent} does not exist.")
-    if not os.access(folder if folder.exists() else folder.resolve().parent, os.W_OK):
-        raise PermissionError(f"{folder} may not be written.")
+    check_folder(folder)
     there = [name for name in record.files if (folder / name).exists()]
     read = [name for name in there if (folder / name).resolve() == record.files[name].path.resolve()]
     if read:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from scipy import sparse
 
 from .. import _slots
-from .._data.check import check_sparse, check_unique, describe_layer, get_matrix
+from .._data.check import check_real, check_sparse, check_unique, describe_layer, get_matrix
 
 OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442"]
 """Eight colours that are told apart with any colour vision (Okabe & Ito 2008)."""
@@ -73,8 +73,7 @@ def get_values(adata: AnnData, layer: str | None, rows: Any = slice(None), names
         check_unique(adata)
         values = values[:, adata.var_names.get_indexer(names)]
     values = np.asarray(values.toarray() if sparse.issparse(values) else values)
-    if values.dtype.kind not in "fiub":
-        raise TypeError(f"{describe_layer(layer)} has dtype {values.dtype}; it must hold real numbers.")
+    check_real(values, describe_layer(layer))
     if not values.size:
         raise ValueError(
             f"{describe_layer(layer)} has no values of what is to be drawn: {values.shape[0]} cells by {values.shape[1]} features."
