@@ -51,6 +51,15 @@ FINE: dict[tuple[str, str, str], str] = {  # function, parameter and value, "*" 
     ("*", "n_weights", "huge"): "at most all",
     ("*", "min_cells", "0"): "every cluster",
     ("*", "key_added", "words"): "a name",
+    ("metrics.bras", "cells", "other features"): "one population has any number of them",
+    ("metrics.clisi", "cells", "other features"): "one population has any number of them",
+    ("metrics.ilisi", "cells", "other features"): "one population has any number of them",
+    ("metrics.kbet", "cells", "other features"): "one population has any number of them",
+    ("metrics.group_effects", "cells", "other features"): "one population has any number of them",
+    ("metrics.sample_differences", "cells", "other features"): "one population has any number of them",
+    ("metrics.preserved_function", "before", "dicts"): "no population is large enough",
+    ("metrics.preserved_function", "after", "dicts"): "no population is large enough",
+    ("metrics.preserved_function", "max_p_value", "0"): "no difference is that clear",
     ("edits.distance", "source", "other features"): "one population has any number of them",
     ("edits.support", "source", "other features"): "one population has any number of them",
     ("edits.by_pairing", "query", "other features"): "compared with others later",
@@ -67,6 +76,8 @@ FINE: dict[tuple[str, str, str], str] = {  # function, parameter and value, "*" 
     ("pl.biaxial", "adata", "nan in X"): "not in a feature that is drawn",
     ("pl.biaxial", "adata", "inf in X"): "not in a feature that is drawn",
     ("pl.combination", "adata", "nan in X"): "not in a feature that is drawn",
+    ("pl.combination", "predicted", "nan in X"): "not in a feature that is drawn",
+    ("pl.combination", "predicted", "inf in X"): "not in a feature that is drawn",
     ("pl.combination", "adata", "inf in X"): "not in a feature that is drawn",
     ("pl.images", "adata", "nan in X"): "not in an image that is drawn",
     ("pl.images", "adata", "same names"): "names of pixels are not used",
@@ -152,7 +163,7 @@ def list_callables(room: str) -> list[str]:
 
 SKIPPED = {
     "baselines.BASELINES", "spaces.History", "ensemble.Composition", "ensemble.FoldKind", "spaces.FittedSpace", "spaces.Identity",
-    "ensemble.Ensemble", "ensemble.Matching",
+    "ensemble.Ensemble", "ensemble.Matching", "metrics.GroupEffect", "metrics.PreservedFunction",
 }  # tables, types, enums, what is abstract, and what is only returned  # fmt: skip
 
 
@@ -517,8 +528,6 @@ def _describe_batches(cells: Any) -> dict[str, dict[str, Any]]:
         },
         "metrics.group_effects": {"cells": cells, **labels, "groups": np.array(["a", "b"] * n)[:n], "min_cells": 1},
         "metrics.preserved_function": {"before": effects, "after": effects},
-        "metrics.GroupEffect": {"p_value": np.ones(3), "cohens_d": np.zeros(3)},
-        "metrics.PreservedFunction": {"share_kept": 1.0, "effect_error": 0.0, "n_differences": 2},
         "metrics.ilisi": {"cells": cells, "batches": labels["samples"], "n_neighbors": 5},
         "metrics.clisi": {"cells": cells, "populations": labels["samples"], "n_neighbors": 5},
         "metrics.kbet": {"cells": cells, "batches": labels["samples"], "n_neighbors": 5},

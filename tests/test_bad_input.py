@@ -241,6 +241,7 @@ TRAIN = {
         "'depth' is not a parameter of the space 'autoencoder'; it has 'widths'",
     ),
     "parameter of another space": (nothing, train(space="pca"), "'widths' is not a parameter of the space 'pca'"),
+    "an array as a space": (nothing, train(space=np.array(["auto", "pca"])), "space=.* is not known; choose"),
     "unknown schedule": (nothing, train(schedule="cosine"), "schedule='cosine' is not known"),
     "bad widths": (nothing, train(widths=()), "widths must hold at least one positive number"),
     "images without a shape": (nothing, train(space="conv"), "image_shape is missing; it must be .rows, columns."),

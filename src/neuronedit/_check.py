@@ -104,6 +104,8 @@ Positive = Annotated[float, above(0)]
 NotNegative = Annotated[float, at_least(0)]
 Share = Annotated[float, between(0, 1)]
 NumberOrInfinity = Annotated[float, NOT_FINITE]
+# what cells are ranked by: a feature (its mean), a gate (the share of cells in it), or a function of cells
+Score = str | Mapping[str, tuple[float | None, float | None]] | Callable[[Any], float]
 Bounds = tuple[NumberOrInfinity | None, NumberOrInfinity | None]
 FilePath = Annotated[
     str | PathLike[str], Limit("a path", lambda path: not isinstance(path, str) or path != "" and "\0" not in path)

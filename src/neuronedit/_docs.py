@@ -144,7 +144,7 @@ TEXTS = {
         """,
     "palette": """
         palette
-            Colours, or a dict group -> colour. `None`: those in ``uns["<groupby>_colors"]``, else colour-blind safe ones.
+            Colours, a dict group -> colour, or the name of a colour map of matplotlib. `None`: those in ``uns["<groupby>_colors"]``, else colour-blind safe ones.
         """,
     "cells_to_fit": """
         cells

@@ -125,6 +125,12 @@ def describe_divergence(lr: float) -> str:
     return f"give a lower lr than {lr:g}, or look for cells and features with extreme values."
 
 
+def check_widths(widths: Sequence[int]) -> None:
+    """Refuse a network without layers."""
+    if not len(widths) or min(widths) < 1:
+        raise ValueError(f"widths must hold at least one positive number; they are {tuple(widths)}.")
+
+
 def check_image_shape(shape: Any, n_features: int) -> list[int]:
     """Return rows, columns and channels of images, whose product must be the number of features."""
     sides = [int(side) for side in ([] if shape is None else shape)]

@@ -49,6 +49,11 @@ def test_another_seed_gives_another_map(name):
     assert not torch.equal(first, other)
 
 
+def test_the_regularized_autoencoder_needs_a_layer():
+    with pytest.raises(ValueError, match=r"widths must hold at least one positive number; they are \(\)"):
+        baselines.mmd_autoencoder(cells(0, n=20), cells(1, n=20), widths=[])
+
+
 def test_the_regularized_autoencoder_reproduces_its_input():
     source, target = cells(0), cells(1, center=(3.0, 0.0, 0.0))
     move = baselines.mmd_autoencoder(source, target, n_steps=600)

@@ -185,6 +185,12 @@ def test_maps_of_equal_samples_are_equal(study):
 
 
 X, NAMES = np.random.default_rng(0).normal(size=(6, 3)), np.array(["a", "a", "a", "b", "b", "b"])
+
+
+def effects(n_features):
+    return {"T": metrics.GroupEffect(np.ones(n_features), np.zeros(n_features))}
+
+
 BAD = {
     "labels of other cells": (lambda: metrics.sample_differences(X, NAMES[:5], NAMES, [("a", "b")]), "samples"),
     "no such sample": (lambda: metrics.sample_differences(X, NAMES, NAMES, [("a", "c")]), "compared: c are no samples; there are a, b"),
@@ -194,6 +200,8 @@ BAD = {
     "other cells": (lambda: metrics.consistent_peaks(X, X[:5], NAMES, NAMES, [("a", "b")]), "before has the shape"),
     "one group": (lambda: metrics.group_effects(X, NAMES, NAMES, np.full(6, "g")), "groups must have two values; they have 1: g"),
     "no results": (lambda: metrics.preserved_function([], []), "needs one result"),
+    "no effects": (lambda: metrics.preserved_function([{"T": 3}], [{}]), "before must be a list of dicts of strings to GroupEffect objects"),
+    "other features": (lambda: metrics.preserved_function([effects(3)], [effects(2)]), r"shapes are \(2,\), \(3,\)"),
     "no rate": (lambda: metrics.preserved_function([{}], [{}], max_p_value=2.0), "max_p_value must be from 0 to 1"),
 }  # fmt: skip
 
@@ -201,7 +209,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input(case):
     call, message = BAD[case]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         call()
 
 

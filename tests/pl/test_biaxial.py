@@ -195,6 +195,14 @@ def test_colors(adata):
     assert len({to_hex(c) for c in draw(adata, layers=[None], groupby="many").collections[0].get_facecolors()}) == 30
 
 
+@pytest.mark.parametrize("palette", ["tab10", "viridis", [(0.2, i / 4, 0.1) for i in range(4)]])
+def test_a_palette_of_another_kind(adata, palette):
+    drawn = {to_hex(color) for color in draw(adata, layers=[None], palette=palette).collections[0].get_facecolors()}
+    assert len(drawn) == 4
+    if isinstance(palette, str) and palette == "tab10":
+        assert drawn == {to_hex(f"C{i}") for i in range(4)}
+
+
 def test_sparse(adata):
     expected = draw(adata, layers=[None]).collections[0].get_offsets()
     adata.X = sparse.csr_matrix(adata.X)
@@ -221,6 +229,9 @@ BAD = {
     "one layer": ({"layers": [None], "difference": "layers"}, "difference='layers' needs at least two layers"),
     "palette": ({"palette": ["red"]}, "palette has 1 colours for 4 groups"),
     "palette dict": ({"palette": {"control_1": "red"}}, "palette has no colour for"),
+    "palette of no colours": ({"palette": ["red", "blau", "green", "black"]}, "palette has 'blau', which is no colour"),
+    "palette name": ({"palette": "tab11"}, "palette='tab11' is no colour map of matplotlib, such as 'tab10'"),
+    "no layers": ({"layers": []}, "layers is empty; name at least one"),
 }
 
 

@@ -93,6 +93,10 @@ def test_features_in_another_order_give_the_same(treated):
 BAD = {
     "marker": ({"score": "CD1000"}, "'CD1000' is not in adata.var_names; it has"),
     "gate": ({"score": {"CD1000": (0, 1)}}, "'CD1000' is not in adata.var_names"),
+    "gate of words": (
+        {"score": {"CD38": ("low", None)}},
+        "score must be a string, a dict of strings to 2 values, each a number or None or a function",
+    ),
     "bootstrap": ({"n_bootstrap": 1}, "n_bootstrap must be at least 2; it is 1"),
     "column": ({"groupby": "drugs"}, "'drugs' is not in adata.obs; it has 'condition', 'cell_type', 'drug'"),
     "control": ({"control": "none"}, r"control: 'none' is not in obs\['drug'\]; it has 'basal', 'A', 'B', 'C'"),

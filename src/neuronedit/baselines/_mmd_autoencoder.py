@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from .._check import Count, NotNegative, Positive, Seed
-from .._networks import FILTERS, check_image_shape, check_trained, dense, image_coder
+from .._networks import FILTERS, check_image_shape, check_trained, check_widths, dense, image_coder
 from .._types import CellTensor
 from ._adversarial import TrainedMap, iterate_batches, standardize
 
@@ -52,6 +52,8 @@ def mmd_autoencoder(
     Dziugaite et al. 2015, Training generative neural networks via maximum mean discrepancy optimization, arXiv:1505.03906;
     Amodio et al. 2018, arXiv:1805.12198.
     """
+    if widths is not None:
+        check_widths(widths)
     # build
     torch_rng = torch.Generator().manual_seed(rng)
     source, target, center, scale = standardize(source, target)

@@ -283,6 +283,7 @@ def preserved_function(
     """
     if not before or not after:
         raise ValueError("preserved_function needs one result of group_effects or more, before and after.")
+    _check_effects([*before, *after])
     there = set.intersection(*(set(one) for one in before))
     kept, errors, n = 0, [], 0
     for population in sorted(there):
@@ -294,6 +295,15 @@ def preserved_function(
             errors += list(np.mean([np.abs(one[population].cohens_d - true) for one in after], axis=0)[shown])
     nan = float("nan")
     return PreservedFunction(kept / n if n else nan, float(np.mean(errors)) if errors else nan, n)
+
+
+def _check_effects(results: Sequence[Mapping[str, GroupEffect]]) -> None:
+    """Refuse what `group_effects` does not return."""
+    effects = [effect for one in results for effect in one.values()]
+    shapes = {np.shape(values) for effect in effects for values in effect}
+    if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+        text = ", ".join(map(str, sorted(shapes)))
+        raise ValueError(f"effects must be arrays of the same (n_features,); their shapes are {text}.")
 
 
 def _list_blocks(

@@ -40,7 +40,7 @@ def biaxial(
     by_group: bool | None = None,
     difference: Literal["groups", "layers"] | None = None,
     arrows: bool = True,
-    palette: Mapping[Any, str] | Sequence[str] | None = None,
+    palette: Mapping[Any, str] | Sequence[Any] | str | None = None,
     point_size: Positive | None = None,
     alpha: Share = 0.6,
     ax: Axes | Sequence[Axes] | None = None,
@@ -86,6 +86,8 @@ def biaxial(
     """
     # read
     check_features(adata, x, y)
+    if not len(layers):
+        raise ValueError("layers is empty; name at least one, such as None for X.")
     column = get_column(adata, groupby).astype("category").cat.remove_unused_categories()
     for group in groups or []:
         if group not in list(column.cat.categories):  # a list takes what has no hash, too

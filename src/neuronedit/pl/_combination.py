@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from .. import _slots
-from .._check import Count, Positive, Share
+from .._check import Count, Positive, Score, Share
 from .._data.check import check_features, describe_choice, format_choices, get_column, select_cells
 from .._data.record import Record, Tool
 from ._biaxial import MIDDLE, WIDE, GroupedCells, Kind, choose_kind, draw_populations, explain_groups, name_markers
@@ -259,7 +259,7 @@ def _describe_failures(generalizes: pd.DataFrame) -> str:
 def rank_combinations(
     table: Annotated[pd.DataFrame, "what ne.tl.rank_combinations returned"],
     *,
-    score: Any = None,
+    score: Score | None = None,
     most: Count = 20,
     ax: Axes | None = None,
     show: bool | None = None,

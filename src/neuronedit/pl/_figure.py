@@ -6,8 +6,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from anndata import AnnData
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import is_color_like, to_hex, to_rgb
 from matplotlib.lines import Line2D
 from scipy import sparse
 
@@ -22,6 +23,7 @@ ROLES = {"source": "#92C5DE", "target": "#F4A582", "query": "#0571B0", "edited":
 
 DOT: dict[str, Any] = {"marker": "o", "linestyle": ""}  # in a legend, besides its colour
 LIGHT_ON_DARK = 0.35  # share of white in a colour on a dark ground
+MAX_QUALITATIVE = 20  # colours that a qualitative colour map lists, as tab20 does
 LETTERS_OF_PANEL_TITLE = 20  # in a line, of a panel that is 2 inches wide
 INCHES_PER_LETTER = 0.075  # mean width of a letter in matplotlib's font at its usual size
 
@@ -138,16 +140,32 @@ def get_colors(adata: AnnData, groupby: str, groups: Sequence[Any], palette: Any
     if palette is None and stored is not None and hasattr(adata.obs[groupby], "cat"):
         known = dict(zip(adata.obs[groupby].cat.categories, stored, strict=False))
         palette = known if all(group in known for group in groups) else None
-    if isinstance(palette, dict):
+    if isinstance(palette, Mapping):
         if missing := [group for group in groups if group not in palette]:
             raise ValueError(f"palette has no colour for {missing!r}.")
-        return {group: to_hex(palette[group]) for group in groups}
-    many = plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(groups)))
-    few = [ink(0) if color == "#000000" else color for color in OKABE_ITO]
-    colors = palette or (few if len(groups) <= len(few) else many)
+        colors = [palette[group] for group in groups]
+    elif isinstance(palette, str):
+        colors = _take_colors(palette, len(groups))
+    else:
+        few = [ink(0) if color == "#000000" else color for color in OKABE_ITO]
+        colors = (
+            palette if palette is not None else few if len(groups) <= len(few) else _take_colors("turbo", len(groups))
+        )
     if len(colors) < len(groups):
         raise ValueError(f"palette has {len(colors)} colours for {len(groups)} groups.")
+    if bad := [color for color in colors if not is_color_like(color)]:
+        raise ValueError(f"palette has {bad[0]!r}, which is no colour of matplotlib, such as 'red' or '#0072B2'.")
     return {group: to_hex(color) for group, color in zip(groups, colors, strict=False)}
+
+
+def _take_colors(name: str, n: int) -> Any:
+    """Return the colours of a qualitative colour map, or ``n`` of another one."""
+    if name not in colormaps:
+        raise ValueError(
+            f"palette={name!r} is no colour map of matplotlib, such as 'tab10'; give its name, or colours."
+        )
+    listed = getattr(colormaps[name], "colors", [])
+    return listed if 0 < len(listed) <= MAX_QUALITATIVE else colormaps[name](np.linspace(0.05, 0.95, n))
 
 
 class Panels(list[Axes]):

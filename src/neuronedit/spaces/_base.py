@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from .._blocks import CellSource, block_size
+from .._networks import check_widths
 from ._train import History
 
 RULING_SPREAD = (
@@ -57,8 +58,7 @@ class ScaledSpace(FittedSpace):
     decoder: nn.Sequential
 
     def __init__(self, *, widths: Sequence[int], **config: Any) -> None:
-        if not len(widths) or min(widths) < 1:
-            raise ValueError(f"widths must hold at least one positive number; they are {tuple(widths)}.")
+        check_widths(widths)
         super().__init__(**config, widths=[int(width) for width in widths])
         self.register_buffer("center", torch.zeros(config["n_features"]))
         self.register_buffer("scale", torch.ones(()))

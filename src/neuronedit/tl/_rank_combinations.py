@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import _slots
-from .._check import Seed, TwoOrMore
+from .._check import Score, Seed, TwoOrMore
 from .._data.check import check_features, open_adata
 from .._data.design import read_treatments
 from .._data.record import Record, Tool
@@ -17,9 +17,6 @@ from .._data.space import TrainedSpace
 from .._progress import shows_progress
 from ._combine import combine, name_combination
 from ._edit import EditName
-
-# A feature (its mean), a gate (the share of cells in it), or a function of cells.
-Score = str | Mapping[str, tuple[float | None, float | None]] | Callable[[AnnData], float]
 
 
 @shows_progress

@@ -193,7 +193,7 @@ def train(
 
 def find_space_class(space: Any, n_features: int, *, is_image: bool) -> tuple[Any, str]:
     """Return the class of the space, by its name or by default, and what it is called in errors."""
-    if space == DEFAULT_SPACE:
+    if isinstance(space, str) and space == DEFAULT_SPACE:
         kind = choose_space(n_features, is_image=is_image)
         remark = "" if kind.is_trained else f", the default with more than {MAX_MARKERS} features"
         return kind, f"the space {name_space_class(kind)!r}{remark}"
