@@ -7,11 +7,13 @@ code is 1 if there is anything.
 
 import argparse
 import importlib
+import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 ATTACKS = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("common", "__main__"))
 
 
@@ -26,6 +28,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     sys.path.insert(0, str(HERE))
+    os.chdir(tempfile.mkdtemp(prefix="neuronedit_attack_"))  # some tries make folders
     from common import GOOD, count, run_tries, tabulate, write_counts
 
     results = []
