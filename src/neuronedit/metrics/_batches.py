@@ -275,7 +275,7 @@ def preserved_function(
     Raises
     ------
     ValueError
-        No results.
+        No results, or effects of different features.
 
     References
     ----------

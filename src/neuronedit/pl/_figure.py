@@ -146,11 +146,12 @@ def get_colors(adata: AnnData, groupby: str, groups: Sequence[Any], palette: Any
         colors = [palette[group] for group in groups]
     elif isinstance(palette, str):
         colors = _take_colors(palette, len(groups))
+    elif palette is not None:
+        colors = palette
+    elif len(groups) <= len(OKABE_ITO):
+        colors = [ink(0) if color == "#000000" else color for color in OKABE_ITO]
     else:
-        few = [ink(0) if color == "#000000" else color for color in OKABE_ITO]
-        colors = (
-            palette if palette is not None else few if len(groups) <= len(few) else _take_colors("turbo", len(groups))
-        )
+        colors = _take_colors("turbo", len(groups))
     if len(colors) < len(groups):
         raise ValueError(f"palette has {len(colors)} colours for {len(groups)} groups.")
     if bad := [color for color in colors if not is_color_like(color)]:
