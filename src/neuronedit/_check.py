@@ -104,8 +104,20 @@ Positive = Annotated[float, above(0)]
 NotNegative = Annotated[float, at_least(0)]
 Share = Annotated[float, between(0, 1)]
 NumberOrInfinity = Annotated[float, NOT_FINITE]
+
+
+def _is_no_empty_gate(score: Any) -> bool:
+    """Say whether a cell can be in a gate; of other scores it is true."""
+    if not isinstance(score, Mapping):
+        return True
+    return bool(score) and all(None in ends or ends[0] <= ends[1] for ends in score.values())
+
+
 # what cells are ranked by: a feature (its mean), a gate (the share of cells in it), or a function of cells
-Score = str | Mapping[str, tuple[float | None, float | None]] | Callable[[Any], float]
+Score = Annotated[
+    str | Mapping[str, tuple[float | None, float | None]] | Callable[[Any], float],
+    Limit("a feature, a gate such as {'CD38': (1.5, None)} with the low limit first, or a function", _is_no_empty_gate),
+]
 Bounds = tuple[NumberOrInfinity | None, NumberOrInfinity | None]
 FilePath = Annotated[
     str | PathLike[str], Limit("a path", lambda path: not isinstance(path, str) or path != "" and "\0" not in path)

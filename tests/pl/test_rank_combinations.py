@@ -115,6 +115,7 @@ BAD = {
     "not a table": (lambda table: None, {}, "table must be what ne.tl.rank_combinations returned; it is None"),
     "another table": (lambda table: table.drop(columns="score_a"), {}, "table has no column 'score_a'; it has"),
     "most": (lambda table: table, {"most": 0}, "most must be at least 1; it is 0"),
+    "empty gate": (lambda table: table, {"score": {}}, "score must be a feature, a gate such as"),
     "score": (lambda table: table, {"score": {"CD38": 1.5}}, "score must be a string, a dict of strings to 2 values"),
     "axes": (lambda table: table, {"ax": []}, "ax must be an Axes or None; it is \\[\\]"),
 }

@@ -93,6 +93,11 @@ def test_features_in_another_order_give_the_same(treated):
 BAD = {
     "marker": ({"score": "CD1000"}, "'CD1000' is not in adata.var_names; it has"),
     "gate": ({"score": {"CD1000": (0, 1)}}, "'CD1000' is not in adata.var_names"),
+    "empty gate": ({"score": {}}, "score must be a feature, a gate such as .* or a function; it is {}"),
+    "gate of no cell": (
+        {"score": {"CD38": (3, 1)}},
+        "score must be a feature, a gate such as .* with the low limit first",
+    ),
     "gate of words": (
         {"score": {"CD38": ("low", None)}},
         "score must be a string, a dict of strings to 2 values, each a number or None or a function",

@@ -107,13 +107,8 @@ def rank_combinations(
 
 
 def _read_score(adata: AnnData, score: Any) -> Callable[[AnnData], float]:
-    """Return the score as a function of cells, and refuse what is none."""
-    limits = list(score.values()) if isinstance(score, Mapping) else []
-    is_gate = bool(limits) and all(isinstance(ends, tuple | list) and len(ends) == 2 for ends in limits)
-    if not callable(score) and not isinstance(score, str) and not is_gate:
-        what = "a feature, a gate such as {'CD38': (1.5, None)}, or a function"
-        raise TypeError(f"score must be {what}; it is {score!r}.")
-    check_features(adata, *([score] if isinstance(score, str) else score if is_gate else ()))
+    """Return the score as a function of cells, and refuse features that are not there."""
+    check_features(adata, *([score] if isinstance(score, str) else score if isinstance(score, Mapping) else ()))
     if callable(score):
         return lambda cells: float(score(cells))
     if isinstance(score, str):
