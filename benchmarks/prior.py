@@ -32,6 +32,7 @@ from tasks import (
 )
 
 import neuronedit as ne
+from neuronedit.engine.fit import sort_cells
 from neuronedit.ensemble import CANDIDATES
 from neuronedit.ensemble._candidates import Prior, encode_in_spaces, expect_weights, fit_candidates
 from neuronedit.ensemble._cross_validate import (
@@ -52,7 +53,7 @@ CSV = Path(__file__).parent / "prior.csv"
 PRIORS = ("equal", "as it is", "other families")
 """All candidates alike; what the package expects; and the mean weights that would have been best in the other families."""
 
-SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+SHRINKAGES = (0.01, 0.03, 0.07, 0.15, 0.3, 1.0)
 STRENGTHS = (0.0, 0.25, 0.5, 1.0)
 """Of cells that resemble none that were held out."""
 
@@ -95,9 +96,13 @@ def predict(task, folder):
     cells = split_roles(adata)
     known = adata[~has_role(adata, "truth")].copy()
     space = holdout.train(known)
+    orders = {role: sort_cells(cells[role]) for role in ("source", "target", "query")}  # as `ne.tl.edit` does
+    cells |= {role: cells[role][torch.from_numpy(order)] for role, order in orders.items()}
     for kind in KINDS:
         if kind == "derived" or (task.strata and not task.most):
             strata = get_strata(known, task.strata if kind == "strata" else None)
+            if strata is not None:
+                strata = strata[0][orders["source"]], strata[1][orders["target"]]
             with torch.no_grad():
                 predictions = predict_with(space, cells, strata)
             about = {"family": task.family, "name": task.name, "kind": kind}
