@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from holdout import TUNED_ON, UNTESTABLE
+from holdout import SINGLE, TUNED_ON, UNTESTABLE
 from labels import name_family
 from results import find_done, markdown_table, measure_time, read_results, run_jobs
 from tasks import fit_single_candidates, get_strata, holdout_tasks, score, split_roles, take_cells
 
-from neuronedit.ensemble import CANDIDATES, cross_validate
+from neuronedit.ensemble import cross_validate
 from neuronedit.spaces import Autoencoder, Training
 
 CSV = Path(__file__).parent / "defaults.csv"
@@ -56,7 +56,7 @@ def run(task, wanted):
     adata = take_cells(task)
     cells, strata = split_roles(adata), get_strata(adata, task.strata)
     source, target, query, truth = cells.values()
-    edits = {name: CANDIDATES[name] for name in EDITS}
+    edits = {name: SINGLE[name] for name in EDITS}
     rows = []
     for name, seed in wanted:
         # train

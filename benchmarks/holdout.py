@@ -20,7 +20,7 @@ from tasks import fit_single_candidates, get_strata, has_role, holdout_tasks, sc
 import neuronedit as ne
 from neuronedit._data.space import SavedSpace
 from neuronedit.baselines import BASELINES
-from neuronedit.edits import affine, by_strata, gaussian_ot, local, on_all, percentile, transport
+from neuronedit.edits import affine, by_strata, gaussian_ot, local, on_all, percentile, shift, transport
 from neuronedit.ensemble import CANDIDATES, Candidate, cross_validate
 
 HERE = Path(__file__).parent
@@ -49,6 +49,8 @@ NOT_CANDIDATES = {
     "affine_by_strata": Candidate("features", by_strata(affine)),
     "transport_by_strata": Candidate("features", by_strata(transport)),
     "pca_edit": Candidate("components", on_all(percentile)),
+    "transport_neurons": Candidate("neurons", on_all(transport)),
+    "constant_shift_by_strata": Candidate("neurons", by_strata(shift)),
     "local_neurons": Candidate("neurons", on_all(local)),
     "transport_neurons_by_strata": Candidate("neurons", by_strata(transport)),
 }

@@ -2,6 +2,7 @@
 
 from neuronedit._method_names import METHOD_NAMES
 
+TRANSPORT_OF_NEURONS = "optimal transport of neurons"
 METHODS = METHOD_NAMES | {
     "auto": METHOD_NAMES["auto_edit"],
     "auto, without training": "the default, without training",
@@ -13,6 +14,8 @@ METHODS = METHOD_NAMES | {
     "affine_by_strata": "shift and scale within strata",
     "transport": "optimal transport",
     "transport_by_strata": "optimal transport within strata",
+    "constant_shift_by_strata": "constant shift within strata",
+    "transport_neurons": TRANSPORT_OF_NEURONS,
     "transport_neurons_by_strata": "transport of neurons within strata",
     "local_neurons": "shift of the nearest cells' neurons",
     "leave alone": METHOD_NAMES["identity"],
@@ -20,8 +23,8 @@ METHODS = METHOD_NAMES | {
     "Gaussian OT": METHOD_NAMES["gaussian_ot"],
     "Gaussian OT of neurons": METHOD_NAMES["gaussian_ot_neurons"],
     "Gaussian OT in the neurons": METHOD_NAMES["gaussian_ot_neurons"],
-    "transport in the neurons": METHOD_NAMES["transport_neurons"],
-    "transport of neurons": METHOD_NAMES["transport_neurons"],
+    "transport in the neurons": TRANSPORT_OF_NEURONS,
+    "transport of neurons": TRANSPORT_OF_NEURONS,
     "ResnetGAN": METHOD_NAMES["resnet_gan"],
     "RegAE": METHOD_NAMES["mmd_autoencoder"],
     "quantiles per marker": METHOD_NAMES["quantile"],

@@ -745,7 +745,6 @@ def test_percentiles_on_a_real_accelerator_are_the_same(columns):
 # edits of the same cells look for neighbours, and percentiles, once
 SAME_CELLS = {("wait", "edits/_neighbors.py:Nearest.finds_as"), SAME_PERCENTILES}
 FOLDS = {
-    MATCHED,
     *SAME_CELLS,
     ("wait", "ensemble/_cross_validate.py:predict_folds"),  # rows by mask
     ("copy", "ensemble/_cross_validate.py:predict_folds"),  # folds are stacked on the CPU
@@ -771,7 +770,7 @@ def test_an_ensemble_stays_there(name):
         assert set(notes) - {ARGUMENTS, READ} == allowed
         notes.clear()
         move = there.fit(there.populations)
-        assert set(notes) <= {ARGUMENTS, READ, MATCHED, *SAME_CELLS}
+        assert set(notes) <= {ARGUMENTS, READ, *SAME_CELLS}
         notes.clear()
         moved = move(put(query))
         assert set(notes) <= SAME_CELLS

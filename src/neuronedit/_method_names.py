@@ -28,8 +28,6 @@ METHOD_NAMES = {
     "shift_by_strata": "mean shift within strata",
     "quantile_by_strata": "quantiles within strata",
     "gaussian_ot_neurons": "Gaussian transport of neurons",
-    "transport_neurons": "optimal transport of neurons",
-    "constant_shift_by_strata": "constant shift within strata",
     "neurons_by_strata": "neuron editing within strata",
     "gaussian_ot_by_strata": "Gaussian transport within strata",
     "mean_shift_offset": "mean shift, half-way to source",

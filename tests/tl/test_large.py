@@ -14,7 +14,10 @@ from neuronedit._data.reader import CellReader, chunks
 
 POPULATIONS = {"source": "control_1", "target": "control_2", "query": "sample_1"}
 PERCENTILE = POPULATIONS | {"edit": "percentile"}
-CANDIDATES = {name: ne.ensemble.CANDIDATES[name] for name in ("mean_shift", "neuron_editing", "transport_neurons")}
+TRANSPORT = ne.ensemble.Candidate("neurons", ne.edits.on_all(ne.edits.transport))
+CANDIDATES = {"transport": TRANSPORT} | {
+    name: ne.ensemble.CANDIDATES[name] for name in ("mean_shift", "neuron_editing")
+}
 AUTO = POPULATIONS | {"strata": "cell_type", "candidates": CANDIDATES}
 
 

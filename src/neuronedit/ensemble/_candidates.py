@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -16,12 +16,11 @@ from ..spaces import PCA
 from ..spaces._choice import MAX_MARKERS
 
 from ..edits import (  # isort: skip
-    Populations, Shift, affine, by_strata, gaussian_ot, on_all, on_balanced, percentile, shift, transport,
+    Populations, Shift, affine, by_strata, gaussian_ot, on_all, on_balanced, percentile, shift,
 )  # fmt: skip
 from ..edits._strata import ByStrata, MovedWithin
 from ..edits._together import AverageInSpace, edit_each, share_cells
 
-MAX_CELLS_TO_TRANSPORT = 300  # time grows with the cube of it
 PRIOR_COUNT = 50  # the weights for few cells count as so many cells
 
 
@@ -75,7 +74,6 @@ class Candidate:
 Candidates = Mapping[str, Candidate]
 Spaces = Mapping[str, Space]
 
-transport_few = partial(transport, max_cells=MAX_CELLS_TO_TRANSPORT)
 seldom = Prior(0.01, 0.01, matched=0.005)
 of_same_cells = replace(seldom, alike=0.08)  # other kinds of cells must not be moved towards the source
 of_all_cells = Prior(0.02, 0.02, matched=0.005)  # an edit that takes another composition for a change
@@ -91,9 +89,7 @@ WITHOUT_OFFSET: dict[str, Candidate] = {
     "quantile_by_strata": Candidate("features", by_strata(percentile), prior=Prior(0.02, 0.4)),
     "constant_shift": Candidate("neurons", on_all(shift), prior=replace(of_all_cells, few_cells=0.2)),
     "neuron_editing": Candidate("neurons", on_all(percentile), prior=replace(of_all_cells, alike=0.1, few_cells=0.2)),
-    "gaussian_ot_neurons": Candidate("neurons", on_all(gaussian_ot), prior=replace(of_all_cells, alike=0.4)),
-    "transport_neurons": Candidate("neurons", on_all(transport_few), prior=replace(of_all_cells, alike=0.1)),
-    "constant_shift_by_strata": Candidate("neurons", by_strata(shift), prior=Prior(0.02, 0.05)),
+    "gaussian_ot_neurons": Candidate("neurons", on_all(gaussian_ot), prior=replace(of_all_cells, alike=0.5)),
     "neurons_by_strata": Candidate("neurons", by_strata(percentile), prior=Prior(0.02, 0.15)),
     "gaussian_ot_by_strata": Candidate("neurons", by_strata(gaussian_ot), prior=Prior(0.02, 0.2)),
 }

@@ -114,7 +114,7 @@ def measure_novelty(cells: Tensor, reference: Tensor, *, n_neighbors: int = 10, 
     """Return the mean distance of cells to the nearest of the reference cells, both subsampled."""
     cells = cells[subsample(len(cells), MAX_CELLS_FOR_NOVELTY, rng)]
     reference = reference[subsample(len(reference), MAX_CELLS_FOR_NOVELTY, rng + 1)]
-    return float(find_nearest(cells, reference, n_neighbors)[0].mean())
+    return float(find_nearest(cells, reference, n_neighbors, ordered=False)[0].mean())
 
 
 def find_resembling(cells: Tensor, reference: Tensor, *, n_neighbors: int = 15, rng: int = 0) -> np.ndarray:
