@@ -73,7 +73,7 @@ WRONG = [
         TypeError,
         "x must be a list of numbers; it is a MaskedArray",
     ),
-    (Bounds, (1, 2, 3), TypeError, r"x must be 2 values, each a number or None; it is \(1, 2, 3\)."),
+    (Bounds, (1, 2, 3), TypeError, r"x must be 2 values \(each a number or None\); it is \(1, 2, 3\)."),
     (Mapping[str, Positive], {"a": -1}, ValueError, "x must be positive; it is -1 for 'a'."),
     (Literal["a", "b"], "c", ValueError, "x must be one of 'a', 'b'; it is 'c'."),
     (Literal["a", "b"], 3, TypeError, "x must be one of 'a', 'b'; it is 3."),

@@ -429,7 +429,7 @@ def _read_tuple(kinds: Sequence[ParameterKind]) -> ParameterKind:
         faults = (kind.find_fault(value) for kind, value in zip(kinds, values, strict=True))
         return next((fault for fault in faults if fault is not None), None)
 
-    words = f"{len(kinds)} values, each {_join_or([kind.words for kind in kinds])}"
+    words = f"{len(kinds)} values (each {_join_or([kind.words for kind in kinds])})"
     return ParameterKind(words, words, find_fault)
 
 

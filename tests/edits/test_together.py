@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from neuronedit.edits import Shift, _neighbors, percentile
+from neuronedit.edits import Shift, _neighbors, _together, percentile
 from neuronedit.edits._neighbors import Nearest, find_nearest
 from neuronedit.edits._percentile import Percentiles
 from neuronedit.edits._together import AverageInSpace, edit_each, share_cells
@@ -20,8 +20,10 @@ def edits(width=4):
     return [Nearest(source, cells(100, 3, width), 5), Shift(torch.ones(width)), *others]
 
 
+@pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("space", [Identity(), PCA.of(cells(100, 5), n_components=2)])
-def test_each_moves_as_alone(space):
+def test_each_moves_as_alone(space, together, monkeypatch):
+    monkeypatch.setattr(_together, "MAX_VALUES_TO_DECODE_TOGETHER", 2**20 if together else 0)
     x = cells(30, 9)
     width = space.encode(x).shape[1]
     for edit, edited in zip(edits(width), edit_each(space, edits(width), x), strict=True):
@@ -32,6 +34,22 @@ def test_each_moves_as_alone(space):
     before = x.clone()
     torch.testing.assert_close(AverageInSpace(space, edits(width), shares)(x), mean, rtol=0, atol=1e-5)
     assert torch.equal(x, before)
+
+
+def test_few_cells_are_decoded_together_in_products_of_one_size(monkeypatch):
+    decoded, decode = [], PCA.decode
+
+    def count(space, z):
+        decoded.append(len(z))
+        return decode(space, z)
+
+    monkeypatch.setattr(PCA, "decode", count)
+    space = PCA.of(cells(100, 5), n_components=2)
+    list(edit_each(space, edits(2), cells(90, 9)))
+    assert decoded == [256, 194]  # cells before, and after each of four edits
+    monkeypatch.setattr(_together, "MAX_VALUES_TO_DECODE_TOGETHER", 5 * 90 * 4 - 1)
+    list(edit_each(space, edits(2), cells(90, 9)))
+    assert decoded[2:] == [90] * 5
 
 
 def test_neighbours_are_looked_for_once(monkeypatch):

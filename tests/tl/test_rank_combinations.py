@@ -100,7 +100,7 @@ BAD = {
     ),
     "gate of words": (
         {"score": {"CD38": ("low", None)}},
-        "score must be a string, a dict of strings to 2 values, each a number or None or a function",
+        "score must be a string, a dict of strings to 2 values .each a number or None. or a function",
     ),
     "bootstrap": ({"n_bootstrap": 1}, "n_bootstrap must be at least 2; it is 1"),
     "column": ({"groupby": "drugs"}, "'drugs' is not in adata.obs; it has 'condition', 'cell_type', 'drug'"),

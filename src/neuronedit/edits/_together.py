@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._blocks import ROWS_PER_PRODUCT
 from .._types import Map, Space
 from ._neighbors import Nearest
 from ._percentile import Percentiles
 
-MAX_VALUES_TO_DECODE_TOGETHER = 2**20  # cells times features times edits: so few cells take less time in one product
+# cells times features times edits; products are filled up with rows of zeros, of which fewer are needed so
+MAX_VALUES_TO_DECODE_TOGETHER = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,8 @@ def edit_each(space: Space, edits: Sequence[Map], x: Tensor, searches: Sequence[
     moved = move_each(edits, z, number_searches(edits) if searches is None else searches)
     decoded: Iterable[Tensor]
     if x.numel() * (1 + len(edits)) <= MAX_VALUES_TO_DECODE_TOGETHER:
-        before, *decoded = space.decode(torch.cat([z, *moved])).split(len(x))
+        parts = torch.cat([z, *moved]).split(ROWS_PER_PRODUCT)
+        before, *decoded = torch.cat([space.decode(part) for part in parts]).split(len(x))
     else:
         before, decoded = space.decode(z), map(space.decode, moved)
     for own in decoded:

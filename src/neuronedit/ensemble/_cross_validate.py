@@ -40,7 +40,7 @@ TRUTHS_PER_PREDICTION = 2  # cells of a fold's truth for each that is predicted:
 MIN_WEIGHT = 0.01  # candidates of less are left out of the ensemble: each one costs an edit of every cell
 
 # How far weights are drawn to what is expected: `benchmarks/prior.py` compares other values, each family left out in turn.
-# Of derived folds more keeps new kinds of cells from the edits that predict folds best; less varies more from seed to seed.
+# With matched populations, more of it costs new kinds of cells, and less varies more from seed to seed.
 SHRINKAGE = {FoldKind.STRATA: 0.03, FoldKind.DERIVED: 0.15}  # folds that the cells themselves gave say less
 UNTESTED_STRENGTH = 0.25  # how far cells go that resemble none that were held out
 
