@@ -36,6 +36,14 @@ def test_each_moves_as_alone(space, together, monkeypatch):
     assert torch.equal(x, before)
 
 
+@pytest.mark.parametrize("space", [Identity(), PCA.of(cells(100, 5), n_components=2)])
+def test_no_cells_can_be_edited(space):
+    """A block may hold no cell that an edit is for."""
+    own = edits(space.encode(cells(1, 9)).shape[1])
+    assert [edited.shape for edited in edit_each(space, own, cells(0, 9))] == [(0, 4)] * 4
+    assert AverageInSpace(space, own, [0.25] * 4)(cells(0, 9)).shape == (0, 4)
+
+
 def test_few_cells_are_decoded_together_in_products_of_one_size(monkeypatch):
     decoded, decode = [], PCA.decode
 

@@ -44,7 +44,7 @@ def edit_each(space: Space, edits: Sequence[Map], x: Tensor, searches: Sequence[
     decoded: Iterable[Tensor]
     if x.numel() * (1 + len(edits)) <= MAX_VALUES_TO_DECODE_TOGETHER:
         parts = torch.cat([z, *moved]).split(ROWS_PER_PRODUCT)
-        before, *decoded = torch.cat([space.decode(part) for part in parts]).split(len(x))
+        before, *decoded = torch.cat([space.decode(part) for part in parts]).unflatten(0, (1 + len(edits), len(x)))
     else:
         before, decoded = space.decode(z), map(space.decode, moved)
     for own in decoded:
