@@ -13,8 +13,8 @@ from .._types import Map, Space
 from ._neighbors import Nearest
 from ._percentile import Percentiles
 
-# cells times features times edits; products are filled up with rows of zeros, of which fewer are needed so
-MAX_VALUES_TO_DECODE_TOGETHER = 2**20
+# cells times features times edits: products of few cells are filled up with rows of zeros, of which fewer are needed so
+MAX_VALUES_TO_DECODE_TOGETHER = 2**18
 
 
 @dataclass(frozen=True, eq=False)

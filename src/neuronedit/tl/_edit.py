@@ -205,8 +205,9 @@ def edit(
         content = {"n_cells": design.n_cells} | pack_edits({"edit": fitted}, space, output.strength)
         if fitted.ensemble is not None:
             content["ensemble"] = ensemble_to_uns(fitted.ensemble)
-        fitted = fitted.without_cells()
-        give_back()
         record = Record(key_added, Tool.EDIT, config, content)
         alarms = [*check_scale(space.scale.find_ruling(space.features)), *check_roles(adata.n_obs, design)]
-        return write_edit(adata, space, fitted, design.query, output, record, alarms=alarms, copy=copy)
+        query, fitted = design.query, fitted.without_cells()
+        del design  # rows and labels of all cells
+        give_back()
+        return write_edit(adata, space, fitted, query, output, record, alarms=alarms, copy=copy)
