@@ -2,8 +2,9 @@
 
 ``python benchmarks/prior.py`` runs the tasks of ``holdout.py``, with their strata and with matched populations, under every
 prior, shrinkage and strength of untested cells. With matched populations it also varies how far the composition of the query
-counts, and adds tasks in which all types are equally frequent. It writes ``prior.csv``, of which the docs are made. ``--quick``
-is one task of each family, and writes nothing. Candidates are fitted once a task; what they predict is kept in a temporary folder.
+counts, and adds tasks in which all types are equally frequent. Under the package's settings it tries one candidate less and one
+more. It writes ``prior.csv`` and ``candidates.csv``, of which the docs are made. ``--quick`` is one task of each family, and
+writes nothing. Candidates are fitted once a task; what they predict is kept in a temporary folder.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import holdout
 import numpy as np
 import pandas as pd
 import torch
-from labels import name_family
+from labels import name_family, name_method
 from results import markdown_table, read_results, run_jobs
 from tasks import (
     N_SPLITS,
@@ -50,6 +51,7 @@ from neuronedit.ensemble._stacking import N_CELLS_TO_DESCEND, every, fit_weights
 from neuronedit.metrics._gap import noise_floor, share_closed
 
 CSV = Path(__file__).parent / "prior.csv"
+CANDIDATES_CSV = Path(__file__).parent / "candidates.csv"
 PRIORS = ("equal", "as it is", "other families")
 """All candidates alike; what the package expects; and the mean weights that would have been best in the other families."""
 
@@ -62,6 +64,16 @@ WIDTHS = (0.25, 0.5, 1.0, np.inf)
 
 EQUAL = "equal "
 """The names of families in which all types are equally frequent begin so. Of all settings only the width was chosen by them, too."""
+
+AS_IT_IS = "none"
+"""No candidate less, and none more."""
+
+DROPPED = ("transport_neurons", "constant_shift_by_strata")
+"""Candidates that the ensemble had, and that all families scored the same without."""
+
+TRIED = CANDIDATES | {name: holdout.NOT_CANDIDATES[name] for name in DROPPED}
+OWN_CANDIDATES = tuple(range(len(CANDIDATES)))
+"""Which of them the package has."""
 
 KINDS = {"strata": "strata given", "derived": "matched populations"}
 OWN = {"strata": SHRINKAGE[FoldKind.STRATA], "derived": SHRINKAGE[FoldKind.DERIVED]}
@@ -117,10 +129,10 @@ def name_file(task, kind):
 def predict_with(space, cells, strata):
     """Return the fields of `Predictions`."""
     source, target, query = (cells[role] for role in ("source", "target", "query"))
-    held = hold_out(space, source, target, query, strata, CANDIDATES, "auto", 0)
+    held = hold_out(space, source, target, query, strata, TRIED, "auto", 0)
     encoded = encode_in_spaces(held.spaces, held.populations)
-    edits = fit_candidates(CANDIDATES, encoded)
-    maps = map_each(CANDIDATES, edits, held.spaces, source.mean(0) - query.mean(0))
+    edits = fit_candidates(TRIED, encoded)
+    maps = map_each(TRIED, edits, held.spaces, source.mean(0) - query.mean(0))
     few, truth = (
         cells[role][subsample(np.arange(len(cells[role])), MAX_CELLS_TO_SCORE)] for role in ("query", "truth")
     )
@@ -128,7 +140,7 @@ def predict_with(space, cells, strata):
     gap = float(ne.metrics.energy_distance(few.numpy(), truth.numpy()))
     answer = Fold("query", 1.0, few, truth, predicted, gap)
     equal = np.full(len(CANDIDATES), 1 / len(CANDIDATES))
-    best = fit_weights([answer], equal, SHRINKAGE_OF_BEST).softmax(0).numpy()
+    best = fit_weights(take_candidates([answer], OWN_CANDIDATES), equal, SHRINKAGE_OF_BEST).softmax(0).numpy()
     return {
         "folds": [cut(fold) for fold in held.folds], "query": answer,
         "differs": None if held.matching is None else held.matching.differs, "query_variation": held.query_variation,
@@ -141,6 +153,11 @@ def cut(fold):
     shown = every(fold.query, N_CELLS_TO_DESCEND)
     truth = fold.truth[every(fold.truth, N_CELLS_TO_DESCEND)].clone()
     return replace(fold, query=fold.query[shown].clone(), truth=truth, predicted=fold.predicted[:, shown].clone())
+
+
+def take_candidates(folds, chosen):
+    """Return folds as they are predicted by these of the candidates that were tried."""
+    return [replace(fold, predicted=fold.predicted[list(chosen)]) for fold in folds]
 
 
 # Try the settings
@@ -192,30 +209,62 @@ def try_settings(task, learned):
         for width in WIDTHS:
             about["differs"] = combine(task, width)
             priors["as it is", width] = expect_weights(CANDIDATES, **about)
-    folds = [fold for fold in task.folds if not fold.is_half]
-    query, truth, rows = task.query.query, task.query.truth, []
-    before = ne.metrics.energy_distance(query.numpy(), truth.numpy())
-    floor = noise_floor(ne.metrics.energy_distance, query.numpy(), truth.numpy(), n_splits=N_SPLITS)
+    score, rows = score_against_truth(task), []
     for ((prior, width), expected), shrinkage in product(priors.items(), SHRINKAGES):
-        same_cells = count_same_cells(task.folds, combine(task, width))
-        fitted = fit_weights(folds, expected, shrink(shrinkage, same_cells))
-        weights = drop_small(fitted.softmax(0).numpy().astype(float))
-        blended = torch.einsum("k,knd->nd", torch.from_numpy(weights).float(), task.query.predicted)
+        blended = blend(task, expected, shrinkage, combine(task, width))
         closed = {}
         for untested in STRENGTHS if width == QUERY_WIDTH else [UNTESTED_STRENGTH]:
             strength = round(task.coverage + (1 - task.coverage) * untested, 2)
             if strength not in closed:
-                moved = query + strength * (blended - query)
-                after = ne.metrics.energy_distance(moved.numpy(), truth.numpy())
-                closed[strength] = share_closed(before, floor, after)
+                closed[strength] = score(blended, strength)
             setting = {"prior": prior, "shrinkage": shrinkage, "untested": untested, "width": width}
             rows.append(setting | {"closed": closed[strength]})
+    return pd.DataFrame(rows).assign(family=task.family, task=task.name, kind=task.kind)
+
+
+def score_against_truth(task):
+    """Return a function: what share of the energy distance is closed by an edit that goes so far."""
+    query, truth = task.query.query, task.query.truth
+    before = ne.metrics.energy_distance(query.numpy(), truth.numpy())
+    floor = noise_floor(ne.metrics.energy_distance, query.numpy(), truth.numpy(), n_splits=N_SPLITS)
+
+    def score(blended, strength):
+        moved = query + strength * (blended - query)
+        return share_closed(before, floor, ne.metrics.energy_distance(moved.numpy(), truth.numpy()))
+
+    return score
+
+
+def blend(task, expected, shrinkage, differs, chosen=OWN_CANDIDATES):
+    """Return the query as the chosen candidates predict it together: ``(n_cells, n_features)``."""
+    folds = take_candidates([fold for fold in task.folds if not fold.is_half], chosen)
+    fitted = fit_weights(folds, expected, shrink(shrinkage, count_same_cells(task.folds, differs)))
+    weights = drop_small(fitted.softmax(0).numpy().astype(float))
+    return torch.einsum("k,knd->nd", torch.from_numpy(weights).float(), task.query.predicted[list(chosen)])
+
+
+def try_candidates(task):
+    """Score one task with one candidate less, and with one more; one row each, under the package's settings."""
+    torch.set_num_threads(1)
+    names, differs = list(TRIED), combine(task, QUERY_WIDTH)
+    changes = {AS_IT_IS: OWN_CANDIDATES}
+    for i, name in enumerate(names):
+        is_own = i in OWN_CANDIDATES
+        changes[name] = tuple(j for j in OWN_CANDIDATES if j != i) if is_own else (*OWN_CANDIDATES, i)
+    score, rows = score_against_truth(task), []
+    strength = task.coverage + (1 - task.coverage) * UNTESTED_STRENGTH
+    for change, chosen in changes.items():
+        candidates = {names[j]: TRIED[names[j]] for j in chosen}
+        expected = expect_weights(candidates, differs=differs, n_cells=task.n_cells)
+        closed = score(blend(task, expected, OWN[task.kind], differs, chosen), strength)
+        rows.append({"change": change, "closed": closed})
     return pd.DataFrame(rows).assign(family=task.family, task=task.name, kind=task.kind)
 
 
 # Leave families out
 
 
+read_candidates = partial(read_results, CANDIDATES_CSV)
 read = partial(read_results, CSV)
 SETTING = ["prior", "shrinkage", "untested"]
 
@@ -356,6 +405,30 @@ def tabulate_intervals():
     return markdown_table(["family left out", "half-width", "held"], rows)
 
 
+def page_candidates(results):
+    """Return the table of candidates as Markdown: how much more is closed with each of them than without, mean over families."""
+    testable = results[results["family"] != holdout.UNTESTABLE]
+    is_equal = testable["family"].str.startswith(EQUAL)
+    columns = {title: testable[(testable["kind"] == kind) & ~is_equal] for kind, title in KINDS.items()}
+    columns["equal types"] = testable[is_equal & (testable["kind"] == "derived")]
+    gains = {title: tabulate_gains(own) for title, own in columns.items()}
+    rows = []
+    for name in TRIED:
+        own = [gains[title].loc[name].round(3) + 0.0 for title in columns]  # no -0.000
+        shown = [f"{each.mean().round(3) + 0.0:+.3f} ({each.min():+.3f} to {each.max():+.3f})" for each in own]
+        rows.append([f"{name_method(name)}{' (dropped)' * (name in DROPPED)}", *shown])
+    heads = ["candidate", *(f"{title}, mean (least to most of a family)" for title in columns)]
+    return "\n".join(markdown_table(heads, rows)) + "\n"
+
+
+def tabulate_gains(results):
+    """Return how much more is closed with each candidate than without it: ``(n_candidates, n_families)``."""
+    means = results.pivot_table("closed", "change", "family")
+    gains = means.loc[AS_IT_IS] - means.drop(index=AS_IT_IS)
+    gains.loc[list(DROPPED)] *= -1  # these were added
+    return gains
+
+
 # Run
 
 
@@ -366,8 +439,9 @@ def keep(task, folder):
 
 
 def score_file(job, learned):
-    """Read what one task predicts, and score it under all settings."""
-    return try_settings(Predictions(**torch.load(job.path, weights_only=False)), learned)
+    """Read what one task predicts; score it under all settings, and with one candidate less or more."""
+    task = Predictions(**torch.load(job.path, weights_only=False))
+    return try_settings(task, learned), try_candidates(task)
 
 
 @dataclass(frozen=True)
@@ -406,14 +480,17 @@ def main():
         learned = {task.family: learn_prior(read_tasks, task.family) for task in read_tasks}
         jobs = [(file, learned[task.family]) for file, task in zip(files, read_tasks, strict=True)]
         del read_tasks
-        rows = []
-        for (file, _), own in run_jobs(score_file, jobs, options.jobs):
+        rows, changes = [], []
+        for (file, _), (own, changed) in run_jobs(score_file, jobs, options.jobs):
             rows.append(own)
+            changes.append(changed)
             print(f"scored: {file.name}", flush=True)
     results = pd.concat(rows).sort_values(["kind", "family", "task", *SETTING, "width"])
-    print(page(results))
+    candidates = pd.concat(changes).sort_values(["kind", "family", "task", "change"])
+    print(page(results), page_candidates(candidates), sep="\n")
     if not options.quick:
         results.to_csv(CSV, index=False, float_format="%.4g")
+        candidates.to_csv(CANDIDATES_CSV, index=False, float_format="%.4g")
 
 
 if __name__ == "__main__":

@@ -102,6 +102,32 @@ def test_a_page_is_made_of_each_csv(benchmark, name):
     assert len(table) > 5 and "nan" not in "".join(table)
 
 
+def test_the_table_of_candidates_has_a_row_for_each_and_for_those_that_were_dropped(benchmark):
+    prior = benchmark("prior")
+    results = prior.read_candidates()
+    rows = prior.page_candidates(results).splitlines()[2:]
+    assert len(rows) == len(CANDIDATES) + len(prior.DROPPED) and "nan" not in "".join(rows)
+    assert sum("(dropped)" in row for row in rows) == len(prior.DROPPED)
+    assert set(results["change"]) == {prior.AS_IT_IS, *CANDIDATES, *prior.DROPPED}
+
+
+def test_a_candidate_is_worth_what_its_ensemble_closes_more_than_the_one_without(benchmark, monkeypatch):
+    prior = benchmark("prior")
+    dropped = prior.DROPPED[0]
+    closed = {prior.AS_IT_IS: [0.7, 0.4], "quantile": [0.6, 0.5], dropped: [0.9, 0.4]}
+    results = pd.DataFrame(
+        [
+            {"change": change, "family": family, "task": "a", "closed": value}
+            for change, values in closed.items()
+            for family, value in zip("xy", values, strict=True)
+        ]
+    )
+    monkeypatch.setattr(prior, "DROPPED", (dropped,))
+    gains = prior.tabulate_gains(results)
+    np.testing.assert_allclose(gains.loc["quantile"], [0.1, -0.1])
+    np.testing.assert_allclose(gains.loc[dropped], [0.2, 0.0], atol=1e-12)
+
+
 def test_the_tasks_of_the_paper_differ_between_learning_and_prediction_in_one_thing(benchmark):
     for task in benchmark("tasks").paper_tasks():
         columns = {tuple(sorted(getattr(task, role))) for role in ("source", "target", "query", "truth")}

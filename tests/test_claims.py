@@ -23,6 +23,7 @@ from neuronedit.spaces import _choice, _pca
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DROPPED = ("transport_neurons", "constant_shift_by_strata")
 SHRINKAGE = _cross_validate.SHRINKAGE[_folds.FoldKind.DERIVED]
 BATCHES, PERTURBATIONS, SCALING = "docs/comparison_batches.md", "docs/comparison_perturbations.md", "docs/scaling.md"
 
@@ -66,6 +67,14 @@ def equal_types(results, width, shrinkage):
     own = results[is_own & (results["width"] == width) & (results["shrinkage"] == shrinkage)]
     mean = own.groupby("family")["closed"].mean().mean()
     return pd.Series({"mean": mean, "harmed": (own["closed"] < 0).sum(), "tasks": len(own)})
+
+
+def added_by_candidates(kind):
+    """Return how much more is closed with a candidate than without it, where folds are of a kind: candidates by families."""
+    prior = importlib.import_module("prior")
+    results = prior.read_candidates()
+    is_shown = (results["kind"] == kind) & ~results["family"].str.startswith("equal ")
+    return prior.tabulate_gains(results[is_shown & (results["family"] != "sachs one pair")])
 
 
 def ten_times(results, what):
@@ -258,6 +267,11 @@ CLAIMS = [
      lambda t: 0.08 < equal_types(t, _matching.QUERY_WIDTH, SHRINKAGE)["mean"] - equal_types(t, np.inf, 1.0)["mean"] < 0.12),
     (PERTURBATIONS, "Harm falls from 11 of 63 tasks to 5.", "prior",
      lambda t: [equal_types(t, *setting)[["harmed", "tasks"]].tolist() for setting in ((np.inf, 1.0), (_matching.QUERY_WIDTH, SHRINKAGE))] == [[11, 63], [5, 63]]),
+    (PERTURBATIONS, "The two that were dropped add nothing.", "prior",
+     lambda _: all(abs(added_by_candidates(kind).loc[list(DROPPED)].mean(axis=1)).max() < 0.002 for kind in ("strata", "derived"))),
+    (PERTURBATIONS, "**No single candidate matters much**", "prior", lambda _: max(added_by_candidates(kind).mean(axis=1).max() for kind in ("strata", "derived")) < 0.015),
+    (PERTURBATIONS, "Most is lost without the mean shift after half of the way to the source: new inhibitors need it.", "prior",
+     lambda _: (added_by_candidates("strata").mean(axis=1).idxmax(), added_by_candidates("strata").loc["mean_shift_offset"].idxmax()) == ("mean_shift_offset", "sachs inhibitor")),
     (PERTURBATIONS, "**Data.** The 58 tasks of the", "holdout", lambda t: len(t.drop_duplicates(["family", "task"])) == 58),
     # time
     (SCALING, "are closed forms, and take less than half a second for 10,000 cells.", "speed",

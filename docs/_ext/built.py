@@ -67,6 +67,7 @@ def benchmarks():
             write(f"{module.__name__}_{name}.md", text)
     for module in (holdout, composition):
         module.draw(module.read(), BUILT / f"{module.__name__}.png")
+    write("prior_candidates.md", prior.page_candidates(prior.read_candidates()))
     holdout.draw_expected(holdout.read(), BUILT / "holdout_expected.png")
 
 
